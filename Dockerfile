@@ -1,0 +1,143 @@
+# Targets: app (uWSGI and Django), nginx, locust. Every stage starts from the same base.
+# Dependencies have layers of their own, below the code's: a change of the code rebuilds in seconds.
+
+# --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
+FROM debian:trixie-slim AS build
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        ca-certificates gcc libc6-dev libpcre2-dev python3-dev python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /srv/venv
+ENV PATH=/srv/venv/bin:$PATH
+
+# uWSGI changes least and takes longest: it comes first. pip stays outside of the environment that is shipped.
+COPY requirements/uwsgi.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /srv/venv install --require-hashes -r /tmp/uwsgi.txt
+
+COPY requirements/app.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /srv/venv install --require-hashes -r /tmp/app.txt
+
+# --- Static files, under names that carry a hash of their content ---------------------------------------------------
+FROM build AS static
+
+WORKDIR /srv/lowtide
+COPY lowtide lowtide
+COPY app app
+RUN SECRET_KEY=unused-while-collecting STATIC_ROOT=/srv/static PYTHONPATH=. \
+    python app/manage.py collectstatic --noinput --verbosity=0
+
+# --- The application ------------------------------------------------------------------------------------------------
+FROM debian:trixie-slim AS app
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 libpython3.13 \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 lowtide \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin lowtide \
+    && install -d -o lowtide -g lowtide -m 770 /run/lowtide
+COPY --from=build /srv/venv /srv/venv
+
+WORKDIR /srv/lowtide
+# nginx serves the files; Django looks their names up.
+COPY --from=static /srv/static /srv/static
+COPY uwsgi.ini ./
+COPY lowtide lowtide
+COPY app app
+# Here because the file system is read-only later: without it every start of Python compiles everything again.
+RUN python3 -m compileall -q app lowtide
+
+# What the environment may override; .env.example explains each.
+ENV PATH=/srv/venv/bin:$PATH \
+    PYTHONPATH=/srv/lowtide \
+    PYTHONUNBUFFERED=1 \
+    RUN_DIR=/run/lowtide \
+    STATIC_ROOT=/srv/static \
+    MAX_BODY_MB=32 \
+    WORKERS=4 \
+    LARGE_WORKERS=1 \
+    WORKER_MANAGEMENT=lowtide \
+    RELOAD_ON_RSS=128 \
+    GIVE_BACK_MB=8 \
+    LARGE_NEED_MB=171
+USER 10001:10001
+# uwsgi.ini makes SIGTERM finish what is in flight and leave.
+STOPSIGNAL SIGTERM
+# Liveness only: a database that is away must not make an orchestrator kill the application.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-m", "lowtide.ping", "/healthz"]
+# Checks the settings and then is uWSGI.
+CMD ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="lowtide-app" \
+      org.opencontainers.image.description="Django on uWSGI, with memory that goes back down" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+# --- nginx, with the static files -----------------------------------------------------------------------------------
+FROM debian:trixie-slim AS nginx
+
+# The application's group opens its socket; a user of its own can do no more.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gettext-base nginx-light \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 lowtide \
+    && useradd --uid 10002 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nginx \
+    && install -d -o 10001 -g 10001 -m 770 /run/lowtide
+COPY nginx /srv/lowtide/nginx
+COPY --from=static /srv/static /srv/static
+
+ENV RUN_DIR=/run/lowtide \
+    STATIC_ROOT=/srv/static \
+    LISTEN=8080 \
+    MAX_BODY_MB=32 \
+    TRUSTED_PROXY=127.0.0.1/32
+USER 10002:10001
+EXPOSE 8080
+# Finishes the requests in flight; SIGTERM would cut them.
+STOPSIGNAL SIGQUIT
+# Any answer that nginx did not have to invent. Redirects and refused host names are the application's own.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /healthz HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n' >&3; read -r _ status _ <&3; [ \"$status\" -lt 500 ]"]
+CMD ["/srv/lowtide/nginx/start"]
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="lowtide-nginx" \
+      org.opencontainers.image.description="nginx in front of lowtide-app, with its static files" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+# --- Locust, for load from several containers -----------------------------------------------------------------------
+FROM debian:trixie-slim AS locust-build
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /srv/venv
+COPY requirements/locust.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /srv/venv install --require-hashes -r /tmp/locust.txt
+
+FROM debian:trixie-slim AS locust
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=locust-build /srv/venv /srv/venv
+WORKDIR /srv/lowtide
+COPY lowtide lowtide
+COPY loadtest loadtest
+ENV PATH=/srv/venv/bin:$PATH \
+    PYTHONPATH=/srv/lowtide \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10003:10003
+EXPOSE 8089
+ENTRYPOINT ["locust", "--locustfile", "/srv/lowtide/loadtest/locustfile.py"]

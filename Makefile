@@ -1,0 +1,146 @@
+# Every target does its own set-up. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+
+# docker where an engine and Compose answer, else local; RUNTIME=docker or RUNTIME=local forces one.
+ifndef RUNTIME
+RUNTIME := $(shell docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 && echo docker || echo local)
+RUNTIME_NOTE = $(if $(filter local,$(RUNTIME)),No Docker engine answers: using the local runtime (RUNTIME=docker forces Docker).)
+endif
+ifeq ($(filter $(RUNTIME),docker local),)
+$(error RUNTIME=$(RUNTIME) is not a runtime: use docker or local)
+endif
+export RUNTIME
+
+ARGS ?=
+STACK = .venv/bin/python deploy/local/stack.py
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Runtime: $(RUNTIME). Settings: .env.example."
+
+.venv/.installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: PYTHON=python3.x make ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing the tools into .venv"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-deploy/.installed: requirements/deploy.txt .venv/.installed
+	@echo "Installing the checks of deploy/ into .venv-deploy"
+	@test -x .venv-deploy/bin/pip || .venv/bin/python -m venv .venv-deploy
+	@.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
+	@touch $@
+
+.env: ## Make the settings file, with fresh secrets
+	@$(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
+	pathlib.Path(".env").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
+	@chmod 600 .env
+
+.PHONY: setup
+setup: .venv/.installed .env ## Install the tools and make .env; every other target does this by itself
+	@:
+
+.PHONY: note
+note:
+	@$(if $(RUNTIME_NOTE),echo "$(RUNTIME_NOTE)",:)
+
+.PHONY: up
+up: note setup ## Build, migrate, start, and wait until the site answers
+ifeq ($(RUNTIME),docker)
+	docker compose up --build --detach --wait
+	@echo "Lowtide answers at http://$$(docker compose port nginx 8080) (Docker). \`make down\` stops it."
+else
+	@$(STACK) up
+endif
+
+.PHONY: down
+down: setup ## Stop; data stays
+ifeq ($(RUNTIME),docker)
+	docker compose down
+else
+	@$(STACK) down
+endif
+
+.PHONY: logs
+logs: setup ## Follow the logs
+ifeq ($(RUNTIME),docker)
+	docker compose logs --follow --tail 50
+else
+	@$(STACK) logs
+endif
+
+.PHONY: shell
+shell: setup ## A shell where the application runs
+ifeq ($(RUNTIME),docker)
+	docker compose exec app bash
+else
+	@$(STACK) run bash
+endif
+
+.PHONY: manage
+manage: setup ## Run manage.py: make manage ARGS="createsuperuser"
+ifeq ($(RUNTIME),docker)
+	docker compose exec app python app/manage.py $(ARGS)
+else
+	@$(STACK) run .venv/bin/python app/manage.py $(ARGS)
+endif
+
+.PHONY: loadtest
+loadtest: note setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1
+	@.venv/bin/python -m loadtest $(ARGS)
+
+.PHONY: loadtest-ui
+loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
+	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
+	@.venv/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$${PORT:-8080}
+
+.PHONY: check
+check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"
+	@$(STACK) run .venv/bin/python -m lowtide.start .venv/bin/lowtide check $(or $(ARGS),uwsgi.ini --container docker-compose.yml --service app)
+
+.PHONY: size
+size: setup ## Say which numbers to set, from the last measurement: make size ARGS="--memory 512m"
+	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $${APP_MEMORY:-1g})
+
+.PHONY: diagnose
+diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path /catalog/ --times 30"
+	@$(STACK) prepare
+	@$(STACK) run .venv/bin/python app/manage.py diagnose $(or $(ARGS),--path /catalog/)
+
+.PHONY: deploy-aws-plan
+deploy-aws-plan: setup ## What deploy-aws would change; changes nothing: make deploy-aws-plan ENV=staging
+	@$(if $(ENV),,echo "Say which environment: make $@ ENV=staging" >&2; exit 2;) .venv/bin/python -m deploy.aws plan $(ENV) $(ARGS)
+
+.PHONY: deploy-aws
+deploy-aws: setup ## Bring an environment to AWS: shows what will change, and asks: make deploy-aws ENV=staging
+	@$(if $(ENV),,echo "Say which environment: make $@ ENV=staging" >&2; exit 2;) .venv/bin/python -m deploy.aws deploy $(ENV) $(ARGS)
+
+.PHONY: test
+test: note setup .venv-deploy/.installed ## Run every test that this machine can run
+	@.venv/bin/pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## Run every linter
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	SECRET_KEY=not-used .venv/bin/mypy
+	.venv/bin/yamllint --strict .
+	git ls-files -z | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
+	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile
+	nginx/lint
+
+.PHONY: lock
+lock: setup ## Renew the hash-pinned requirements
+	@for name in app uwsgi locust dev deploy; do .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
+
+.PHONY: format
+format: setup ## Let ruff lay out the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .

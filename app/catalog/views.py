@@ -1,0 +1,52 @@
+"""The pages that people look at."""
+
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from catalog.models import Category, Product
+
+PER_PAGE = 24
+
+
+@require_safe
+def product_list(request: HttpRequest) -> HttpResponse:
+    """One page of products, those that ?q= and ?category= leave. A ?page= out of range shows the nearest one."""
+    query = request.GET.get("q", "").strip()
+    category = request.GET.get("category", "").strip()
+    products = Product.objects.select_related("category").defer("description")
+    if category:
+        products = products.filter(category__name=category)
+    # Every word must occur in the name or begin the SKU. This reads every product: fine for tens of thousands,
+    # a case for a full-text index beyond. PostgreSQL refuses NUL in text, and no product has it.
+    for word in query.replace("\0", "").split()[:10]:
+        products = products.filter(Q(name__icontains=word) | Q(sku__istartswith=word))
+    paginator = Paginator(products, PER_PAGE)
+    page = paginator.get_page(request.GET.get("page"))
+    return render(
+        request,
+        "catalog/list.html",
+        {
+            "page": page,
+            "pages": paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1),
+            "query": query,
+            "category": category,
+            "categories": Category.objects.all(),
+        },
+    )
+
+
+@require_safe
+def product(request: HttpRequest, sku: str) -> HttpResponse:
+    found = get_object_or_404(Product.objects.select_related("category"), sku=sku)
+    return render(request, "catalog/product.html", {"product": found})
+
+
+@require_safe
+def report(request: HttpRequest) -> HttpResponse:
+    """Every product on one page, rendered in memory: what a server is asked for when somebody wants to print it."""
+    products = list(Product.objects.select_related("category").order_by("category__name", "name", "sku"))
+    value = sum(product.price * product.stock for product in products)
+    return render(request, "catalog/report.html", {"products": products, "value": value})

@@ -1,0 +1,193 @@
+"""Settings, all from the environment. Nothing here is secret, and with no variable but SECRET_KEY they are safe.
+
+A value that cannot be used stops the start with ImproperlyConfigured, which names the variable and what to write.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+env = environ.Env()
+
+
+def read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
+    """The environment variable `name`, parsed; `default` where it is unset or empty."""
+    text: str = env.str(name, default="").strip()
+    if not text:
+        return default
+    try:
+        return parse(text)
+    except (KeyError, ValueError) as error:
+        # An address may hold a password, and this ends up in logs.
+        shown = name if "@" in text else f"{name}={text}"
+        raise ImproperlyConfigured(f"{shown} cannot be used: write {expected}.") from error
+
+
+def switch(name: str, default: bool) -> bool:
+    """An on/off variable. A misspelt `off` must not be read as one of the two."""
+    words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+    return read(name, default, lambda text: words[text.lower()], "on or off")
+
+
+def whole_number(name: str, default: int, minimum: int) -> int:
+    def parse(text: str) -> int:
+        if int(text) < minimum:
+            raise ValueError(text)
+        return int(text)
+
+    return read(name, default, parse, f"a whole number, {minimum} or more")
+
+
+def names(name: str, default: list[str]) -> list[str]:
+    """A list, separated by commas; `default` where it is unset or empty."""
+    return [item.strip() for item in env.str(name, default="").split(",") if item.strip()] or default
+
+
+def log_level(text: str) -> str:
+    if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise ValueError(text)
+    return text.upper()
+
+
+# Security
+
+SECRET_KEY: str = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. It signs sessions and tokens and must stay secret. Make one with\n"
+        "    python3 -c 'import secrets; print(secrets.token_urlsafe(50))'\n"
+        "and put it into the environment, or as SECRET_KEY=... into .env."
+    )
+
+DEBUG = switch("DEBUG", False)
+ALLOWED_HOSTS = names("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS", [])
+
+# Only the proxy in front may set X-Forwarded-Proto: nginx/ overwrites what a client sends.
+HTTPS = switch("HTTPS", True)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+# How long a browser remembers to come by HTTPS only. An hour, so that a mistake heals; a year (31536000) once it works.
+SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 3600, minimum=0) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+
+# The largest body that Django holds in memory. nginx refuses bigger ones first (client_max_body_size).
+DATA_UPLOAD_MAX_MEMORY_SIZE = whole_number("MAX_BODY_MB", 32, minimum=1) * 1024 * 1024
+
+# Who may POST to /catalog/import/: whoever sends this token, and everyone while it is unset.
+IMPORT_TOKEN: str = env.str("IMPORT_TOKEN", default="")
+
+# Application
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "catalog",
+]
+MIDDLEWARE = [
+    "config.health.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = read("STATIC_ROOT", CHECKOUT / "var" / "static", Path, "a folder")
+# Names with a hash of the content, so that nginx may tell browsers to keep a file for ever.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Database
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings of the database at `url`. Raises ValueError for anything but PostgreSQL and SQLite."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql", "sqlite"} or len(parts.path) < 2:
+        raise ValueError(url)
+    config: dict[str, Any] = env.db_url_config(url)
+    options = config.setdefault("OPTIONS", {})
+    if parts.scheme == "sqlite":
+        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        # WAL: readers do not wait for the writer. IMMEDIATE: a transaction takes the write lock when it begins and
+        # waits its turn (20 s); one that asked in the middle would be refused at once with "database is locked".
+        options.setdefault("init_command", "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", 20)
+    else:
+        # Connections live on between requests; one that the server has closed meanwhile is opened again.
+        config["CONN_MAX_AGE"] = whole_number("CONN_MAX_AGE", 60, minimum=0)
+        config["CONN_HEALTH_CHECKS"] = True
+        options.setdefault("connect_timeout", 5)
+    return config
+
+
+DATABASES = {
+    "default": read(
+        "DATABASE_URL",
+        None,
+        database,
+        "postgres://USER:PASSWORD@HOST:5432/NAME or sqlite:////absolute/path.sqlite3",
+    )
+    or database(f"sqlite:///{CHECKOUT}/var/db.sqlite3")
+}
+
+# Logging, all of it to standard error
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {
+        "handlers": ["stderr"],
+        "level": read("LOG_LEVEL", "INFO", log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    },
+    # Without its own handlers, which e-mail the administrators, Django's log goes the way of all others.
+    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+}

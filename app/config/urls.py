@@ -1,0 +1,11 @@
+"""Every address of the site but /healthz and /readyz, which config.health answers before the rest runs."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="catalog:list")),
+    path("catalog/", include("catalog.urls")),
+    path("admin/", admin.site.urls),
+]

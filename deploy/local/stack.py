@@ -1,0 +1,198 @@
+"""The local runtime: uWSGI and nginx as plain processes on loopback, kept by supervisord.
+
+    python deploy/local/stack.py up | down | logs | prepare
+    python deploy/local/stack.py run COMMAND...     in the stack's environment
+
+Settings come from the environment, then .env, then .env.example. State (logs, sockets, SQLite, static files) is
+under VAR_DIR, by default var/ in the checkout. Exit codes: 0 done, 2 could not, with one line that says why.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NoReturn
+
+from dotenv import dotenv_values
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SUPERVISOR_CONF = str(CHECKOUT / "deploy/local/supervisord.conf")
+START_SECONDS = 60
+# Longer than supervisord gives nginx and uWSGI together.
+STOP_SECONDS = 150
+
+
+def fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def environment() -> dict[str, str]:
+    """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
+    files = [dotenv_values(CHECKOUT / name) for name in (".env.example", ".env")]
+    env = {key: value for file in files for key, value in file.items() if value} | dict(os.environ)
+    var = Path(env.get("VAR_DIR", "") or CHECKOUT / "var").resolve()
+    run = var / "run"
+    local = {
+        "CHECKOUT": str(CHECKOUT),
+        "VAR_DIR": str(var),
+        "RUN_DIR": str(run),
+        "STATIC_ROOT": str(var / "static"),
+        "LISTEN": f"{env['BIND']}:{env['PORT']}",
+        "ACCESS_LOG": str(var / "log/access.log"),
+        "ERROR_LOG": str(var / "log/nginx.log"),
+        "PATH": f"{BIN}:{env.get('PATH', '')}:/usr/sbin",
+    }
+    env.setdefault("DATABASE_URL", f"sqlite:///{var}/db.sqlite3")
+    return env | local
+
+
+def check(env: dict[str, str]) -> None:
+    """Refuse what would fail later with a worse message."""
+    if not env.get("SECRET_KEY"):
+        fail("SECRET_KEY is not set: run `make .env`, or copy .env.example to .env and fill it in.")
+    if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
+        fail(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
+    if len(env["RUN_DIR"]) > 80:
+        fail(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
+    settings = subprocess.run(
+        [sys.executable, "-m", "lowtide.start", "true"], env=env, cwd=CHECKOUT, capture_output=True, text=True
+    )
+    if settings.returncode:
+        fail(settings.stderr.strip())
+    with socket.socket() as probe:
+        if probe.connect_ex((env["BIND"], int(env["PORT"]))) == 0:
+            fail(f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=...")
+
+
+def install_nginx(env: dict[str, str]) -> None:
+    missing = [
+        package
+        for command, package in (("nginx", "nginx-light"), ("envsubst", "gettext-base"))
+        if not shutil.which(command, path=env["PATH"])
+    ]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        fail(
+            f"The local runtime needs nginx and envsubst. On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}"
+        )
+    print(f"Installing {' and '.join(missing)} from Debian", flush=True)
+    log = Path(env["VAR_DIR"]) / "log/apt.log"
+    # Debian starts nginx on port 80 when it is installed; RUNLEVEL=1 keeps it from that.
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    with log.open("w") as out:
+        for command in (
+            ["apt-get", "update"],
+            ["apt-get", "install", "--yes", "--no-install-recommends", *missing],
+        ):
+            if subprocess.run(command, stdout=out, stderr=out, env=env | quiet).returncode:
+                fail(f"`{' '.join(command)}` failed: {log} says why.")
+
+
+def supervisorctl(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "supervisorctl"), "-c", SUPERVISOR_CONF, *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def supervisor_pid(env: dict[str, str]) -> int | None:
+    """The running supervisord of this VAR_DIR, or None."""
+    answer = supervisorctl(env, "pid").stdout.strip()
+    return int(answer) if answer.isdecimal() else None
+
+
+def ready(url: str) -> str:
+    """Empty when the site is ready, else what it said."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            return "" if answer.status == 200 else f"{url} answered {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"{url} answered {error.code}: {error.read(300).decode(errors='replace')}"
+    except OSError as error:
+        return f"{url}: {error}"
+
+
+def prepare(env: dict[str, str]) -> None:
+    """Tables and static files, as the application expects them."""
+    for words in (["migrate", "--noinput"], ["collectstatic", "--noinput"]):
+        if run(env, [sys.executable, "app/manage.py", *words, "--verbosity=0"]):
+            fail(f"`manage.py {words[0]}` failed: what it printed above says why.")
+
+
+def up(env: dict[str, str]) -> None:
+    if supervisor_pid(env):
+        down(env)
+    check(env)
+    for name in ("log", "run", "static"):
+        (Path(env["VAR_DIR"]) / name).mkdir(parents=True, exist_ok=True)
+    install_nginx(env)
+    prepare(env)
+    subprocess.run([str(BIN / "supervisord"), "-c", SUPERVISOR_CONF], env=env, cwd=CHECKOUT, check=True)
+    url = f"http://{env['BIND']}:{env['PORT']}"
+    deadline = time.monotonic() + START_SECONDS
+    while problem := ready(f"{url}/readyz"):
+        if time.monotonic() > deadline:
+            print(*tail(Path(env["VAR_DIR"]) / "log/uwsgi.log", 15), sep="\n", file=sys.stderr)
+            down(env)
+            fail(f"Not ready after {START_SECONDS} s: {problem}. Logs: {env['VAR_DIR']}/log")
+        time.sleep(0.1)
+    print(f"Lowtide answers at {url} (local runtime, logs in {env['VAR_DIR']}/log). `make down` stops it.")
+
+
+def down(env: dict[str, str]) -> None:
+    pid = supervisor_pid(env)
+    if pid is None:
+        print("Nothing is running.")
+        return
+    # nginx first, and to its end, so that requests in flight still find uWSGI.
+    supervisorctl(env, "stop", "nginx")
+    supervisorctl(env, "shutdown")
+    deadline = time.monotonic() + STOP_SECONDS
+    while Path(f"/proc/{pid}").exists() or supervisor_pid(env):
+        if time.monotonic() > deadline:
+            fail(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {env['VAR_DIR']}/log")
+        time.sleep(0.1)
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    return path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
+
+
+def logs(env: dict[str, str]) -> int:
+    files = sorted(str(path) for path in (Path(env["VAR_DIR"]) / "log").glob("*.log"))
+    if not files:
+        fail("There are no logs yet: `make up` first.")
+    return subprocess.run(["tail", "-n", "20", "-F", *files]).returncode
+
+
+def run(env: dict[str, str], command: list[str]) -> int:
+    return subprocess.run(command, env=env, cwd=CHECKOUT).returncode
+
+
+def main(arguments: list[str]) -> int:
+    env = environment()
+    match arguments:
+        case ["up"]:
+            up(env)
+        case ["down"]:
+            down(env)
+        case ["prepare"]:
+            prepare(env)
+        case ["logs"]:
+            return logs(env)
+        case ["run", *command] if command:
+            return run(env, command)
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""The experiment: `make loadtest`, or `python -m loadtest`.
+
+Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide"), SCENARIO (default, article), QUICK=1,
+SEED, LOADTEST_PORT (18080: the stack under test runs beside one that is up).
+Results go to results/<time>/ (RESULTS_DIR), and results/latest points there.
+Exit codes: 0 the verdict holds, 1 it does not, 2 it could not be measured, 130 interrupted.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from loadtest import measure, report, runtimes, scenarios, summary
+from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
+from loadtest.variants import VARIANTS, Variant
+
+DEFAULT_VARIANTS = "without article lowtide"
+WORKERS = 4
+console = Console(highlight=False)
+
+
+class Progress:
+    """One line that is rewritten on a terminal, and a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self.prefix = ""
+        self._phase = ""
+        self._printed = 0.0
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        clock = int(time.monotonic() - self._started)
+        line = f"{clock // 60}:{clock % 60:02} {self.prefix:<10} {text}"
+        phase = f"{self.prefix} {text.split()[0]}"
+        if console.is_terminal:
+            console.file.write(f"\r\033[K{line}")
+            console.file.flush()
+        elif phase != self._phase or time.monotonic() - self._printed >= 10:
+            console.print(line)
+            self._printed = time.monotonic()
+        self._phase = phase
+
+    def end(self) -> None:
+        if console.is_terminal:
+            console.file.write("\r\033[K")
+
+
+def number(name: str, default: str) -> int:
+    value = os.environ.get(name) or default
+    if not value.isdecimal():
+        raise CannotMeasure(f"{name}={value} is not a whole number.")
+    return int(value)
+
+
+def chosen_variants() -> list[Variant]:
+    names = (os.environ.get("VARIANTS") or DEFAULT_VARIANTS).split()
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
+    return [VARIANTS[name] for name in dict.fromkeys(names)]
+
+
+def chosen_scenario() -> str:
+    name = os.environ.get("SCENARIO") or "default"
+    if name not in scenarios.SCENARIOS:
+        raise CannotMeasure(f"SCENARIO={name}: there is no such scenario. There are: {', '.join(scenarios.SCENARIOS)}.")
+    if os.environ.get("QUICK") not in (None, "", "0"):
+        if name != "default":
+            raise CannotMeasure(f"QUICK=1 has a scenario of its own: it does not go with SCENARIO={name}.")
+        return "quick"
+    return name
+
+
+def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
+    environment = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb)}
+    match os.environ.get("RUNTIME", "local"):
+        case "docker":
+            environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"
+            return runtimes.Docker(port, environment)
+        case "local":
+            return runtimes.Local(port, environment)
+        case other:
+            raise CannotMeasure(f"RUNTIME={other} is not a runtime: use docker or local.")
+
+
+def check_machine(port: int, scenario: scenarios.Scenario) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise CannotMeasure(f"Port {port} is in use: choose another with LOADTEST_PORT=...")
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) // 1024
+    if free < scenario.memory_mb:
+        raise CannotMeasure(
+            f"Too little memory: this scenario needs {scenario.memory_mb} MiB, {free} MiB are available."
+        )
+
+
+def seed_catalogue(runtime: Runtime, variant: Variant, products: int, seed: int) -> dict[str, Any]:
+    """Fill the catalogue once, before anything is measured; returns the versions of what serves."""
+    runtime.start(variant.environment)
+    try:
+        command = ["python", "app/manage.py", "seed_catalog", "--products", str(products), "--seed", str(seed)]
+        runtime.run(command)
+        return runtimes.versions(runtime)
+    finally:
+        runtime.stop()
+
+
+def run() -> int:
+    chosen, name = chosen_variants(), chosen_scenario()
+    scenario = scenarios.SCENARIOS[name]
+    seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
+    runtime = chosen_runtime(port, scenario)
+    check_machine(port, scenario)
+    started = datetime.now(UTC).replace(microsecond=0)
+    results = Path(os.environ.get("RESULTS_DIR") or CHECKOUT / "results")
+    directory = results / started.strftime("%Y%m%d-%H%M%S")
+    directory.mkdir(parents=True)
+    feed = scenarios.feed(scenario, seed, STATE)
+    progress = Progress()
+    try:
+        progress.prefix = "catalogue"
+        progress("seeding")
+        versions = seed_catalogue(runtime, chosen[0], scenario.products, seed)
+        measured = []
+        for variant in chosen:
+            progress.prefix = variant.name
+            measured.append(measure.variant(runtime, variant, name, seed, directory, progress))
+        needs = None
+        if "without" in [variant.name for variant in chosen]:
+            progress.prefix = "floor"
+            rounds = 3 if name == "default" else 1
+            needs = measure.needs(runtime, VARIANTS["without"], scenario, seed, progress, rounds)
+    finally:
+        # A second Ctrl-C must not leave anything running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        progress.prefix = ""
+        progress("stopping")
+        runtime.clean_up()
+        progress.end()
+    head = {
+        "runtime": runtime.name,
+        "environment": summary.machine() | versions,
+        "scenario": name,
+        "started": started.isoformat(),
+        "machine": summary.cpu_model(),
+    }
+    load = {
+        "seed": seed,
+        "workers": WORKERS,
+        "requests": scenario.requests,
+        "large_requests": scenario.large,
+        "large_body_mb": round(feed.stat().st_size / 2**20, 1),
+    }
+    counts = Counter(row.name for row, _ in scenarios.requests(scenario, "large", seed))
+    outcome = summary.write(directory, measured, needs, counts, head, load)
+    report.write(directory)
+    latest = results / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(directory.name)
+    console.print(report.terminal(outcome))
+    console.print(f"The picture, the table and every figure: {os.path.relpath(latest)}/report.html")
+    return 0 if outcome["verdict"]["holds"] else 1
+
+
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        return run()
+    except CannotMeasure as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: everything that was started is stopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

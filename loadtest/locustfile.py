@@ -1,0 +1,144 @@
+"""The Locust side: users that work off the scenario's fixed list, lane by lane, at the scenario's rates.
+
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080
+
+Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_REQUEST_LOG (a CSV file for each
+request, optional). With several Locust processes (`--processes`, or master and workers with `--expect-workers`) each
+takes its share of the list, and together they keep the same rates.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import gevent
+from locust import FastHttpUser, constant_pacing, events, task
+from locust.contrib.csv_request_logger import CsvRequestLogger
+from locust.env import Environment
+from locust.exception import StopUser
+from locust.runners import WorkerRunner
+
+from loadtest import scenarios
+
+SCENARIO = scenarios.SCENARIOS[os.environ.get("LOWTIDE_SCENARIO", "default")]
+SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
+FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
+HEADERS = {"Accept-Encoding": "identity"}
+
+
+class Share:
+    """This process's part of the list, drawn from by all its users."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
+        self.users: Counter[str] = Counter()
+
+    def next(self, lane: scenarios.Lane, environment: Environment) -> tuple[scenarios.Request, str]:
+        """The next request of the lane, or of one that has no user in this process; StopIteration when all are done."""
+        index, count = position(environment)
+        for name in (lane, *(other for other in scenarios.LANES if not self.users[other])):
+            if name not in self.lanes:
+                self.lanes[name] = iter(list(scenarios.requests(SCENARIO, name, SEED))[index::count])
+            for found in self.lanes[name]:
+                return found
+        raise StopIteration
+
+
+SHARE = Share()
+
+
+def position(environment: Environment) -> tuple[int, int]:
+    """Which process this is, and of how many."""
+    if not isinstance(environment.runner, WorkerRunner):
+        return 0, 1
+    return environment.runner.worker_index, processes(environment)
+
+
+def processes(environment: Environment) -> int:
+    """How many Locust processes share the list."""
+    return max(1, environment.parsed_options.expect_workers) if environment.parsed_options else 1
+
+
+def finish(environment: Environment) -> None:
+    """The list is done: leave, or with the web page stay for another run."""
+    if environment.runner and environment.web_ui:
+        environment.runner.stop()
+    elif environment.runner:
+        environment.runner.quit()
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def share_out(environment: Environment, **_: Any) -> None:
+    for user in (SmallUser, LargeUser):
+        user.fixed_count = user.users(environment)
+    if path := os.environ.get("LOWTIDE_REQUEST_LOG"):
+        CsvRequestLogger(path, flush_interval=100).register(environment)
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def start_over(**_: Any) -> None:
+    SHARE.lanes.clear()
+    SHARE.users.clear()
+
+
+class LaneUser(FastHttpUser):
+    """A closed loop over its lane's list; ends with the list, and the last one ends the test."""
+
+    abstract = True
+    lane: ClassVar[scenarios.Lane]
+    most: ClassVar[int]
+    rate: ClassVar[float]
+    network_timeout = 65
+    connection_timeout = 5
+
+    def on_start(self) -> None:
+        # Started together they would all ask at the same moment, ten times a second.
+        before = SHARE.users.total()
+        SHARE.users[self.lane] += 1
+        gevent.sleep(before / SCENARIO.small_rate)
+
+    @classmethod
+    def users(cls, environment: Environment) -> int:
+        """How many work off this lane, over all processes."""
+        return max(cls.most, processes(environment))
+
+    def wait_time(self) -> float:
+        return constant_pacing(self.users(self.environment) / self.rate)(self)
+
+    @task
+    def next_request(self) -> None:
+        try:
+            row, path = SHARE.next(self.lane, self.environment)
+        except StopIteration:
+            SHARE.users[self.lane] -= 1
+            if SHARE.users.total() == 0:
+                gevent.spawn(finish, self.environment)
+            raise StopUser from None
+        name = f"{row.lane}: {row.name}"
+        if row.feed:
+            headers = HEADERS | {"Content-Type": "application/json"}
+            self.client.post(path, data=BODY, name=name, headers=headers)  # type: ignore[arg-type]
+        else:
+            self.client.get(path, name=name, headers=HEADERS)
+
+
+BODY = FEED.read_bytes()
+
+
+class SmallUser(LaneUser):
+    lane = "small"
+    most = SCENARIO.small_users
+    rate = SCENARIO.small_rate
+    fixed_count = most
+
+
+class LargeUser(LaneUser):
+    lane = "large"
+    most = 1
+    rate = SCENARIO.large_rate
+    fixed_count = most

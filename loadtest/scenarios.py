@@ -1,0 +1,127 @@
+"""What is asked of the stack, as tables of data: the same seeded list of requests for each variant.
+
+Two lanes run side by side, each at its own steady rate, so that small requests meet the large ones as on a real site:
+many small requests, and one large request after the other.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Lane = Literal["small", "large"]
+LANES: tuple[Lane, ...] = ("small", "large")
+WORDS = """
+    harbour lamp oak walnut steel linen canvas copper brass glass river stone meadow winter summer quiet plain
+    folding sturdy light heavy round square narrow wide handmade woven turned polished oiled waxed stitched
+    riveted cast forged table chair bench shelf basket kettle bowl cup jug tray blanket curtain mirror clock
+    drawer hook rope lantern
+""".split()  # noqa: SIM905 - a list of fifty lines says less
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row of the table. `weight` is its share of its lane; `{page}`, `{sku}` and `{word}` are drawn by the seed."""
+
+    name: str
+    lane: Lane
+    weight: int
+    path: str
+    feed: bool = False
+
+
+TABLE = (
+    Request("list", "small", 50, "/catalog/?page={page}"),
+    Request("product", "small", 40, "/catalog/{sku}/"),
+    Request("search", "small", 10, "/catalog/?q={word}"),
+    Request("import, dry run", "large", 7, "/catalog/import/?dry_run=1", feed=True),
+    Request("import", "large", 1, "/catalog/import/", feed=True),
+    Request("export.json", "large", 1, "/catalog/export.json"),
+    Request("report", "large", 1, "/catalog/report/"),
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How many of each lane, how fast, how large.
+
+    Attributes:
+        small, large: requests in each lane.
+        small_users: closed loops of the small lane; the large lane has one.
+        small_rate, large_rate: requests a second of the whole lane, unless the server is slower.
+        records: products in the feed; 10,000 make 22 MiB.
+        products: products in the catalogue.
+        quiet_s: the quiet phase after the load, with two small requests a second.
+        max_body_mb: what nginx and Django must accept, MiB.
+        memory_mb: what the machine should have free, MiB.
+    """
+
+    small: int
+    large: int
+    small_users: int
+    small_rate: float
+    large_rate: float
+    records: int
+    products: int
+    quiet_s: float
+    max_body_mb: int
+    memory_mb: int
+
+    @property
+    def requests(self) -> int:
+        return self.small + self.large
+
+
+SCENARIOS = {
+    "default": Scenario(5940, 60, 10, 100, 1, 13_000, 10_000, 15, 32, 1500),
+    "quick": Scenario(1980, 20, 10, 100, 1, 13_000, 10_000, 6, 32, 1500),
+    # Too small to inflate anything: shows in seconds that the experiment runs.
+    "smoke": Scenario(180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
+    "article": Scenario(5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
+}
+
+
+def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Request, str]]:
+    """The lane's fixed list: pairs of a row of the table and the path to ask for."""
+    draw = random.Random(f"{seed} {lane}")  # noqa: S311 - repeatable, not secret
+    rows = [row for row in TABLE if row.lane == lane]
+    count = scenario.small if lane == "small" else scenario.large
+    if lane == "large":
+        # Every kind comes as often as its weight says, in seeded order: sixty are too few to leave that to chance.
+        pool = [row for row in rows for _ in range(row.weight)]
+        chosen = (pool * (count // len(pool) + 1))[:count]
+        draw.shuffle(chosen)
+    else:
+        chosen = draw.choices(rows, [row.weight for row in rows], k=count)
+    for row in chosen:
+        page, sku = draw.randint(1, 50), draw.randint(1, scenario.products)
+        yield row, row.path.format(page=page, sku=f"SKU-{sku:06d}", word=draw.choice(WORDS))
+
+
+def feed(scenario: Scenario, seed: int, folder: Path) -> Path:
+    """The body of an import, made once and kept in `folder`: a JSON list of products, each with 0.3 to 4 KB of text."""
+    path = folder / f"feed-{scenario.records}-{seed}.json"
+    if path.exists():
+        return path
+    draw = random.Random(seed)  # noqa: S311
+    text = " ".join(draw.choices(WORDS, k=20_000))
+    products = []
+    for number in range(1, scenario.records + 1):
+        start = draw.randrange(len(text) - 4100)
+        products.append(
+            {
+                "sku": f"SKU-{number:06d}",
+                "name": " ".join(draw.sample(WORDS, 3)).title(),
+                "category": draw.choice(WORDS).title(),
+                "description": text[start : start + draw.randint(300, 4096)],
+                "price": f"{draw.randint(100, 99_999) / 100:.2f}",
+                "stock": draw.randint(0, 500),
+            }
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(products))
+    unfinished.replace(path)
+    return path

@@ -1,0 +1,64 @@
+"""Ask an application behind a uWSGI socket for a path, without a web server in between: a container's health check.
+
+    python -m lowtide.ping /healthz             on $RUN_DIR/small.sock
+    python -m lowtide.ping /healthz SOCKET
+
+Exit codes: 0 the answer is 200, 1 it is another or there is none, 2 wrong use.
+"""
+
+import os
+import socket
+import struct
+import sys
+
+# A container's health check gets 5 s: late enough to sit out a large request, early enough to say why it failed.
+SECONDS = 4.0
+
+
+def status(path: str, address: str, seconds: float = SECONDS) -> int:
+    """The HTTP status of GET `path` from the uWSGI server on the unix socket `address`.
+
+    Raises OSError where nobody answers within `seconds` and ValueError where the answer is not HTTP.
+    The request's layout: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
+    """
+    variables = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": path,
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.0",
+        "HTTP_HOST": "localhost",
+    }
+    body = b"".join(struct.pack("<H", len(word)) + word.encode() for pair in variables.items() for word in pair)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(seconds)
+        connection.connect(address)
+        connection.sendall(struct.pack("<BHB", 0, len(body), 0) + body)
+        line = connection.makefile("rb").readline(200).decode("latin-1")
+    if not line.startswith("HTTP/"):
+        raise ValueError(f"{address} answered {line!r}, which is not HTTP")
+    return int(line.split()[1])
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case [path]:
+            address = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/small.sock"
+        case [path, address]:
+            pass
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    try:
+        code = status(path, address)
+    except (OSError, ValueError) as error:
+        print(f"{path} on {address}: {error}", file=sys.stderr)
+        return 1
+    print(f"{path} answered {code}")
+    return 0 if code == 200 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

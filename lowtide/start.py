@@ -1,0 +1,97 @@
+"""Checks the settings of the pools, names their workers, and becomes the server:
+
+    python -m lowtide.start uwsgi --ini uwsgi.ini
+
+Environment: WORKERS, LARGE_WORKERS (of them; 0 for one pool), WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB and
+LARGE_NEED_MB (MiB; what one large request needs). Adds SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which
+uwsgi.ini maps to sockets. Says what the server can come to need and whether the container's limit holds that.
+Exit code 2 and one line for a value that cannot be used, and for a limit in which nothing would work.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from lowtide import memory, sizing
+
+MANAGEMENT = ("lowtide", "article", "without")
+
+
+class Unusable(Exception):
+    """A setting that cannot be used; the message names it and says what to write."""
+
+
+def number(environment: Mapping[str, str], name: str, default: int, least: int) -> int:
+    value = environment.get(name) or str(default)
+    if not value.isdecimal() or int(value) < least:
+        raise Unusable(f"{name}={value} cannot be used: write a whole number of at least {least}.")
+    return int(value)
+
+
+def settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Every variable that uwsgi.ini reads, checked, with defaults.
+
+    Raises:
+        Unusable: a value that uWSGI would misread in silence.
+    """
+    workers = number(environment, "WORKERS", 4, 1)
+    large = number(environment, "LARGE_WORKERS", 1 if workers > 1 else 0, 0)
+    if large >= workers:
+        raise Unusable(
+            f"LARGE_WORKERS={large} of WORKERS={workers} leaves none for small requests: write less, or 0 for one pool."
+        )
+    management = environment.get("WORKER_MANAGEMENT") or "lowtide"
+    if management not in MANAGEMENT:
+        raise Unusable(f"WORKER_MANAGEMENT={management} does not exist: write {', '.join(MANAGEMENT)}.")
+    ids = [str(worker) for worker in range(1, workers + 1)]
+    return {
+        "WORKERS": str(workers),
+        "LARGE_WORKERS": str(large),
+        "SMALL_WORKER_IDS": ",".join(ids[: workers - large]),
+        "LARGE_WORKER_IDS": ",".join(ids[workers - large :]),
+        "WORKER_MANAGEMENT": management,
+        "RELOAD_ON_RSS": str(number(environment, "RELOAD_ON_RSS", 128, 1)),
+        "GIVE_BACK_MB": str(number(environment, "GIVE_BACK_MB", 8, 0)),
+        "LARGE_NEED_MB": str(number(environment, "LARGE_NEED_MB", sizing.MEASURED.need_mb, 0)),
+    }
+
+
+def check_limit(found: Mapping[str, str]) -> str:
+    """What these settings can come to need, in one line.
+
+    Raises:
+        Unusable: the container's limit is below an idle server and one large request.
+    """
+    reload_on_rss = {"without": 0, "article": 512}.get(found["WORKER_MANAGEMENT"], int(found["RELOAD_ON_RSS"]))
+    checked = sizing.check(
+        int(found["WORKERS"]),
+        int(found["LARGE_WORKERS"]),
+        reload_on_rss,
+        int(found["LARGE_NEED_MB"]),
+        memory.limit_mb(),
+    )
+    if not checked.possible:
+        raise Unusable(checked.line)
+    return checked.line
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        found = settings(os.environ)
+        print(check_limit(found), file=sys.stderr, flush=True)
+        os.environ.update(found)
+    except Unusable as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    try:
+        os.execvp(arguments[0], arguments)  # noqa: S606
+    except OSError as error:
+        print(f"{arguments[0]} cannot be started: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Middleware for any WSGI server: calls back when a response is done, after its memory is free.
+
+    from lowtide.wsgi import give_back
+    application = give_back(application)
+
+The callback runs in the response's close(), which PEP 3333 has the server call when the body is sent. uWSGI reads RSS
+for reload-on-rss after that (core/utils.c:1082), so a request whose memory was given back does not recycle its worker.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class _Response:
+    """The application's response; close() closes it, lets go of it, and then calls back."""
+
+    def __init__(self, body: Iterable[bytes], done: Callable[[], object]) -> None:
+        self._body: Iterable[bytes] | None = body
+        self._chunks: Iterator[bytes] | None = iter(body)
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._chunks is None:
+            raise StopIteration
+        return next(self._chunks)
+
+    def close(self) -> None:
+        body, self._body, self._chunks = self._body, None, None
+        if body is None:
+            return
+        try:
+            if close := getattr(body, "close", None):
+                close()
+                del close
+        finally:
+            # The response holds the request, and the request its body: free before the callback looks.
+            del body
+            self._done()
+
+
+class AfterResponse:
+    """A WSGI application that calls `done` after each response of `application`, and `begin` before."""
+
+    def __init__(
+        self, application: Application, done: Callable[[], object], begin: Callable[[], object] | None = None
+    ) -> None:
+        self.application = application
+        self._done = done
+        self._begin = begin
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self._begin:
+            self._begin()
+        try:
+            body = self.application(environ, start_response)
+        except BaseException:
+            self._done()
+            raise
+        # What wsgi.file_wrapper made must reach the server as it is, or it is not sent by sendfile.
+        if hasattr(body, "read"):
+            return body
+        return _Response(body, self._done)
+
+
+def give_back(application: Application, threshold_mb: float = DEFAULT_THRESHOLD_MB) -> Application:
+    """The application, with heap given back after each response that made the process grow by `threshold_mb` MiB."""
+    return AfterResponse(application, GiveBack(threshold_mb))

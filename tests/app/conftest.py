@@ -1,0 +1,21 @@
+"""What the application's tests share. They run on SQLite, and once more on PostgreSQL (test_postgresql.py)."""
+
+import pytest
+from django.conf import settings as loaded
+from pytest_django import Settings
+
+# Which of the two files has nothing to do depends on the database; it is not collected, rather than skipped.
+on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")
+collect_ignore = ["test_postgresql.py" if on_postgresql else "test_server_side_cursors.py"]
+
+
+@pytest.fixture(autouse=True)
+def plain_settings(settings: Settings) -> None:
+    """The default settings but for HTTPS, whatever the environment of these tests says."""
+    settings.SECURE_SSL_REDIRECT = False
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.IMPORT_TOKEN = ""
+    # Nothing is collected here, so no file has a name with a hash.
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024

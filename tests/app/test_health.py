@@ -1,0 +1,54 @@
+"""/healthz and /readyz, as a load balancer asks for them."""
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
+
+
+@pytest.fixture(autouse=True)
+def production(settings: Settings) -> None:
+    """A host name that the checks do not send, and HTTPS that they do not speak."""
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    settings.SECURE_SSL_REDIRECT = True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "10.0.3.7"])
+def test_alive_without_a_database(client: Client, host: str) -> None:
+    """Not marked django_db: a query would fail this test."""
+    response = client.get("/healthz", headers={"host": host})
+    assert (response.status_code, response.content) == (200, b"ok\n")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "10.0.3.7"])
+def test_ready(client: Client, host: str, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_max_num_queries(2):
+        response = client.get("/readyz", headers={"host": host})
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "missing": {}})
+
+
+@pytest.mark.django_db
+def test_not_ready_before_migrate(client: Client) -> None:
+    MigrationRecorder(connection).record_unapplied("catalog", "0001_products")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "missing": {"migrations": ["catalog.0001_products"]}}
+
+
+@pytest.mark.django_db
+def test_not_ready_without_a_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise DatabaseError("connection refused; password=secret")
+
+    monkeypatch.setattr(connection, "cursor", refuse)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["missing"] == {"database": "does not answer; the log says why"}
+
+
+def test_everything_else_obeys_the_settings(client: Client) -> None:
+    assert client.get("/catalog/", headers={"host": "10.0.3.7"}).status_code == 400
+    redirect = client.get("/catalog/", headers={"host": "shop.example"})
+    assert (redirect.status_code, redirect["Location"]) == (301, "https://shop.example/catalog/")

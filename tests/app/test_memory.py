@@ -1,0 +1,61 @@
+"""There is no planted leak: after a large import the Python heap is back where it was.
+
+What a process keeps after that is memory that the C library has not returned to the kernel.
+"""
+
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.app.feeds import fill, post_json, post_ndjson, product
+
+pytestmark = pytest.mark.django_db
+
+# Some 4 MB of JSON, which costs several times that while it is imported.
+FEED = [product(number, description=f"{number} " * 800) for number in range(1, 1001)]
+ROUNDS = 4
+ALLOWED = 200_000
+
+
+@pytest.fixture(autouse=True)
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def large_json(client: Client) -> None:
+    assert post_json(client, FEED).json()["totals"]["invalid"] == 0
+
+
+def large_json_dry(client: Client) -> None:
+    assert post_json(client, FEED, "?dry_run=1").json()["totals"]["valid"] == len(FEED)
+
+
+def large_ndjson(client: Client) -> None:
+    assert post_ndjson(client, [*FEED])[-1]["totals"]["invalid"] == 0
+
+
+def large_exports(client: Client) -> None:
+    for path in ("export.json", "export.csv", "export.ndjson", "export-stream.csv", "report/"):
+        response: Any = client.get(f"/catalog/{path}")
+        assert len(response.getvalue()) > 100_000
+
+
+@pytest.mark.parametrize("request_", [large_json, large_json_dry, large_ndjson, large_exports])
+def test_heap_is_back_after_large_requests(client: Client, request_: Callable[[Client], None]) -> None:
+    fill(1000)
+    request_(client)
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    for _ in range(ROUNDS):
+        request_(client)
+    gc.collect()
+    after, peak = tracemalloc.get_traced_memory()
+    assert peak - before > 5 * ALLOWED, "the requests were too small to show anything"
+    assert after - before < ALLOWED

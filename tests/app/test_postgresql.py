@@ -1,0 +1,26 @@
+"""All tests of the application once more, on a real PostgreSQL server."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.app.postgresql import postgresql
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def test_all_tests_pass_on_postgresql() -> None:
+    command = [sys.executable, "-m", "pytest", "tests/app", "-p", "no:cacheprovider", "--durations=3"]
+    with postgresql() as url:
+        done = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env=os.environ | {"DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_server_side_cursors.py" in done.stdout

@@ -1,0 +1,144 @@
+"""Settings from the environment, each in a process of its own, as a deployment starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KEY = "a-long-enough-key-for-the-tests-0123456789-abcdefghijklm"
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run manage.py with these variables and no others."""
+    environment.setdefault("PATH", os.environ["PATH"])
+    command = [sys.executable, "app/manage.py", *arguments]
+    return subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def loaded(**environment: str) -> dict[str, Any]:
+    """The settings that these variables make, as far as JSON can say them."""
+    show = "import json; from django.conf import settings; print(json.dumps(settings._wrapped.__dict__, default=str))"
+    done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY=KEY, **environment)
+    assert done.returncode == 0, done.stderr
+    values: dict[str, Any] = json.loads(done.stdout)
+    return {name: value for name, value in values.items() if name.isupper()}
+
+
+def test_no_secret_key_no_start() -> None:
+    done = manage("check")
+    assert done.returncode != 0
+    assert "SECRET_KEY is not set" in done.stderr
+    assert "secrets.token_urlsafe" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_defaults_are_clean_for_deployment() -> None:
+    done = manage("check", "--deploy", "--fail-level=DEBUG", SECRET_KEY=KEY)
+    assert (done.returncode, done.stdout) == (0, "System check identified no issues (0 silenced).\n"), done.stderr
+
+
+def test_plain_http_is_what_check_warns_about() -> None:
+    done = manage("check", "--deploy", "--fail-level=WARNING", SECRET_KEY=KEY, HTTPS="off")
+    assert done.returncode != 0
+    assert "security.W008" in done.stderr
+
+
+def test_migrations_match_the_models() -> None:
+    done = manage("makemigrations", "--check", "--dry-run", SECRET_KEY=KEY)
+    assert done.returncode == 0, done.stdout
+
+
+def test_defaults() -> None:
+    values = loaded()
+    assert values["DEBUG"] is False
+    assert values["SECURE_SSL_REDIRECT"] is values["SESSION_COOKIE_SECURE"] is values["CSRF_COOKIE_SECURE"] is True
+    assert values["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
+    assert values["ALLOWED_HOSTS"] == ["127.0.0.1", "localhost"]
+    assert values["DATA_UPLOAD_MAX_MEMORY_SIZE"] == 32 * 2**20
+    assert values["STATIC_ROOT"] == str(CHECKOUT / "var" / "static")
+    assert values["DATABASES"]["default"]["NAME"] == str(CHECKOUT / "var" / "db.sqlite3")
+
+
+def test_empty_variables_mean_their_defaults() -> None:
+    """Compose passes a variable on that has no value."""
+    empty = dict.fromkeys(("DEBUG", "HTTPS", "ALLOWED_HOSTS", "MAX_BODY_MB", "DATABASE_URL", "LOG_LEVEL"), "")
+    assert loaded(**empty) == loaded()
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    values = loaded(
+        DEBUG="on",
+        HTTPS="off",
+        ALLOWED_HOSTS="shop.example, www.shop.example",
+        CSRF_TRUSTED_ORIGINS="https://shop.example",
+        DATABASE_URL=f"sqlite:///{tmp_path}/new/db.sqlite3",
+        STATIC_ROOT=str(tmp_path),
+        MAX_BODY_MB="5",
+        LOG_LEVEL="warning",
+        IMPORT_TOKEN="sesame",
+    )
+    assert values["DEBUG"] is True
+    assert values["SECURE_SSL_REDIRECT"] is values["SESSION_COOKIE_SECURE"] is values["CSRF_COOKIE_SECURE"] is False
+    assert values["SECURE_HSTS_SECONDS"] == 0
+    assert values["SECURE_PROXY_SSL_HEADER"] is None
+    assert values["ALLOWED_HOSTS"] == ["shop.example", "www.shop.example"]
+    assert values["CSRF_TRUSTED_ORIGINS"] == ["https://shop.example"]
+    assert values["DATABASES"]["default"]["NAME"] == f"{tmp_path}/new/db.sqlite3"
+    assert (tmp_path / "new").is_dir()
+    assert values["STATIC_ROOT"] == str(tmp_path)
+    assert values["DATA_UPLOAD_MAX_MEMORY_SIZE"] == 5 * 2**20
+    assert values["LOGGING"]["root"]["level"] == "WARNING"
+    assert values["IMPORT_TOKEN"] == "sesame"
+
+
+def test_postgresql() -> None:
+    url = "postgres://ann:p%40ss@db.example:5433/catalogue?sslmode=require"
+    database = loaded(DATABASE_URL=url, CONN_MAX_AGE="9")["DATABASES"]["default"]
+    assert database["ENGINE"] == "django.db.backends.postgresql"
+    assert (database["USER"], database["PASSWORD"]) == ("ann", "p@ss")
+    assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "catalogue")
+    assert (database["CONN_MAX_AGE"], database["CONN_HEALTH_CHECKS"]) == (9, True)
+    assert database["OPTIONS"] == {"sslmode": "require", "connect_timeout": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("DEBUG", "ture", "write on or off"),
+        ("HTTPS", "maybe", "write on or off"),
+        ("MAX_BODY_MB", "lots", "write a whole number, 1 or more"),
+        ("MAX_BODY_MB", "0", "write a whole number, 1 or more"),
+        ("HSTS_SECONDS", "-1", "write a whole number, 0 or more"),
+        ("DATABASE_URL", "nonsense", "write postgres://"),
+        ("DATABASE_URL", "mysql://localhost/catalogue", "write postgres://"),
+        ("DATABASE_URL", "postgres://localhost", "write postgres://"),
+        ("DATABASE_URL", "postgres://ann@localhost:port/catalogue", "write postgres://"),
+        ("LOG_LEVEL", "chatty", "write DEBUG, INFO"),
+    ],
+)
+def test_bad_value_is_named_with_what_to_write(name: str, value: str, hint: str) -> None:
+    done = manage("check", SECRET_KEY=KEY, **{name: value})
+    assert done.returncode != 0
+    last_line = done.stderr.splitlines()[-1]
+    assert name in last_line
+    assert hint in last_line
+
+
+def test_a_password_does_not_reach_the_log() -> None:
+    done = manage("check", SECRET_KEY=KEY, DATABASE_URL="postgress://ann:hunter2@localhost/catalogue")
+    assert "DATABASE_URL cannot be used" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
+    show = "from django.db import connection as c; k = c.cursor(); print(k.execute('PRAGMA journal_mode').fetchone())"
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY=KEY, DATABASE_URL=url)
+    assert done.stdout == "('wal',)\n"

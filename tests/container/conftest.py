@@ -1,0 +1,44 @@
+"""One stack for all container tests, built from the checkout."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.container.stack import Stack, free_port, run
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A container test that finds no engine says so; in CI that is a failure, not a skip."""
+    for command in (("docker", "info"), ("docker", "compose", "version")):
+        try:
+            problem = "" if run(*command).returncode == 0 else f"`{' '.join(command)}` failed"
+        except FileNotFoundError:
+            problem = "there is no docker command"
+        if problem:
+            message = f"needs a Docker engine with Compose, but {problem}. On Debian .ci/engine starts one."
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def stack(engine: None) -> Iterator[Stack]:
+    stack = Stack(free_port())
+    try:
+        stack.up("--build")
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
+
+
+@pytest.fixture
+def healthy(stack: Stack) -> Iterator[Stack]:
+    """The stack, for a test that breaks it or changes its settings: afterwards it is as it was."""
+    env = dict(stack.env)
+    try:
+        yield stack
+    finally:
+        stack.env = env
+        stack.up()

@@ -1,0 +1,82 @@
+"""A Compose project of the checkout, under a name and a port of its own."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+OVERLAY = Path(__file__).with_name("overlay.yml")
+COMMAND_SECONDS = 280
+
+
+def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The command, to its end, with what it printed; it may fail."""
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_SECONDS,
+    )
+
+
+class Stack:
+    """A Compose project of docker-compose.yml. `env` is its whole environment and may be changed between `up`s."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.project = f"lowtide-test-{port}"
+        # Nothing else from the shell, or a variable set there would change what is tested.
+        kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
+        self.env = kept | {
+            "PORT": str(port),
+            "SECRET_KEY": "not-secret-" * 5,
+            "POSTGRES_PASSWORD": "not-secret",
+            "HTTPS": "off",
+        }
+
+    def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        files = ("--file", "docker-compose.yml", "--file", str(OVERLAY), "--env-file", "/dev/null")
+        done = run("docker", "compose", "--project-name", self.project, *files, *words, env=self.env)
+        if check and done.returncode:
+            logs = "" if words[0] == "logs" else self.compose("logs", "--tail", "30", check=False).stdout
+            pytest.fail(
+                f"docker compose {' '.join(words)}: exit {done.returncode}\n{done.stderr[-4000:]}\n{logs[-6000:]}"
+            )
+        return done
+
+    def up(self, *words: str) -> None:
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
+
+    def execute(self, service: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command inside a service's container, as the container's user."""
+        return self.compose("exec", "-T", service, *command, check=check)
+
+    def python(self, code: str) -> str:
+        """What a line of Python prints in the application's container."""
+        return self.execute("app", "python", "-c", code).stdout.strip()
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
+        found: list[dict[str, Any]] = json.loads(run("docker", "inspect", container).stdout)
+        return found[0]
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url + path, timeout=30, allow_redirects=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,293 @@
+"""What only containers can show: their walls, their limits, the order of their starts and stops."""
+
+import http.client
+import json
+import re
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from loadtest import scenarios, variants
+from tests.container.stack import CHECKOUT, Stack, run
+
+pytestmark = pytest.mark.container
+
+SERVICES = ("nginx", "app", "db")
+IMPORT = "/catalog/import/?dry_run=1"
+
+
+@pytest.fixture(scope="session")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An import of 23 MB, which inflates the worker that serves it to about 200 MiB."""
+    return scenarios.feed(
+        replace(scenarios.SCENARIOS["default"], records=10_000), 1, tmp_path_factory.mktemp("feed")
+    ).read_bytes()
+
+
+def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds:.0f} s still not: {what}")
+        time.sleep(0.2)
+
+
+def test_site_answers_through_nginx(stack: Stack) -> None:
+    assert stack.get("/healthz").status_code == 200
+    assert stack.get("/readyz").status_code == 200
+    page = stack.get("/catalog/")
+    assert page.status_code == 200
+    assert page.headers["Server"] == "nginx"
+    asset = re.search(r'"(/static/[^"]+\.[0-9a-f]{12}\.css)"', page.text)
+    assert asset, "the page names no hashed stylesheet"
+    style = stack.get(asset[1])
+    assert style.status_code == 200
+    assert style.headers["Content-Type"].startswith("text/css")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_container_has_no_privilege(stack: Stack, service: str) -> None:
+    status = dict(
+        line.split(":\t", 1)
+        for line in stack.execute(service, "cat", "/proc/1/status").stdout.splitlines()
+        if ":\t" in line
+    )
+    assert "0" not in status["Uid"].split(), "process 1 is root"
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    assert stack.inspect(service)["HostConfig"]["PidsLimit"] > 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_root_file_system_is_read_only(stack: Stack, service: str) -> None:
+    # As root, so that it is the mount and not the owner that refuses.
+    attempt = stack.compose("exec", "-T", "--user", "0", service, "touch", "/etc/planted", check=False)
+    assert attempt.returncode != 0
+    assert "Read-only file system" in attempt.stderr
+
+
+def test_only_nginx_publishes_and_on_loopback(stack: Stack) -> None:
+    published = {service: stack.inspect(service)["HostConfig"]["PortBindings"] for service in SERVICES}
+    assert published["app"] == {}
+    assert published["db"] == {}
+    assert published["nginx"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(stack.port)}]}
+
+
+def test_application_and_database_have_no_way_out(stack: Stack) -> None:
+    # How an engine seals an internal network differs (routes or packet filter); that it is one is what counts.
+    data = f"{stack.project}_data"
+    for service in ("app", "db"):
+        assert list(stack.inspect(service)["NetworkSettings"]["Networks"]) == [data]
+    assert json.loads(run("docker", "network", "inspect", data).stdout)[0]["Internal"] is True
+
+
+def test_memory_limit_is_in_force(stack: Stack) -> None:
+    assert float(stack.python("from lowtide import memory; print(memory.limit_mb())")) == 1024
+    limits = stack.inspect("app")["HostConfig"]
+    assert limits["MemorySwap"] == limits["Memory"], "inflated workers could go to swap"
+
+
+def test_migrations_are_applied_before_the_application_starts(stack: Stack) -> None:
+    migrate = stack.inspect("migrate")["State"]
+    assert (migrate["Status"], migrate["ExitCode"]) == ("exited", 0)
+    assert migrate["FinishedAt"] <= stack.inspect("app")["State"]["StartedAt"]
+    stack.execute("app", "python", "app/manage.py", "migrate", "--check")
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "POSTGRES_PASSWORD"])
+def test_missing_secret_stops_with_the_remedy(engine: None, name: str) -> None:
+    stack = Stack(port=1)
+    del stack.env[name]
+    attempt = stack.compose("config", "--quiet", check=False)
+    assert attempt.returncode != 0
+    assert name in attempt.stderr
+    assert "make up" in attempt.stderr
+
+
+@pytest.mark.parametrize("image", ["app", "nginx"])
+def test_image_is_labelled_and_not_root(stack: Stack, image: str) -> None:
+    config = json.loads(run("docker", "image", "inspect", f"lowtide-{image}").stdout)[0]["Config"]
+    labels = {name.rpartition(".")[2] for name in config["Labels"] if name.startswith("org.opencontainers.image.")}
+    assert {"title", "description", "licenses", "version", "revision"} <= labels
+    assert re.fullmatch(r"1000\d:10001", config["User"])
+
+
+@pytest.mark.parametrize("image", ["app", "nginx"])
+def test_image_has_no_tools_to_build_with(stack: Stack, image: str) -> None:
+    found = stack.execute(
+        image, "sh", "-c", "for tool in cc gcc ld make pip pip3; do command -v $tool; done; true"
+    ).stdout
+    assert found == ""
+    # One module where there is Python: what pip is, without the command.
+    if image == "app":
+        assert stack.python("import importlib.util as u; print(u.find_spec('pip'))") == "None"
+
+
+def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    for name in ("Dockerfile", ".dockerignore", "uwsgi.ini"):
+        shutil.copy2(CHECKOUT / name, copy)
+    for name in ("app", "lowtide", "nginx", "requirements"):
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "app/config/urls.py").open("a") as urls:
+        # New each time: the engine's cache outlives the test and knows the last run's change.
+        urls.write(f"# {secrets.token_hex()}\n")
+    tag = f"{stack.project}-layers"
+    built = run("docker", "build", "--progress", "plain", "--target", "app", "--tag", tag, str(copy))
+    assert built.returncode == 0, built.stderr[-4000:]
+    run("docker", "image", "rm", tag)
+    output = built.stdout + built.stderr
+    names = dict(re.findall(r"^#(\d+) (\[.*)$", output, re.MULTILINE))
+    cached = {names[number] for number in re.findall(r"^#(\d+) CACHED$", output, re.MULTILINE) if number in names}
+    for expected in ("apt-get install --yes --no-install-recommends python3 ", "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
+        assert any(expected in name for name in cached), f"built again: {expected}\n{output[-4000:]}"
+    assert not any("COPY app app" in name for name in cached), "the change did not reach the image"
+
+
+def test_health_check_notices_workers_that_hang(healthy: Stack) -> None:
+    signal_workers = (
+        "import os; from lowtide.sample import stats;"
+        "pids = [worker['pid'] for worker in stats('/run/lowtide/stats.sock')['workers']];"
+        "[os.kill(pid, {}) for pid in pids]; print(len(pids))"
+    )
+
+    def health() -> str:
+        status: str = healthy.inspect("app")["State"]["Health"]["Status"]
+        return status
+
+    assert health() == "healthy"
+    stop, go_on = 19, 18
+    assert int(healthy.python(signal_workers.format(stop))) == 4
+    try:
+        wait_until("unhealthy", lambda: health() == "unhealthy")
+    finally:
+        healthy.python(signal_workers.format(go_on))
+    wait_until("healthy", lambda: health() == "healthy")
+
+
+def test_crashed_application_comes_back(healthy: Stack) -> None:
+    before = healthy.inspect("app")["RestartCount"]
+    # uWSGI ends at once on SIGINT, which nobody in Docker knows of: a crash as far as it can see.
+    healthy.execute("app", "python", "-c", "import os; os.kill(1, 2)", check=False)
+    wait_until("restarted", lambda: healthy.inspect("app")["RestartCount"] == before + 1)
+    wait_until("answers", lambda: healthy.get("/healthz").status_code == 200)
+
+
+class Upload(threading.Thread):
+    """A POST of a body, its second half held back until `go_on`. `status` is known after `join`."""
+
+    def __init__(self, stack: Stack, path: str, body: bytes) -> None:
+        super().__init__(daemon=True)
+        self.port, self.path, self.body = stack.port, path, body
+        self.half_sent, self.go_on = threading.Event(), threading.Event()
+        self.status: int | str = "no answer"
+
+    def run(self) -> None:
+        half = len(self.body) // 2
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.putrequest("POST", self.path)
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", str(len(self.body)))
+            connection.endheaders(self.body[:half])
+            self.half_sent.set()
+            self.go_on.wait(60)
+            connection.send(self.body[half:])
+            self.status = connection.getresponse().status
+        except OSError as error:
+            self.status = repr(error)
+        finally:
+            connection.close()
+
+
+def test_stop_lets_an_upload_finish(healthy: Stack, feed: bytes) -> None:
+    upload = Upload(healthy, IMPORT, feed)
+    upload.start()
+    assert upload.half_sent.wait(30)
+    stopping = threading.Thread(target=healthy.compose, args=("stop",))
+    stopping.start()
+    try:
+        # nginx takes no new connections from here on, so it has begun to stop.
+        wait_until("nginx is stopping", lambda: refused(healthy.port))
+    finally:
+        upload.go_on.set()
+        upload.join()
+        stopping.join()
+    assert upload.status == 200
+    # 137 would be a kill at the end of the grace period.
+    codes = {service: healthy.inspect(service)["State"]["ExitCode"] for service in SERVICES}
+    assert codes == dict.fromkeys(SERVICES, 0)
+
+
+def refused(port: int) -> bool:
+    """Whether nothing behind Docker's published port takes a connection: its proxy closes it without an answer."""
+    with socket.socket() as connection:
+        connection.settimeout(2)
+        try:
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            return not connection.recv(1)
+        except OSError:
+            return True
+
+
+def test_stopped_application_finishes_its_request(healthy: Stack, feed: bytes) -> None:
+    # Written to the database, not a dry run: long enough to be caught in the middle.
+    upload = Upload(healthy, "/catalog/import/", feed)
+    upload.go_on.set()
+    upload.start()
+    # Two looks in a row: a health check's own request is over in a millisecond.
+    busy = (
+        "import time; from lowtide.sample import stats;"
+        "look = lambda: {w['id'] for w in stats('/run/lowtide/stats.sock')['workers'] if w['status'] == 'busy'};"
+        "first = look(); time.sleep(0.1); print(bool(first & look()))"
+    )
+    wait_until("the import runs", lambda: healthy.python(busy) == "True")
+    healthy.compose("stop", "app")
+    state = healthy.inspect("app")["State"]
+    upload.join()
+    assert upload.status == 200
+    assert state["ExitCode"] == 0
+
+
+LARGE_REQUESTS = 40
+
+
+def oom(stack: Stack) -> tuple[int, int]:
+    """OOM kills and restarts of the application's container; a restart sets the kernel's counter back."""
+    killed = int(stack.python("from lowtide import memory; print(memory.oom_kills())"))
+    restarts: int = stack.inspect("app")["RestartCount"]
+    return killed, restarts
+
+
+def inflate(stack: Stack, feed: bytes, enough: Callable[[], bool]) -> list[int]:
+    """Statuses of large imports, one at a time, until it is enough or LARGE_REQUESTS have been sent."""
+    statuses: list[int] = []
+    while len(statuses) < LARGE_REQUESTS and not enough():
+        headers = {"Content-Type": "application/json"}
+        statuses.append(requests.post(stack.url + IMPORT, data=feed, headers=headers, timeout=60).status_code)
+    return statuses
+
+
+def test_four_inflated_workers_are_killed_without_worker_management_only(healthy: Stack, feed: bytes) -> None:
+    shipped = healthy.env | {"APP_MEMORY": "400m"}
+    healthy.env = shipped | variants.VARIANTS["without"].environment
+    healthy.up()
+    assert oom(healthy) == (0, 0)
+    inflate(healthy, feed, lambda: oom(healthy) != (0, 0))
+    assert oom(healthy) != (0, 0), "nothing was killed: the inflation was not reproduced"
+
+    healthy.env = shipped
+    healthy.up()
+    assert oom(healthy) == (0, 0)
+    assert inflate(healthy, feed, lambda: False) == [200] * LARGE_REQUESTS
+    assert oom(healthy) == (0, 0)

@@ -1,0 +1,123 @@
+"""Figures from measurements: percentiles, the integral behind the floor, the verdict and how it can fail."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest import measure, requests_log, scenarios, summary
+from loadtest.measure import Need, Sample
+from lowtide import recycles
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1, 100), (0.001, 1)])
+def test_percentiles_are_nearest_ranks(share: float, value: float) -> None:
+    assert requests_log.percentile([float(n) for n in range(100, 0, -1)], share) == value
+
+
+def test_nothing_has_no_percentile() -> None:
+    assert requests_log.percentile([], 0.5) is None
+
+
+def test_the_log_of_requests_is_split_into_lanes(tmp_path: Path) -> None:
+    log = tmp_path / "requests.csv"
+    log.write_text(
+        "timestamp,request_type,name,response_time_ms,response_length,status_code,exception\n"
+        "1,GET,small: list,2.0,10,200,\n"
+        "1,GET,small: list,4.0,10,503,\n"
+        "1,POST,large: import,300.5,10,200,\n"
+        "1,POST,large: import,0.0,0,0,ConnectionError()\n"
+    )
+    found = requests_log.read(log)
+    assert (found.requests, found.failures) == (4, 2)
+    assert (found.small_p50_ms, found.small_max_ms, found.large_p50_ms) == (2.0, 4.0, 0.0)
+
+
+def sample(time: float, pss_mb: float) -> Sample:
+    return Sample(time, pss_mb, None, None, 0, 4)
+
+
+def test_need_is_the_area_above_idle_while_the_request_runs() -> None:
+    """A triangle: from idle 100 to 200 and back within 2 s, and samples outside that do not count."""
+    samples = [sample(t, mb) for t, mb in ((9, 500), (10, 100), (11, 200), (12, 100), (13, 500))]
+    assert measure.need(samples, 100, 10, 12) == Need(mib_s=100, peak_mb=100, seconds=2)
+
+
+def test_what_falls_below_idle_is_not_negative() -> None:
+    assert measure.need([sample(10, 50), sample(11, 50)], 100, 10, 11).mib_s == 0
+
+
+def test_the_floor_is_idle_and_every_large_requests_need_over_the_time() -> None:
+    needs = {"import": Need(30, 90, 0.4), "report": Need(110, 150, 1.8)}
+    assert summary.floor_mb({"idle_mb": 100, "wall_s": 60}, needs, Counter({"import": 50, "report": 10})) == 143.3
+
+
+def rows(**changes: Any) -> list[dict[str, Any]]:
+    base = {"requests": 6000, "server_requests": 6000, "failures": 0, "oom_kills": 0, "wall_s": 60.0}
+    without = base | {"name": "without", "idle_mb": 80, "peak_mb": 700, "end_mb": 700}
+    lowtide = base | {"name": "lowtide", "idle_mb": 80, "peak_mb": 240, "end_mb": 90}
+    for key, value in changes.items():
+        name, _, figure = key.partition("__")
+        (without if name == "without" else lowtide)[figure] = value
+    return [without, lowtide]
+
+
+def test_the_verdict_holds() -> None:
+    assert summary.verdict(rows(), "local")["holds"]
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"without__end_mb": 399}, "without: end over idle, the inflation"),
+        ({"lowtide__end_mb": 101}, "lowtide: end over idle"),
+        ({"lowtide__peak_mb": 421}, "lowtide: peak over the peak of without"),
+        ({"lowtide__failures": 1}, "lowtide: failed requests"),
+        ({"lowtide__oom_kills": 1}, "lowtide: OOM kills"),
+        ({"lowtide__server_requests": 5999}, "lowtide: requests that only one of server and client counted"),
+    ],
+)
+def test_the_verdict_fails_for_one_thing_at_a_time(change: dict[str, Any], failing: str) -> None:
+    verdict = summary.verdict(rows(**change), "local")
+    assert not verdict["holds"]
+    assert [check["name"] for check in verdict["checks"] if not check["holds"]] == [failing]
+
+
+def test_health_checks_of_containers_are_allowed_for() -> None:
+    changed = {"without__server_requests": 6024, "lowtide__server_requests": 6024}
+    assert summary.verdict(rows(**changed), "docker")["holds"]
+    assert not summary.verdict(rows(**changed), "local")["holds"]
+
+
+def test_the_list_is_the_same_for_the_same_seed() -> None:
+    scenario = scenarios.SCENARIOS["default"]
+    lists = [list(scenarios.requests(scenario, lane, 1)) for lane in scenarios.LANES]
+    assert [len(each) for each in lists] == [scenario.small, scenario.large]
+    assert lists[0] == list(scenarios.requests(scenario, "small", 1))
+    assert lists[0] != list(scenarios.requests(scenario, "small", 2))
+
+
+def test_large_requests_come_by_weight() -> None:
+    names = Counter(row.name for row, _ in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
+    assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
+
+
+def test_a_feed_is_made_once_and_is_what_the_import_takes(tmp_path: Path) -> None:
+    scenario = scenarios.SCENARIOS["smoke"]
+    path = scenarios.feed(scenario, 1, tmp_path)
+    made = path.read_bytes()
+    path.write_bytes(b"kept")
+    assert scenarios.feed(scenario, 1, tmp_path).read_bytes() == b"kept"
+    path.unlink()
+    assert scenarios.feed(scenario, 1, tmp_path).read_bytes() == made
+
+
+def test_recycles_are_read_from_the_log() -> None:
+    one, other = (
+        recycles.Recycle(time=9.0, worker=1, pid=5, reason="rss", age_s=1, requests=3, rss_mb=200),
+        recycles.Recycle(time=11.0, worker=2, pid=6, reason="died", age_s=1, requests=None, rss_mb=None),
+    )
+    lines = ["Respawned uWSGI worker 2 (new pid: 7)", one.line(), other.line()]
+    events = measure.recycles(lines, since=10)
+    assert [(event.time, event.event, event.worker) for event in events] == [(11.0, "died", 2)]

@@ -1,0 +1,155 @@
+"""The sizing rule: worked by hand once, then its promises over a grid of loads and limits."""
+
+import itertools
+
+import pytest
+
+from lowtide import sizing
+from lowtide.sizing import Load, TooSmall, bound, check, recommend
+
+LOAD = Load(idle_mb=100, workers=4, worker_rss_mb=50, large_mb=150, worker_private_mb=15)
+GRID = [
+    (Load(idle, measured, rss, large, private), workers, large_workers, memory)
+    for idle, measured, rss, large, private in itertools.product((60, 200), (1, 4), (30, 60), (0, 90.5), (None, 12))
+    for workers, large_workers in ((None, None), (4, 1), (4, 0), (8, 3), (1, 0))
+    for memory in (None, 200, 512, 4096)
+]
+
+
+def fitting() -> list[tuple[sizing.Sizing, int | None]]:
+    found = []
+    for load, workers, large_workers, memory in GRID:
+        try:
+            found.append((recommend(load, memory, workers, large_workers), memory))
+        except TooSmall:
+            continue
+    return found
+
+
+def test_the_rule_by_hand() -> None:
+    # 100 + 4 x (90 - 50) + 1 x 165 + 32; the need is a tenth over what was measured.
+    found = bound(LOAD, 4, 1, 90)
+    assert found.total_mb == 457
+    assert found.rest_mb == 292
+    assert found.least_mb == 265
+    assert found.words() == ("idle 100 + 4 workers x 40 of growth + 1 large request x 165 + headroom 32 = 457 MiB")
+
+
+def test_one_pool_reserves_a_large_request_for_every_worker() -> None:
+    assert bound(LOAD, 4, 0, 90).total_mb == 457 + 3 * 165
+
+
+def test_a_limit_below_the_idle_worker_is_no_growth() -> None:
+    assert bound(LOAD, 4, 1, 40).growth_mb == 0
+
+
+def test_unknown_rss_counts_the_lower_end_as_growth() -> None:
+    load = Load(100, 4, 100, 150, worker_rss_least_mb=20)
+    assert bound(load, 4, 1, 150).growth_mb == 130
+
+
+@pytest.mark.parametrize(
+    ("private", "workers", "expected"),
+    [(15, 6, 130), (15, 2, 70), (15, 1, 55), (60, 1, 50), (None, 6, 150), (None, 2, 100)],
+)
+def test_idle_memory_with_another_number_of_workers(private: float | None, workers: int, expected: float) -> None:
+    assert Load(100, 4, 50, 150, private).idle_with(workers) == expected
+
+
+@pytest.mark.parametrize(("rss", "expected"), [(20, 44), (48, 72), (50, 75), (101, 152)])
+def test_least_reload_on_rss_leaves_room_over_an_idle_worker(rss: float, expected: int) -> None:
+    assert sizing.least_reload_on_rss(Load(500, 4, rss, 10)) == expected
+
+
+def test_every_recommendation_fits_its_limit() -> None:
+    results = fitting()
+    assert len(results) > 100
+    for found, memory in results:
+        assert found.bound.total_mb <= found.hard_mb
+        assert memory is None or found.hard_mb == memory
+        assert found.bound.rest_mb <= found.hard_mb
+        assert found.soft_mb <= found.hard_mb
+        assert found.large_workers < found.workers
+
+
+def test_the_limits_stand_in_their_order() -> None:
+    """idle RSS < reload-on-rss; a worker there may serve the largest request without being killed for it; and while
+    one worker is at evil-reload-on-rss the others may be at their worst."""
+    for found, _ in fitting():
+        load, evil = found.load, found.evil_reload_on_rss_mb
+        assert found.reload_on_rss_mb >= load.worker_rss_mb + sizing.LEAST_GROWTH_MB
+        assert evil >= found.reload_on_rss_mb + load.large_mb
+        one_at_evil = found.bound.total_mb - found.bound.growth_mb - found.bound.need_mb + evil - load.worker_rss_mb
+        assert one_at_evil <= found.hard_mb + 0.001
+
+
+def test_no_limit_given_is_the_smallest_that_fits() -> None:
+    found = recommend(LOAD)
+    assert found.reload_on_rss_mb == sizing.least_reload_on_rss(LOAD) == 75
+    assert (found.bound.total_mb, found.hard_mb) == (397, 400)
+    assert recommend(LOAD, 397, 4, 1).hard_mb == 397
+    with pytest.raises(TooSmall):
+        recommend(LOAD, 396, 4, 1)
+
+
+def test_spare_memory_raises_reload_on_rss_up_to_twice_an_idle_worker() -> None:
+    # 43 MiB more than 397 are 10.75 for each of 4 workers.
+    assert recommend(LOAD, 440).reload_on_rss_mb == 85
+    assert recommend(LOAD, 4096).reload_on_rss_mb == 100
+
+
+def test_short_memory_takes_workers_away_before_it_gives_up() -> None:
+    assert (recommend(LOAD, 400).workers, recommend(LOAD, 360).workers, recommend(LOAD, 280).workers) == (4, 3, 1)
+    with pytest.raises(TooSmall) as caught:
+        recommend(LOAD, 270)
+    assert (caught.value.bound.workers, caught.value.memory_mb) == (1, 270)
+    with pytest.raises(TooSmall):
+        recommend(LOAD, 360, workers=4)
+
+
+def test_workers_and_large_workers_not_given() -> None:
+    found = recommend(Load(400, 16, 50, 100, 15), 8192)
+    assert (found.workers, found.large_workers) == (16, 4)
+    # Fewer large workers before fewer workers.
+    tight = recommend(Load(400, 16, 50, 100, 15), 16 * 25 + 400 + 110 + 32)
+    assert (tight.workers, tight.large_workers) == (16, 1)
+    single = recommend(Load(70, 1, 50, 100))
+    assert (single.workers, single.large_workers) == (1, 0)
+
+
+def test_large_workers_leave_one_for_small_requests() -> None:
+    with pytest.raises(ValueError, match="4 large workers of 4 leave none"):
+        recommend(LOAD, 4096, workers=4, large_workers=4)
+
+
+@pytest.mark.parametrize("values", [(0, 4, 50, 10), (100, 0, 50, 10), (100, 4, 0, 10), (100, 4, 50, -1)])
+def test_a_load_that_is_none_is_refused(values: tuple[float, int, float, float]) -> None:
+    with pytest.raises(ValueError, match="not a server"):
+        Load(*values)
+
+
+@pytest.mark.parametrize(
+    ("limit", "fits", "possible", "starts"),
+    [
+        (457, True, True, "Memory bound: idle 100 + 4 workers x 40"),
+        (456, False, True, "Warning: memory bound: idle 100"),
+        (265, False, True, "Warning: memory bound: idle 100"),
+        (264, False, False, "Refused: the container's limit of 264 MiB is below idle 100 + one large request 165"),
+        (None, True, True, "Memory bound: idle 100"),
+    ],
+)
+def test_check_at_start(limit: float | None, fits: bool, possible: bool, starts: str) -> None:
+    found = check(4, 1, 90, 165, limit, LOAD)
+    assert (found.fits, found.possible) == (fits, possible)
+    assert found.line.startswith(starts)
+    assert "\n" not in found.line
+    assert "= 457 MiB" in found.line or "= 265 MiB" in found.line
+
+
+def test_check_without_recycling_lets_every_worker_keep_a_large_request() -> None:
+    assert check(4, 1, 0, 165, 1024, LOAD).bound.total_mb == 100 + 4 * 165 + 165 + 32
+
+
+def test_what_the_stack_ships_fits_its_own_limit() -> None:
+    """The defaults of .env.example: WORKERS=4, LARGE_WORKERS=1, RELOAD_ON_RSS=128, APP_MEMORY=1g."""
+    assert check(4, 1, 128, sizing.MEASURED.need_mb, 1024).fits

@@ -1,0 +1,127 @@
+"""The local runtime for tests: real nginx, real uWSGI, on a free port of loopback, with a state folder of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from loadtest import measure, scenarios
+from lowtide import sample
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FEED = scenarios.Scenario(0, 0, 1, 1, 1, 10_000, 0, 0, 32, 0)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Stack:
+    """A running stack."""
+
+    url: str
+    var: Path
+    environment: dict[str, str]
+
+    def control(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """deploy/local/stack.py with these words."""
+        command = [sys.executable, str(CHECKOUT / "deploy/local/stack.py"), *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
+
+    def supervisor(self, *words: str) -> None:
+        """supervisorctl with these words."""
+        config = str(CHECKOUT / "deploy/local/supervisord.conf")
+        self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, **options)
+
+    def post_feed(self, body: bytes, **options: Any) -> requests.Response:
+        headers = {"Content-Type": "application/json"}
+        return requests.post(f"{self.url}/catalog/import/?dry_run=1", data=body, timeout=60, headers=headers, **options)
+
+    def workers(self) -> list[dict[str, Any]]:
+        """uWSGI's figures of its workers, by number from 1."""
+        found: list[dict[str, Any]] = sample.stats(str(self.var / "run/stats.sock"))["workers"]
+        return sorted(found, key=lambda worker: worker["id"])
+
+    def served(self, at_least: int = 0) -> list[int]:
+        """Requests of each worker. uWSGI counts one after its answer, so wait for a sum of `at_least`, 5 s at most."""
+        for _ in range(100):
+            counts = [worker["requests"] for worker in self.workers()]
+            if sum(counts) >= at_least:
+                break
+            time.sleep(0.05)
+        return counts
+
+    def log(self) -> list[str]:
+        return (self.var / "log/uwsgi.log").read_text(errors="replace").splitlines()
+
+    def recycles(self) -> list[measure.Event]:
+        return measure.recycles(self.log(), 0)
+
+
+Start = Callable[..., Stack]
+
+
+def start_stack(var: Path, **settings: str) -> Stack:
+    """Start with these variables of the environment; defaults as .env.example has them, whatever the shell says."""
+    port = free_port()
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "SECRET_KEY") if key in os.environ}
+    environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
+    environment |= {"WORKERS": "4", "LARGE_WORKERS": "1", "LARGE_IN_FLIGHT": "8", "MAX_BODY_MB": "32"}
+    environment |= {"WORKER_MANAGEMENT": "lowtide", "RELOAD_ON_RSS": "128", "GIVE_BACK_MB": "8"}
+    environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"} | settings
+    stack = Stack(f"http://127.0.0.1:{port}", var, environment)
+    done = stack.control("up")
+    if done.returncode:
+        stack.control("down")
+        raise RuntimeError(f"the stack did not start:\n{done.stdout}{done.stderr}")
+    return stack
+
+
+@pytest.fixture(scope="session")
+def feed() -> bytes:
+    """A JSON feed of 10,000 products, 22 MiB."""
+    return scenarios.feed(FEED, 1, CHECKOUT / "var/loadtest").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack as it ships, shared by the tests that leave it as it was."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        running = start_stack(Path(folder))
+        seeded = running.control("run", sys.executable, "app/manage.py", "seed_catalog", "--products", "2000")
+        assert seeded.returncode == 0, seeded.stderr
+        try:
+            yield running
+        finally:
+            running.control("down")
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts stacks with settings of their own; they are stopped with the test."""
+    started: list[Stack] = []
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+
+        def begin(**settings: str) -> Stack:
+            started.append(start_stack(Path(folder) / str(len(started)), **settings))
+            return started[-1]
+
+        yield begin
+        for stack in started:
+            stack.control("down")

@@ -1,0 +1,21 @@
+"""A WSGI application whose workers end in every way that there is. For tests only."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
+held: list[bytearray] = []
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    match environ["PATH_INFO"]:
+        case "/die":
+            os.kill(os.getpid(), 9)
+        case "/hang":
+            time.sleep(30)
+        case "/hold":
+            held.append(bytearray(os.urandom(1 << 20) * 100))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]

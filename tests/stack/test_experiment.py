@@ -1,0 +1,133 @@
+"""The whole experiment on the local runtime, in small: what it leaves behind, and how it ends when it cannot go on."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loadtest import scenarios
+from loadtest.__main__ import check_machine
+from loadtest.runtimes import CannotMeasure
+from tests.stack.conftest import CHECKOUT, Stack, free_port
+
+pytestmark = pytest.mark.stack
+
+
+def experiment(folder: Path, **settings: str) -> subprocess.Popen[str]:
+    """`make loadtest` with results and state below `folder`."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("QUICK", "VARIANTS", "SCENARIO")}
+    environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "LOADTEST_PORT": str(free_port())}
+    environment |= {"RESULTS_DIR": str(folder / "results"), "VAR_DIR": str(folder / "var")} | settings
+    command = [sys.executable, "-m", "loadtest"]
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def listens(port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
+    with experiment(tmp_path, VARIANTS="without lowtide") as process:
+        out, error = process.communicate(timeout=200)
+    # 500 products inflate nothing, and the experiment says that it has reproduced nothing.
+    assert process.returncode == 1, error
+    assert "The inflation was not reproduced" in out
+    latest = tmp_path / "results/latest"
+    summary = json.loads((latest / "summary.json").read_text())
+    assert summary["schema"] == 1
+    assert summary["load"]["requests"] == 184
+    assert [row["name"] for row in summary["variants"]] == ["without", "lowtide"]
+    for row in summary["variants"]:
+        assert (row["requests"], row["failures"], row["oom_kills"]) == (184, 0, 0)
+        assert row["server_requests"] == 184
+        assert row["idle_mb"] > 20
+        assert row["peak_mb"] >= row["mean_mb"]
+    assert summary["floor_mb"] >= summary["variants"][0]["idle_mb"]
+    failed = [check["name"] for check in summary["verdict"]["checks"] if not check["holds"]]
+    assert "without: end over idle, the inflation" in failed
+    for name in ("report.html", "memory.png", "memory.svg", "events.csv", "config-lowtide.ini", "locust-without.html"):
+        assert (latest / name).stat().st_size > 0, name
+    assert "map-socket = 1:4\n" in (latest / "config-lowtide.ini").read_text()
+    assert "map-socket" not in (latest / "config-without.ini").read_text()
+    with (latest / "samples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["variant", "t_s", "pss_mb", "working_set_mb", "requests", "workers"]
+    assert {row["variant"] for row in rows} == {"without", "lowtide"}
+    assert int(rows[-1]["requests"]) >= 184
+
+
+def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
+    port = str(free_port())
+    with experiment(tmp_path, VARIANTS="without", LOADTEST_PORT=port) as process:
+        for _ in range(600):
+            if listens(port):
+                break
+            time.sleep(0.1)
+        assert listens(port)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "everything that was started is stopped" in error
+    assert not listens(port)
+    assert not (tmp_path / "var/loadtest/run/supervisord.pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"VARIANTS": "without lowtied"}, "VARIANTS: there is no variant lowtied."),
+        ({"SCENARIO": "huge"}, "SCENARIO=huge: there is no such scenario."),
+        ({"SCENARIO": "article", "QUICK": "1"}, "QUICK=1 has a scenario of its own"),
+        ({"RUNTIME": "podman"}, "RUNTIME=podman is not a runtime: use docker or local."),
+        ({"RUNTIME": "docker", "DOCKER_HOST": "unix:///nonexistent"}, "RUNTIME=docker, but no Docker engine answers"),
+        ({"SEED": "one"}, "SEED=one is not a whole number."),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(settings: dict[str, str], says: str, tmp_path: Path) -> None:
+    with experiment(tmp_path, **settings) as process:
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error.startswith(says)
+    assert error.count("\n") == 1
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with experiment(tmp_path, LOADTEST_PORT=port) as process:
+            _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error == f"Port {port} is in use: choose another with LOADTEST_PORT=...\n"
+
+
+def test_too_little_memory_is_said() -> None:
+    scenario = dataclasses.replace(scenarios.SCENARIOS["smoke"], memory_mb=10**9)
+    with pytest.raises(CannotMeasure, match="Too little memory: this scenario needs 1000000000 MiB"):
+        check_machine(free_port(), scenario)
+
+
+def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> None:
+    before = sum(stack.served())
+    port = str(free_port())
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+    command += ["--processes", "2", "--expect-workers", "2", "--users", "12", "--spawn-rate", "12"]
+    command += ["--host", stack.url, "--csv", str(tmp_path / "run"), "--master-bind-port", port, "--master-port", port]
+    command += ["--exit-code-on-error", "3"]
+    environment = os.environ | {"LOWTIDE_SCENARIO": "smoke"}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    expected = scenarios.SCENARIOS["smoke"].requests
+    assert sum(stack.served(before + expected)) - before == expected

@@ -1,0 +1,51 @@
+"""What a worker holds after large requests, with giving back and without."""
+
+import time
+
+import pytest
+
+from lowtide import memory
+from tests.stack.conftest import Stack, Start
+
+pytestmark = pytest.mark.stack
+ROUNDS = 4
+
+
+def large_worker_mb(stack: Stack) -> float:
+    """PSS of the worker of the large pool, MiB, when it has stopped falling: it gives back after its answer."""
+    pid, now = stack.workers()[-1]["pid"], float("inf")
+    for _ in range(20):
+        before, now = now, memory.pss_mb(pid)
+        if now == before:
+            break
+        time.sleep(0.25)
+    return now
+
+
+def grown_mb(stack: Stack, feed: bytes) -> float:
+    """How much more the large worker holds after a few imports than before, MiB."""
+    before = large_worker_mb(stack)
+    for _ in range(ROUNDS):
+        assert stack.post_feed(feed).status_code == 200
+    return large_worker_mb(stack) - before
+
+
+def test_memory_is_given_back_and_kept_without(start: Start, feed: bytes) -> None:
+    keeping = start(GIVE_BACK_MB="0", WORKER_MANAGEMENT="without")
+    kept = grown_mb(keeping, feed)
+    giving = start(WORKER_MANAGEMENT="without")
+    left = grown_mb(giving, feed)
+    assert kept > 60
+    assert left < kept / 2
+
+
+def test_a_request_whose_memory_was_given_back_does_not_recycle_its_worker(start: Start, feed: bytes) -> None:
+    """The limit lies between what a request retains and what is left after giving back."""
+    giving = start(RELOAD_ON_RSS="90")
+    pid = giving.workers()[-1]["pid"]
+    assert giving.post_feed(feed).status_code == 200
+    assert giving.workers()[-1]["pid"] == pid
+    keeping = start(RELOAD_ON_RSS="90", GIVE_BACK_MB="0")
+    for _ in range(ROUNDS):
+        assert keeping.post_feed(feed).status_code == 200
+    assert "rss" in {event.event for event in keeping.recycles()}

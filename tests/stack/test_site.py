@@ -1,0 +1,168 @@
+"""The site as a browser and an API client see it, through real nginx and real uWSGI."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.stack.conftest import CHECKOUT, Stack, Start
+
+pytestmark = pytest.mark.stack
+
+
+def access_log(stack: Stack, request_id: str) -> dict[str, object]:
+    """The line of nginx's log for this request, which is written a moment after the answer."""
+    for _ in range(50):
+        for line in (stack.var / "log/access.log").read_text().splitlines():
+            entry: dict[str, object] = json.loads(line)
+            if entry["request_id"] == request_id:
+                return entry
+        time.sleep(0.1)
+    raise AssertionError(f"no line for {request_id}")
+
+
+def test_pages_answer(stack: Stack) -> None:
+    for path in ("/catalog/", "/catalog/?q=lamp&page=2", "/catalog/SKU-000001/", "/healthz", "/readyz"):
+        assert stack.get(path).status_code == 200, path
+    assert stack.get("/catalog/SKU-999999/").status_code == 404
+
+
+def test_security_headers_are_said_once(stack: Stack) -> None:
+    headers = stack.get("/catalog/").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert headers["Server"] == "nginx"
+    assert "Retry-After" not in headers
+
+
+def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
+    page = stack.get("/catalog/").text
+    style = re.search(r'href="(/static/catalog/style\.[0-9a-f]{12}\.css)"', page)
+    assert style
+    answer = stack.get(style[1])
+    assert answer.status_code == 200
+    assert "max-age=31536000" in answer.headers["Cache-Control"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_request_id_is_in_answer_and_log(stack: Stack) -> None:
+    answer = stack.get("/catalog/")
+    entry = access_log(stack, answer.headers["X-Request-ID"])
+    assert (entry["status"], entry["uri"], entry["pool"], entry["upstream_status"]) == (
+        200,
+        "/catalog/",
+        "small",
+        "200",
+    )
+    assert float(str(entry["upstream_seconds"])) > 0
+
+
+def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) -> None:
+    stack = start(MAX_BODY_MB="1", WORKERS="2")
+    body = b"[" + b" " * (1 << 20) + b"]"
+    answer = stack.post_feed(body)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "body_too_large"
+    assert answer.headers["Content-Type"].startswith("application/json")
+    wanted = {"Accept": "text/html,*/*;q=0.8"}
+    html = requests.post(stack.url + "/catalog/import/", data=body, headers=wanted, timeout=30)
+    assert html.status_code == 413
+    assert "<h1>This request is too large</h1>" in html.text
+    assert html.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_application_that_is_away_is_a_friendly_502(start: Start) -> None:
+    stack = start(WORKERS="2")
+    stack.supervisor("stop", "uwsgi")
+    page = stack.get("/catalog/", headers={"Accept": "text/html"})
+    assert page.status_code == 502
+    assert "<h1>The application did not answer</h1>" in page.text
+    answer = stack.get("/catalog/", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
+
+
+@pytest.mark.parametrize("status", [413, 502, 503, 504])
+def test_each_error_page_has_both_formats(status: int) -> None:
+    folder = CHECKOUT / "nginx/errors"
+    assert json.loads((folder / f"{status}.json").read_text())["status"] == status
+    assert "<h1>" in (folder / f"{status}.html").read_text()
+
+
+def test_the_client_address_is_taken_from_a_trusted_proxy(start: Start) -> None:
+    trusting = start(TRUSTED_PROXY="127.0.0.0/8", WORKERS="2")
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    answer = trusting.get("/catalog/", headers=forwarded)
+    assert access_log(trusting, answer.headers["X-Request-ID"])["client"] == "203.0.113.9"
+    wary = start(TRUSTED_PROXY="192.0.2.1/32", WORKERS="2")
+    answer = wary.get("/catalog/", headers=forwarded)
+    assert access_log(wary, answer.headers["X-Request-ID"])["client"] == "127.0.0.1"
+
+
+def test_https_is_believed_from_a_trusted_proxy_only(start: Start) -> None:
+    forwarded = {"X-Forwarded-Proto": "https"}
+    trusting = start(HTTPS="on", TRUSTED_PROXY="127.0.0.0/8", WORKERS="2")
+    assert trusting.get("/catalog/", headers=forwarded).status_code == 200
+    wary = start(HTTPS="on", TRUSTED_PROXY="192.0.2.1/32", WORKERS="2")
+    assert wary.get("/catalog/", headers=forwarded, allow_redirects=False).status_code == 301
+
+
+def test_only_loopback_is_bound(stack: Stack) -> None:
+    port = urlsplit(stack.url).port
+    listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    addresses = {line.split()[3] for line in listening.splitlines() if line.split()[3].endswith(f":{port}")}
+    assert addresses == {f"127.0.0.1:{port}"}
+
+
+def test_a_stop_lets_the_request_in_flight_finish(start: Start, feed: bytes) -> None:
+    stack = start()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(stack.post_feed, feed)
+        while not any(worker["status"] == "busy" for worker in stack.workers()):
+            time.sleep(0.01)
+        assert stack.control("down").returncode == 0
+        assert answer.result().status_code == 200
+    assert "goodbye to uWSGI." in stack.log()
+
+
+def test_a_port_in_use_is_said(stack: Stack) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        second = Stack("", stack.var, stack.environment | {"PORT": port, "VAR_DIR": str(stack.var / "second")})
+        done = second.control("up")
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"Port {port} is in use: stop what listens there, or choose another with PORT=..."
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("WORKERS", "four", "WORKERS=four cannot be used: write a whole number of at least 1."),
+        ("LARGE_WORKERS", "4", "LARGE_WORKERS=4 of WORKERS=4 leaves none for small requests"),
+        ("WORKER_MANAGEMENT", "lowtied", "WORKER_MANAGEMENT=lowtied does not exist"),
+        ("PORT", "0", "PORT=0 is not a port"),
+        ("SECRET_KEY", "", "SECRET_KEY is not set"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(setting: str, value: str, says: str, stack: Stack) -> None:
+    other = stack.environment | {"PORT": "1", "VAR_DIR": str(stack.var / "third"), setting: value}
+    done = Stack("", stack.var, other).control("up")
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_starting_twice_starts_anew(start: Start) -> None:
+    stack = start(WORKERS="2")
+    before = [worker["pid"] for worker in stack.workers()]
+    assert stack.control("up").returncode == 0
+    assert not set(before) & {worker["pid"] for worker in stack.workers()}
