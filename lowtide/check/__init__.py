@@ -1,0 +1,1 @@
+"""`lowtide check`: what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts."""

@@ -1,0 +1,69 @@
+"""What this process holds of the kernel's memory, and what the two allocators under Python know about it."""
+
+import ctypes
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from lowtide.memory import MIB
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_ARENAS = re.compile(r"^(\d+) arenas \* (\d+) bytes/arena", re.MULTILINE)
+_BLOCKS = re.compile(r"^# bytes in allocated blocks\s+=\s+([\d,]+)", re.MULTILINE)
+
+
+class _Mallinfo2(ctypes.Structure):
+    """struct mallinfo2, mallinfo(3): ten numbers of bytes."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def anonymous_mb() -> float:
+    """Resident memory of this process that no file backs, in MiB: RSS less shared pages, proc(5), statm."""
+    _, resident, shared = Path("/proc/self/statm").read_text().split()[:3]
+    return (int(resident) - int(shared)) * _PAGE / MIB
+
+
+def peak_mb() -> float:
+    """The highest RSS of this process so far, in MiB (VmHWM, proc(5))."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(match[1]) / 1024 if match else 0.0
+
+
+def malloc_in_use() -> int | None:
+    """Bytes that glibc's malloc has handed out and not got back; None without mallinfo2 (before glibc 2.33, musl)."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return None
+    mallinfo2.restype = _Mallinfo2
+    info = mallinfo2()
+    return int(info.uordblks) + int(info.hblkhd)
+
+
+def pymalloc_mb() -> tuple[float, float] | None:
+    """MiB of Python's own small-object arenas, and MiB of them in use; None where Python runs without pymalloc."""
+    with tempfile.TemporaryFile("w+") as file:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            # Documented as CPython's own; it prints to the C library's stderr and nowhere else.
+            sys._debugmallocstats()
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        file.seek(0)
+        text = file.read()
+    arenas, blocks = _ARENAS.search(text), _BLOCKS.search(text)
+    if not arenas or not blocks:
+        return None
+    return int(arenas[1]) * int(arenas[2]) / MIB, int(blocks[1].replace(",", "")) / MIB

@@ -1,0 +1,168 @@
+"""What grew since the warm-up, and the chain of references that keeps it alive."""
+
+import functools
+import gc
+import importlib
+import sys
+import sysconfig
+import time
+import tracemalloc
+import types
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+objgraph: Any = importlib.import_module("objgraph")
+
+TOP = 5
+# A request; what grows less is not worth a line.
+LEAST_BYTES = 16
+# Enough to find a typical one among them, few enough to be quick.
+CANDIDATES = 200
+SEARCH_S = 10.0
+_OWN = str(Path(__file__).parent)
+_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<frozen")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Memory allocated at one place and still alive. Bytes and blocks are what each request added.
+
+    Attributes:
+        traceback: the place, with its callers, the innermost last.
+    """
+
+    traceback: tracemalloc.Traceback
+    bytes_per_request: float
+    blocks_per_request: float
+
+    def as_dict(self) -> dict[str, Any]:
+        frames = [f"{frame.filename}:{frame.lineno}" for frame in reversed(self.traceback)]
+        own = [frame for frame in frames if not frame.startswith((*_LIBRARIES, _OWN))]
+        return {
+            # The innermost line of the application's own code, then the line that allocated.
+            "line": (own or frames)[0],
+            "allocated_at": frames[0],
+            "bytes_per_request": round(self.bytes_per_request, 1),
+            "blocks_per_request": round(self.blocks_per_request, 2),
+            "traceback": [frame for frame in frames if not frame.startswith(_OWN)],
+        }
+
+
+def growing_stacks(before: tracemalloc.Snapshot, after: tracemalloc.Snapshot, requests: int) -> list[Stack]:
+    """The places whose live memory grew most, the largest first."""
+    found = sorted(after.compare_to(before, "traceback"), key=lambda item: -item.size_diff)
+    return [
+        Stack(item.traceback, item.size_diff / requests, item.count_diff / requests)
+        for item in found
+        if item.size_diff >= LEAST_BYTES * requests and not _measuring(item.traceback)
+    ][:TOP]
+
+
+def _measuring(place: tracemalloc.Traceback) -> bool:
+    """Whether the measuring allocated there, and not a request."""
+    files = {frame.filename for frame in place}
+    return f"{_OWN}/request.py" not in files and any(file.startswith(_OWN) for file in files)
+
+
+def count_types() -> dict[str, int]:
+    """How many objects of each type the garbage collector knows."""
+    counts: dict[str, int] = objgraph.typestats(shortnames=False)
+    return counts
+
+
+def growing_types(before: dict[str, int], requests: int) -> list[dict[str, Any]]:
+    """The types with at least one more instance in two requests, those that grew most first."""
+    grown = [(count - before.get(name, 0), name) for name, count in count_types().items()]
+    return [
+        {"type": name, "per_request": round(more / requests, 2)}
+        for more, name in sorted(grown, reverse=True)[:TOP]
+        if more * 2 >= requests
+    ]
+
+
+def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """What holds an object that was allocated at the first of these places where one is still to be found.
+
+    Returns:
+        The chain from a module to the object, each with its `type`, and its `label` as seen from the one before
+        (`.kept`, `[3]`); empty when nothing was found in SEARCH_S seconds. And, when a container on the way has a
+        bound, that container's `type`, `size` and `bound`.
+    """
+    deadline = time.monotonic() + SEARCH_S
+    for stack in stacks:
+        if candidates := _allocated_at(stack.traceback, deadline):
+            target = candidates[len(candidates) // 2]
+            ignored = [id(candidates), id(sys._getframe()), id(stacks)]
+            del candidates
+
+            def head(found: Any) -> bool:
+                return time.monotonic() > deadline or bool(objgraph.is_proper_module(found))
+
+            chain = objgraph.find_backref_chain(target, head, max_depth=20, extra_ignore=ignored)
+            if objgraph.is_proper_module(chain[0]):
+                bound = next(filter(None, map(_bound, chain)), {})
+                return list(_described(chain)), bound
+    return [], {}
+
+
+def _allocated_at(place: tracemalloc.Traceback, deadline: float) -> list[Any]:
+    """Up to CANDIDATES objects that tracemalloc saw allocated there."""
+    found: dict[int, Any] = {}
+    for container in gc.get_objects():
+        if len(found) >= CANDIDATES or time.monotonic() > deadline:
+            break
+        if container is found:
+            continue
+        # Text and bytes are unknown to the garbage collector: they are found through what holds them.
+        plain = (item for item in gc.get_referents(container) if not gc.is_tracked(item))
+        for item in (container, *plain):
+            if id(item) not in found and tracemalloc.get_object_traceback(item) == place:
+                found[id(item)] = item
+    return list(found.values())
+
+
+def _bound(container: Any) -> dict[str, Any]:
+    """Size and bound of a cache of functools, a deque, or a cache with `maxsize` and `currsize` as cachetools has."""
+    size = bound = None
+    if isinstance(container, functools._lru_cache_wrapper):
+        size, bound = container.cache_info().currsize, container.cache_info().maxsize
+    elif isinstance(container, deque):
+        size, bound = len(container), container.maxlen
+    elif not isinstance(container, types.ModuleType | type):
+        size, bound = getattr(container, "currsize", None), getattr(container, "maxsize", None)
+    if not isinstance(size, int) or not isinstance(bound, int | float) or bound == float("inf"):
+        return {}
+    name = getattr(container, "__qualname__", type(container).__qualname__)
+    return {"type": type(container).__name__.lstrip("_"), "name": name, "size": size, "bound": bound}
+
+
+def _described(chain: list[Any]) -> Iterator[dict[str, str]]:
+    yield {"type": "module", "label": chain[0].__name__}
+    for source, target in pairwise(chain):
+        # The dictionary behind an object's attributes says nothing of its own.
+        if getattr(source, "__dict__", None) is target:
+            continue
+        yield {"type": type(target).__qualname__, "label": _label(source, target, chain)}
+
+
+def _label(source: Any, target: Any, chain: list[Any]) -> str:
+    """How `source` refers to `target`."""
+    if isinstance(source, dict):
+        for key, value in source.items():
+            if value is target:
+                owned = any(getattr(owner, "__dict__", None) is source for owner in chain)
+                return f".{key}" if owned else f"[{repr(key)[:40]}]"
+            if key is target:
+                return " key"
+    if isinstance(source, list | tuple | deque):
+        return next((f"[{index}]" for index, item in enumerate(source) if item is target), "")
+    names = [*getattr(source, "__dict__", {}), *getattr(type(source), "__slots__", ())]
+    if isinstance(source, types.FunctionType):
+        names = ["__closure__", "__defaults__", "__kwdefaults__", *names]
+    if isinstance(source, types.CellType):
+        names = ["cell_contents"]
+    return next((f".{name}" for name in names if getattr(source, name, None) is target), "")

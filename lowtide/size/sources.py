@@ -1,0 +1,210 @@
+"""Where the measured figures come from: a summary.json, a live server, or the command line."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lowtide import memory
+from lowtide.sample import stats
+from lowtide.sizing import Load
+
+_INTERVAL_S = 0.1
+_PSS_INTERVAL_S = 1.0
+
+
+class Unusable(Exception):
+    """Input that cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known so far; None is unknown. `notes` are sentences about how good it is. Fields as in `sizing.Load`."""
+
+    source: str = "the command line"
+    idle_mb: float | None = None
+    workers: int | None = None
+    worker_rss_mb: float | None = None
+    large_mb: float | None = None
+    worker_private_mb: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def load(self) -> Load:
+        """The load, if everything needed is known.
+
+        Raises:
+            Unusable: something is missing.
+        """
+        for value, option in ((self.idle_mb, "idle-mb"), (self.large_mb, "large-mb"), (self.workers, "workers")):
+            if value is None:
+                raise Unusable(
+                    f"{self.source} does not say it: add --{option}, or name a summary.json of make loadtest, "
+                    "--stats SOCKET or --pid MASTER"
+                )
+        assert self.idle_mb is not None and self.large_mb is not None and self.workers is not None  # noqa: S101, PT018
+        least = None
+        if self.worker_rss_mb is None:
+            # The tree's PSS holds every page of a worker at least once; and it is at most the sum of their RSS.
+            least = self.idle_mb / (self.workers + 1)
+        rss = self.worker_rss_mb or self.idle_mb
+        try:
+            return Load(self.idle_mb, self.workers, rss, self.large_mb, self.worker_private_mb, least)
+        except ValueError as error:
+            raise Unusable(f"{self.source}: {error}") from None
+
+
+def _figure(path: Path, place: dict[str, Any], key: str) -> float:
+    value = place.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+        raise Unusable(f"{path}: {key} is {json.dumps(value)}, not a number: is this a summary.json of make loadtest?")
+    return float(value)
+
+
+def from_summary(path: Path, variant: str | None) -> Figures:
+    """The figures of one measured variant: `variant`, else lowtide, else the first.
+
+    Raises:
+        Unusable: the file is missing, no summary, or was measured without its large requests alone.
+    """
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}; make loadtest writes results/latest/summary.json") from None
+    except (ValueError, RecursionError):
+        raise Unusable(f"{path} is no JSON: name the summary.json of make loadtest") from None
+    try:
+        variants = {each["name"]: each for each in summary["variants"]}
+        name = variant or ("lowtide" if "lowtide" in variants else next(iter(variants)))
+        load, needs = summary["load"], summary.get("needs") or {}
+        peaks = {kind: _figure(path, need, "peak_mb") for kind, need in needs.items()}
+        if name not in variants:
+            raise Unusable(f"{path} has no variant {name}: it has {', '.join(variants)}")
+        row = variants[name]
+        idle, workers = _figure(path, row, "idle_mb"), int(_figure(path, load, "workers"))
+        body = load.get("large_body_mb")
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise Unusable(f"{path} is no summary.json of make loadtest: {type(error).__name__} {error}") from None
+    notes = []
+    if peaks:
+        kind = max(peaks, key=lambda each: peaks[each])
+        notes.append(f"The largest request measured is {kind!r}: it adds {peaks[kind]:.0f} MiB at its peak.")
+        if body:
+            notes.append(f"The largest body measured has {body} MB; if MAX_BODY_MB lets in larger ones, measure those.")
+    rss = _figure(path, row, "worker_rss_mb") if "worker_rss_mb" in row else None
+    return Figures(f"{path}, variant {name}", idle, workers, rss, max(peaks.values(), default=None), None, notes)
+
+
+@dataclass
+class _Worker:
+    """What was seen of one worker, MiB."""
+
+    least_rss_mb: float = float("inf")
+    most_rss_mb: float = 0.0
+    private_mb: float = float("inf")
+
+
+def _fields(path: Path, *names: str) -> list[float] | None:
+    """The numbers (kB) behind `name:` in a file of /proc, in MiB; None when the process has ended."""
+    try:
+        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+        return [int(lines[name].split()[0]) / 1024 for name in names]
+    except (FileNotFoundError, ProcessLookupError, KeyError):
+        return None
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process: the workers of a pre-forking server."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, task.read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def watch(pid: int, workers_of: Callable[[], list[int]], seconds: float, source: str) -> Figures:
+    """Look at a running server for a while; large requests should run meanwhile, or have run since it started.
+
+    Idle memory is the least PSS of the tree that was seen. A worker's growth is the highest that it has ever been
+    (VmHWM in /proc/PID/status) above an idle worker's RSS, so that no peak hides between two looks.
+
+    Raises:
+        Unusable: no such process, no workers, or it belongs to somebody else.
+    """
+    seen: dict[int, _Worker] = {}
+    trees: list[float] = []
+    most = 0
+    now = time.monotonic()
+    end, next_tree = now + seconds, now
+    try:
+        while now <= end or not trees:
+            pids = workers_of()
+            most = max(most, len(pids))
+            if not pids:
+                raise Unusable(f"{source} has no worker processes: name the master of a running server")
+            for worker_pid in pids:
+                worker = seen.setdefault(worker_pid, _Worker())
+                if figures := _fields(Path(f"/proc/{worker_pid}/status"), "VmRSS", "VmHWM"):
+                    worker.least_rss_mb = min(worker.least_rss_mb, figures[0])
+                    worker.most_rss_mb = max(worker.most_rss_mb, figures[1])
+            if now >= next_tree:
+                trees.append(memory.tree_pss_mb(pid))
+                for worker_pid in pids:
+                    if own := _fields(Path(f"/proc/{worker_pid}/smaps_rollup"), "Private_Clean", "Private_Dirty"):
+                        seen[worker_pid].private_mb = min(seen[worker_pid].private_mb, sum(own))
+                next_tree = now + _PSS_INTERVAL_S
+            time.sleep(_INTERVAL_S)
+            now = time.monotonic()
+    except PermissionError:
+        raise Unusable(f"{source} belongs to another user: run this as that user, inside its container") from None
+    known = [worker for worker in seen.values() if worker.private_mb < float("inf") and worker.most_rss_mb]
+    if not known or not min(trees):
+        raise Unusable(f"{source} ended while it was watched")
+    rss = statistics.median_high(worker.least_rss_mb for worker in known)
+    private_mb = statistics.median_high(worker.private_mb for worker in known)
+    large = max(worker.most_rss_mb for worker in seen.values()) - rss
+    notes = []
+    if large < rss / 4:
+        notes.append(f"No worker has grown by more than {large:.0f} MiB: send the largest requests while watching.")
+    inflated = [pid for pid, worker in seen.items() if worker.least_rss_mb > 1.5 * rss]
+    if inflated:
+        notes.append(
+            f"Worker {inflated[0]} never was below {seen[inflated[0]].least_rss_mb:.0f} MiB of RSS, so idle memory "
+            "counts what it keeps: watch a freshly started server for smaller numbers."
+        )
+    return Figures(
+        source, round(min(trees), 1), most, round(rss, 1), round(max(0.0, large), 1), round(private_mb, 1), notes
+    )
+
+
+def from_pid(pid: int, seconds: float) -> Figures:
+    """A live server by the process id of its master."""
+    if not Path(f"/proc/{pid}").exists():
+        raise Unusable(f"process {pid} does not exist: name the master of a running server")
+    return watch(pid, lambda: children(pid), seconds, f"process {pid}")
+
+
+def from_stats(path: str, seconds: float) -> Figures:
+    """A live uWSGI by its stats socket, which knows its workers.
+
+    Raises:
+        Unusable: nobody answers there.
+    """
+
+    def look() -> dict[str, Any]:
+        try:
+            return stats(path)
+        except (OSError, ValueError) as error:
+            raise Unusable(f"{path} does not answer as uWSGI's stats socket: {error}") from None
+
+    def workers() -> list[int]:
+        return [each["pid"] for each in look()["workers"] if each["pid"] > 0 and each["status"] != "cheap"]
+
+    try:
+        return watch(look()["pid"], workers, seconds, path)
+    except (KeyError, TypeError):
+        raise Unusable(f"{path} does not answer as uWSGI's stats socket: other fields than uWSGI's") from None
