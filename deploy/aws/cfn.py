@@ -1,0 +1,39 @@
+"""Reading CloudFormation templates, whose short tags (!Ref, !Sub, ...) plain YAML does not know."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Loader(yaml.SafeLoader):
+    """SafeLoader that reads `!Sub x` as {"Fn::Sub": "x"} and `!Ref x` as {"Ref": "x"}."""
+
+
+def _short(loader: Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - YAML has three kinds of nodes
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+Loader.add_multi_constructor("!", _short)
+
+
+def text(stack: str) -> str:
+    return (TEMPLATES / f"{stack}.yml").read_text()
+
+
+def load(stack: str) -> dict[str, Any]:
+    """The template of a stack, as plain dictionaries."""
+    template: dict[str, Any] = yaml.load(text(stack), Loader)  # noqa: S506 - derived from SafeLoader
+    return template

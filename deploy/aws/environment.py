@@ -1,0 +1,143 @@
+"""An environment's settings: the file environments/NAME.toml, and the templates' parameters that follow from it."""
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lowtide import sizing
+
+HERE = Path(__file__).parent
+# uWSGI counts what lies in the container's /tmp (service.yml, Tmpfs) as the application's memory too, MiB.
+TMPFS_MB = 64
+_NAME = re.compile(r"[a-z][a-z0-9-]{1,15}")
+_CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):certificate/.+")
+_SIZING = {"workers": 1, "large_workers": 0, "reload_on_rss": 1, "large_need": 0, "memory": 1}
+
+
+class Refused(Exception):
+    """The deployment must not go on; the message says why and what to do. Nothing has been changed."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Memory of the application's container, MiB: beyond `hard_mb` the kernel kills, `soft_mb` is the most at rest."""
+
+    hard_mb: int
+    soft_mb: int
+
+
+def limits(
+    workers: int, large_workers: int, reload_on_rss: int, large_need: float | None = None, memory: int | None = None
+) -> Limits:
+    """The container's limits by the sizing rule, plus what its tmpfs may hold; all in MiB.
+
+    `large_need` is what the largest request adds (default: the sample application's), `memory` the hard limit wanted
+    (default: the least that the rule allows).
+
+    Raises:
+        Refused: the workers do not fit into `memory`, or all of them are for large requests.
+    """
+    if large_workers >= workers:
+        raise Refused(f"large_workers = {large_workers} of workers = {workers} leaves none for small requests.")
+    bound = sizing.bound(sizing.MEASURED, workers, large_workers, reload_on_rss, large_need)
+    least = sizing.step_up(bound.total_mb + TMPFS_MB)
+    if memory is not None and memory < bound.total_mb + TMPFS_MB:
+        raise Refused(
+            f"memory = {memory} MiB is too small for the workers: {bound.words()}, and {TMPFS_MB} MiB for /tmp. "
+            f"Write {least} or more, fewer workers, or a lower reload_on_rss."
+        )
+    hard = memory or least
+    return Limits(hard, min(hard, sizing.step_up(bound.rest_mb + TMPFS_MB)))
+
+
+@dataclass(frozen=True)
+class Environment:
+    """environments/NAME.toml, checked as far as that goes without asking AWS."""
+
+    name: str
+    account: str
+    region: str
+    domain: str
+    certificate: str
+    cloudfront_certificate: str
+    github: str = ""
+    sizing: dict[str, int] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stacks(self) -> list[str]:
+        """The templates in the order in which they need each other."""
+        order = ["registry", "network", "database", "roles", "edge", "cluster", "migrate", "service", "alarms"]
+        return [*order, "ci"] if self.github else order
+
+    def stack_name(self, stack: str) -> str:
+        return "lowtide-registry" if stack == "registry" else f"lowtide-{self.name}-{stack}"
+
+    @property
+    def limits(self) -> Limits:
+        values = {"workers": 4, "large_workers": 1, "reload_on_rss": 128} | self.sizing
+        return limits(**values)
+
+    def inputs(self) -> dict[str, str]:
+        """What the file says, under the names of the templates' parameters."""
+        found = {
+            "Environment": self.name,
+            "Domain": self.domain,
+            "CertificateArn": self.certificate,
+            "CloudFrontCertificateArn": self.cloudfront_certificate,
+            "AppMemory": str(self.limits.hard_mb),
+            "AppMemoryReservation": str(self.limits.soft_mb),
+        }
+        if self.github:
+            found["GitHubRepository"] = self.github
+        names = {
+            "workers": "Workers",
+            "large_workers": "LargeWorkers",
+            "reload_on_rss": "ReloadOnRss",
+            "large_need": "LargeNeedMb",
+        }
+        found |= {names[key]: str(value) for key, value in self.sizing.items() if key in names}
+        return found | {key: str(value) for key, value in self.parameters.items()}
+
+
+def read(name: str, folder: Path = HERE / "environments") -> Environment:
+    """The environment `name`.
+
+    Raises:
+        Refused: there is no such file, or something in it cannot be used.
+    """
+    if not _NAME.fullmatch(name):
+        raise Refused(f"ENV={name} cannot be a name: lower-case letters, digits and hyphens, 2 to 16 of them.")
+    path = folder / f"{name}.toml"
+    if not path.exists():
+        raise Refused(f"{path} does not exist: copy example.toml there and fill it in.")
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path.name}: {error}") from None
+    wanted = {"account", "region", "domain", "certificate", "cloudfront_certificate"}
+    known = wanted | {"github", "sizing", "parameters"}
+    if missing := sorted(key for key in wanted if not values.get(key)):
+        raise Refused(f"{path.name} does not say {', '.join(missing)}.")
+    if unknown := sorted(values.keys() - known):
+        raise Refused(f"{path.name}: {', '.join(unknown)} is no setting. There are: {', '.join(sorted(known))}.")
+    if wrong := sorted(key for key in known - {"sizing", "parameters"} if not isinstance(values.get(key, ""), str)):
+        raise Refused(f"{path.name}: {', '.join(wrong)} must be text, in quotes.")
+    if not re.fullmatch("[0-9]{12}", values["account"]) or values["account"] == "0" * 12:
+        raise Refused(f"{path.name}: account = {values['account']} is no AWS account: it has twelve digits.")
+    for key, region in (("certificate", values["region"]), ("cloudfront_certificate", "us-east-1")):
+        match = _CERTIFICATE.fullmatch(values[key])
+        if not match or match["region"] != region or match["account"] != values["account"]:
+            raise Refused(
+                f"{path.name}: {key} must be an ACM certificate of this account in {region}, not {values[key]}."
+            )
+    for key, value in values.get("sizing", {}).items():
+        if key not in _SIZING:
+            raise Refused(f"{path.name}: [sizing] has no {key}. There are: {', '.join(_SIZING)}.")
+        if type(value) is not int or value < _SIZING[key]:
+            raise Refused(f"{path.name}: {key} = {value!r} must be a whole number of at least {_SIZING[key]}.")
+    environment = Environment(name=name, **values)
+    _ = environment.limits
+    return environment

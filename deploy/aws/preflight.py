@@ -1,0 +1,89 @@
+"""What is asked of AWS before anything is changed. Every function only reads, and raises Refused with the reason."""
+
+from fnmatch import fnmatchcase
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy.aws.environment import Environment, Refused
+
+PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
+# What is built of the Dockerfile: parameter of the templates, target, repository.
+IMAGES = {"AppImage": "app", "NginxImage": "nginx", "LocustImage": "locust"}
+
+
+def account(session: boto3.Session, environment: Environment) -> None:
+    """The credentials belong to the environment's account."""
+    try:
+        found = session.client("sts").get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise Refused(
+            f"AWS does not know who is asking: {error}. Sign in first (`aws sso login`, AWS_PROFILE)."
+        ) from None
+    if found != environment.account:
+        raise Refused(f"These credentials are of account {found}, {environment.name} is in {environment.account}.")
+
+
+def certificates(session: boto3.Session, environment: Environment) -> None:
+    """Both certificates exist, are issued, and are for the domain."""
+    for key, arn in (
+        ("certificate", environment.certificate),
+        ("cloudfront_certificate", environment.cloudfront_certificate),
+    ):
+        client = session.client("acm", region_name=arn.split(":")[3])
+        try:
+            found = client.describe_certificate(CertificateArn=arn)["Certificate"]
+        except ClientError as error:
+            raise Refused(f"{key}: {arn} cannot be read: {error.response['Error']['Message']}") from None
+        names = {found["DomainName"], *found.get("SubjectAlternativeNames", [])}
+        if not any(_covers(name, environment.domain) for name in names):
+            raise Refused(f"{key}: {arn} is for {', '.join(sorted(names))}, not for {environment.domain}.")
+        if found["Status"] != "ISSUED":
+            raise Refused(f"{key}: {arn} is {found['Status']}, not ISSUED: finish its validation in DNS first.")
+
+
+def _covers(pattern: str, domain: str) -> bool:
+    """Whether a certificate's name is the domain's; a star stands for one label (RFC 6125)."""
+    return fnmatchcase(domain, pattern) and pattern.count(".") == domain.count(".")
+
+
+def digest(session: boto3.Session, environment: Environment, target: str, revision: str) -> str | None:
+    """The digest under which ECR holds the image of a revision; None where it does not."""
+    try:
+        answer = session.client("ecr").describe_images(
+            registryId=environment.account, repositoryName=f"lowtide-{target}", imageIds=[{"imageTag": revision}]
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ImageNotFoundException", "RepositoryNotFoundException"):
+            return None
+        raise
+    found: str = answer["imageDetails"][0]["imageDigest"]
+    return found
+
+
+def images(session: boto3.Session, environment: Environment, revision: str, parameters: list[str]) -> dict[str, str]:
+    """The images of a revision by digest, under the names of the templates' parameters."""
+    suffix = "amazonaws.com.cn" if environment.region.startswith("cn-") else "amazonaws.com"
+    host = f"{environment.account}.dkr.ecr.{environment.region}.{suffix}"
+    found = {}
+    for parameter in parameters:
+        target = IMAGES[parameter]
+        name = digest(session, environment, target, revision)
+        if not name:
+            raise Refused(
+                f"There is no image lowtide-{target}:{revision} in {environment.account} {environment.region}. "
+                f"Build and push it: python -m deploy.aws push {environment.name}"
+            )
+        found[parameter] = f"{host}/lowtide-{target}@{name}"
+    return found
+
+
+def prefix_list(session: boto3.Session) -> str:
+    """The id of the region's list of the addresses from which CloudFront calls origins."""
+    answer = session.client("ec2").describe_managed_prefix_lists(
+        Filters=[{"Name": "prefix-list-name", "Values": [PREFIX_LIST]}]
+    )
+    if not answer["PrefixLists"]:
+        raise Refused(f"This region has no prefix list {PREFIX_LIST}: CloudFront cannot reach a VPC in it.")
+    found: str = answer["PrefixLists"][0]["PrefixListId"]
+    return found

@@ -1,0 +1,204 @@
+"""Load against a deployment that is not on this machine: the permission, and where its memory is read from.
+
+    permit("https://shop.example.com", owned=True)
+    for_source("cloudwatch:lowtide-production/lowtide-production@eu-central-1").read()
+
+A source is written KIND:WHERE, and its figure is the memory of all tasks or pods of the application together, in MiB:
+
+    cloudwatch:CLUSTER/SERVICE[@REGION]    Container Insights' MemoryUtilized, once a minute
+    kubernetes:NAMESPACE/DEPLOYMENT        the metrics API through kubectl, every 15 s or so
+    https://HOST/PATH#NAME                 a page in Prometheus' text format: the sum of the samples called NAME
+"""
+
+import ipaddress
+import json
+import math
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from urllib.parse import urldefrag, urlsplit
+
+import requests
+
+MIB = 2**20
+_TIMEOUT_S = 10
+
+
+class Forbidden(Exception):
+    """Load may not be sent there; the message says why."""
+
+
+class Unreadable(Exception):
+    """The memory cannot be read; the message says why and what to do."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the URL `host` is this machine: localhost, 127.0.0.0/8 or ::1. A name is not looked up."""
+    name = urlsplit(host).hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def permit(host: str, owned: bool) -> None:
+    """Return where load may be sent to the URL `host`; `owned` is the flag --i-own-this-host.
+
+    Raises:
+        Forbidden: it is no URL of a web server, or not this machine's and not said to be one's own.
+    """
+    parts = urlsplit(host)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Forbidden(f"HOST={host} is no address of a site: write https://name or http://127.0.0.1:8080.")
+    if not owned and not is_loopback(host):
+        raise Forbidden(
+            f"{host} is not this machine. A load test of somebody else's site is an attack on it: if it is yours, or "
+            "its owner agreed, add --i-own-this-host."
+        )
+
+
+class Source(Protocol):
+    def read(self) -> tuple[float, float]:
+        """Unix time of the figure, and the memory of all tasks or pods, MiB. Raises Unreadable."""
+        ...
+
+
+@dataclass(frozen=True)
+class CloudWatch:
+    """Container Insights of an ECS service."""
+
+    cluster: str
+    service: str
+    region: str | None = None
+
+    def read(self) -> tuple[float, float]:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        now = datetime.now(UTC)
+        try:
+            answer = boto3.client("cloudwatch", region_name=self.region).get_metric_statistics(
+                Namespace="ECS/ContainerInsights",
+                MetricName="MemoryUtilized",
+                Dimensions=[
+                    {"Name": "ClusterName", "Value": self.cluster},
+                    {"Name": "ServiceName", "Value": self.service},
+                ],
+                # The newest minutes are late; the newest one that is there counts.
+                StartTime=now - timedelta(minutes=10),
+                EndTime=now,
+                Period=60,
+                Statistics=["Sum"],
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise Unreadable(f"CloudWatch: {error}") from None
+        if not answer["Datapoints"]:
+            raise Unreadable(
+                f"CloudWatch has no MemoryUtilized of {self.cluster}/{self.service} in the last ten minutes: "
+                "is the name right, and are Container Insights on?"
+            )
+        newest = max(answer["Datapoints"], key=lambda point: point["Timestamp"])
+        return newest["Timestamp"].timestamp(), float(newest["Sum"])
+
+
+_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def quantity(text: str) -> float:
+    """Bytes of a Kubernetes quantity such as 123456Ki. Raises ValueError."""
+    match = re.fullmatch(r"([0-9.]+)(m|[kMGT]|[KMGT]i)?", text)
+    if not match:
+        raise ValueError(f"{text!r} is no quantity")
+    if match[2] == "m":
+        return float(match[1]) / 1000
+    return float(match[1]) * _UNITS[match[2] or ""]
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """The pods labelled app.kubernetes.io/name=NAME, of which the container `app` counts."""
+
+    namespace: str
+    name: str
+    kubectl: tuple[str, ...] = ("kubectl",)
+
+    def read(self) -> tuple[float, float]:
+        path = (
+            f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.namespace}/pods"
+            f"?labelSelector=app.kubernetes.io%2Fname%3D{self.name}"
+        )
+        try:
+            done = subprocess.run(
+                [*self.kubectl, "get", "--raw", path], capture_output=True, text=True, timeout=_TIMEOUT_S
+            )
+        except FileNotFoundError:
+            raise Unreadable("There is no kubectl on this machine.") from None
+        except subprocess.TimeoutExpired:
+            raise Unreadable(f"kubectl did not answer within {_TIMEOUT_S} s.") from None
+        if done.returncode:
+            raise Unreadable(f"kubectl: {done.stderr.strip()}")
+        try:
+            pods = json.loads(done.stdout)["items"]
+            containers = [each for pod in pods for each in pod["containers"] if each["name"] == "app"]
+            total = sum(quantity(each["usage"]["memory"]) for each in containers)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreadable(f"The metrics API answered something else than pods' metrics: {error}") from None
+        if not containers:
+            raise Unreadable(
+                f"There is no pod of {self.name} with metrics in {self.namespace}. Is metrics-server running?"
+            )
+        return time.time(), total / MIB
+
+
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+(?P<value>\S+)(?:\s+\d+)?$")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of metrics in Prometheus' text format; the sum of the samples called `name`, which are bytes."""
+
+    url: str
+    name: str
+
+    def read(self) -> tuple[float, float]:
+        try:
+            answer = requests.get(self.url, timeout=_TIMEOUT_S)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise Unreadable(f"{self.url}: {error}") from None
+        found = [
+            match for line in answer.text.splitlines() if (match := _SAMPLE.match(line)) and match["name"] == self.name
+        ]
+        if not found:
+            raise Unreadable(f"{self.url} has no sample called {self.name}.")
+        try:
+            total = sum(float(match["value"]) for match in found)
+        except ValueError as error:
+            raise Unreadable(f"{self.url}: {self.name}: {error}") from None
+        if not math.isfinite(total):
+            raise Unreadable(f"{self.url}: {self.name} is {total}.")
+        return time.time(), total / MIB
+
+
+def for_source(text: str) -> Source:
+    """The source that `text` names (this module's documentation lists the forms).
+
+    Raises:
+        Unreadable: it is none of them.
+    """
+    if match := re.fullmatch(r"cloudwatch:([\w-]+)/([\w-]+)(?:@([a-z0-9-]+))?", text):
+        return CloudWatch(match[1], match[2], match[3])
+    if match := re.fullmatch(r"kubernetes:([a-z0-9-]+)/([a-z0-9-]+)", text):
+        return Kubernetes(match[1], match[2])
+    url, name = urldefrag(text)
+    if urlsplit(url).scheme in ("http", "https") and name:
+        return Page(url, name)
+    raise Unreadable(
+        f"{text} is no source of memory: write cloudwatch:CLUSTER/SERVICE@REGION, kubernetes:NAMESPACE/NAME, "
+        "or the address of a page of metrics with #NAME behind it."
+    )

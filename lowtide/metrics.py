@@ -1,0 +1,74 @@
+"""Memory, requests and workers of a running uWSGI for Prometheus, at http://0.0.0.0:9117/metrics.
+
+    python -m lowtide.metrics
+
+Environment: RUN_DIR (its stats.sock has uWSGI's statistics), METRICS_PORT (9117). Runs beside the server, as its user,
+and must see its processes in /proc. lowtide_up is 0 while uWSGI does not answer, and then the only figure.
+"""
+
+import os
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from lowtide import memory
+from lowtide.sample import stats
+
+PORT = 9117
+# https://prometheus.io/docs/instrumenting/exposition_formats/
+_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def page(stats_socket: str) -> str:
+    """The figures of the server behind `stats_socket`, in Prometheus' text format."""
+    try:
+        figures = stats(stats_socket)
+    except (OSError, ValueError):
+        return _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 0)
+    workers = figures["workers"]
+    pss = memory.tree_pss_mb(figures["pid"]) * memory.MIB
+    served = sum(worker["requests"] for worker in workers)
+    alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
+    return (
+        _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 1)
+        + _sample("lowtide_memory_pss_bytes", "gauge", "Sum of PSS over master and workers.", round(pss))
+        + _sample("lowtide_requests_total", "counter", "Requests served since the start.", served)
+        + _sample("lowtide_workers", "gauge", "Workers alive.", alive)
+    )
+
+
+def _sample(name: str, kind: str, explanation: str, value: int) -> str:
+    return f"# HELP {name} {explanation}\n# TYPE {name} {kind}\n{name} {value}\n"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET /metrics."""
+
+    stats_socket = ""
+    # A client that says nothing does not hold its thread for longer, s.
+    timeout = 10
+
+    def do_GET(self) -> None:
+        if self.path != "/metrics":
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        body = page(self.stats_socket).encode()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", _TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """A scrape every few seconds is no news."""
+
+
+def main() -> None:
+    Handler.stats_socket = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/stats.sock"
+    # Scraped from other pods.
+    address = ("0.0.0.0", int(os.environ.get("METRICS_PORT") or PORT))  # noqa: S104
+    with ThreadingHTTPServer(address, Handler) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

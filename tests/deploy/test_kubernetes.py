@@ -1,0 +1,259 @@
+"""Properties of the built manifests, each with a mutation that it notices."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.deploy.conftest import CHECKOUT
+
+Objects = list[dict[str, Any]]
+Property = Callable[[Objects], Iterator[str]]
+
+
+def one(objects: Objects, kind: str, name: str | None = None) -> dict[str, Any]:
+    (found,) = [each for each in objects if each["kind"] == kind and name in (None, each["metadata"]["name"])]
+    return found
+
+
+def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
+    for each in objects:
+        if each["kind"] in ("Deployment", "Job"):
+            yield each["metadata"]["name"], each["spec"]["template"]["spec"]
+
+
+def containers(objects: Objects) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    for name, pod in pods(objects):
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            yield f"{name}.{container['name']}", pod, container
+
+
+def site(objects: Objects) -> dict[str, Any]:
+    found: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def restricted(objects: Objects) -> Iterator[str]:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    if one(objects, "Namespace")["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") != "restricted":
+        yield "the namespace enforces nothing"
+    for name, pod, container in containers(objects):
+        whole, own = pod.get("securityContext", {}), container.get("securityContext", {})
+        if not whole.get("runAsNonRoot") or not (own.get("runAsUser") or whole.get("runAsUser")):
+            yield f"{name} may run as root"
+        if whole.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name} may call anything of the kernel"
+        if own.get("allowPrivilegeEscalation") is not False or own.get("capabilities") != {"drop": ["ALL"]}:
+            yield f"{name} keeps privileges"
+        if own.get("readOnlyRootFilesystem") is not True:
+            yield f"{name} can write to its image"
+        if pod.get("automountServiceAccountToken") is not False:
+            yield f"{name} has a token for Kubernetes"
+    for name, pod in pods(objects):
+        if any({"hostPath", "hostNetwork"} & volume.keys() for volume in pod.get("volumes", [])):
+            yield f"{name} reaches its node"
+
+
+def limited(objects: Objects) -> Iterator[str]:
+    for name, _, container in containers(objects):
+        resources = container.get("resources", {})
+        if not {"memory", "cpu"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
+            yield f"{name} lacks requests or a limit"
+
+
+def socket_shared(objects: Objects) -> Iterator[str]:
+    pod = site(objects)
+    if "emptyDir" not in {volume["name"]: volume for volume in pod["volumes"]}["run"]:
+        yield "the socket's volume is not the pod's own"
+    if pod["securityContext"].get("fsGroup") != 10001:
+        yield "the application cannot make its socket"
+    for name, container in (("app", pod["initContainers"][0]), ("nginx", pod["containers"][-1])):
+        if {"name": "run", "mountPath": "/run/lowtide"} not in container["volumeMounts"]:
+            yield f"{name} does not share the socket"
+
+
+def drains(objects: Objects) -> Iterator[str]:
+    pod = site(objects)
+    app, nginx = pod["initContainers"][0], pod["containers"][-1]
+    if app.get("restartPolicy") != "Always":
+        yield "the application is stopped beside nginx, not after it"
+    wait = int(nginx.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])[1])
+    if wait < 5:
+        yield "nginx stops while requests are still sent to it"
+    harakiri = int(re.search(r"^harakiri = (\d+)$", (CHECKOUT / "uwsgi.ini").read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    if pod["terminationGracePeriodSeconds"] < wait + 60 + harakiri:
+        yield "the slowest request is killed with its pod"
+
+
+def probed(objects: Objects) -> Iterator[str]:
+    pod = site(objects)
+    app, nginx = pod["initContainers"][0], pod["containers"][-1]
+    if "/healthz" not in str(app.get("livenessProbe")) or "/readyz" in str(app.get("livenessProbe")):
+        yield "the application is killed for its database, or never"
+    if "startupProbe" not in app:
+        yield "nginx starts before the application answers"
+    if nginx.get("readinessProbe", {}).get("httpGet", {}).get("path") != "/readyz":
+        yield "a pod that cannot serve gets requests"
+
+
+def selected(objects: Objects) -> Iterator[str]:
+    """What selects pods by labels finds the site's, and not the migration's."""
+    labels = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    migration = one(objects, "Job")["spec"]["template"]["metadata"]["labels"]
+    selectors = {
+        "service": one(objects, "Service")["spec"]["selector"],
+        "disruption budget": one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        "network policy": one(objects, "NetworkPolicy", "site")["spec"]["podSelector"]["matchLabels"],
+    }
+    for name, selector in selectors.items():
+        if not selector.items() <= labels.items():
+            yield f"the {name} misses the site's pods"
+        if selector.items() <= migration.items():
+            yield f"the {name} takes the migration for the site"
+    names = {port["name"] for container in site(objects)["containers"] for port in container["ports"]}
+    for port in one(objects, "Service")["spec"]["ports"]:
+        if port["targetPort"] not in names:
+            yield f"the service's port {port['name']} leads nowhere"
+
+
+def one_namespace(objects: Objects) -> Iterator[str]:
+    for each in objects:
+        if each["kind"] != "Namespace" and each["metadata"].get("namespace") != "lowtide":
+            yield f"{each['kind']} {each['metadata']['name']} lands elsewhere"
+
+
+def closed(objects: Objects) -> Iterator[str]:
+    policies = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
+    deny = policies.get("deny", {})
+    if deny.get("podSelector") != {} or set(deny.get("policyTypes", [])) != {"Ingress", "Egress"}:
+        yield "what no policy names is open"
+    for rule in policies["site"]["ingress"]:
+        if not rule.get("from"):
+            yield "everybody reaches the site's pods"
+
+
+def scales(objects: Objects) -> Iterator[str]:
+    scaler = one(objects, "HorizontalPodAutoscaler")["spec"]
+    if scaler["scaleTargetRef"]["name"] != one(objects, "Deployment")["metadata"]["name"]:
+        yield "the autoscaler scales nothing"
+    if "memory" not in {metric["containerResource"]["name"] for metric in scaler["metrics"]}:
+        yield "pods do not scale on memory"
+    if {metric["containerResource"]["container"] for metric in scaler["metrics"]} != {"app"}:
+        yield "pods scale on something else than the application"
+    if "replicas" in one(objects, "Deployment")["spec"]:
+        yield "a rollout resets the number of pods"
+
+
+def monitored(objects: Objects) -> Iterator[str]:
+    monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
+    if not monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items():
+        yield "the monitor finds no service"
+    if monitor["endpoints"][0]["port"] not in {port["name"] for port in service["spec"]["ports"]}:
+        yield "the monitor asks a port that the service does not have"
+    if not site(objects).get("shareProcessNamespace"):
+        yield "the metrics' container sees no process of the application"
+
+
+def at(*path: Any, to: Any = None) -> Callable[[dict[str, Any]], None]:
+    """Set the value at a path of an object, or remove it."""
+
+    def change(place: Any) -> None:
+        for key in path[:-1]:
+            place = place[key]
+        if to is None:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = to
+
+    return change
+
+
+POD = ("spec", "template", "spec")
+# nginx stands last, behind what a component adds; in a Job it is the only one.
+APP, NGINX = (*POD, "initContainers", 0), (*POD, "containers", -1)
+MUTATIONS: list[tuple[Property, str, str | None, Callable[[dict[str, Any]], None]]] = [
+    (restricted, "Namespace", None, at("metadata", "labels", "pod-security.kubernetes.io/enforce")),
+    (restricted, "Deployment", None, at(*POD, "securityContext", "runAsNonRoot")),
+    (restricted, "Deployment", None, at(*POD, "securityContext", "seccompProfile")),
+    (restricted, "Job", None, at(*NGINX, "securityContext", "readOnlyRootFilesystem")),
+    (restricted, "Job", None, at(*NGINX, "securityContext", "capabilities", to={"drop": ["NET_RAW"]})),
+    (restricted, "Deployment", None, at(*POD, "automountServiceAccountToken")),
+    (limited, "Deployment", None, at(*APP, "resources", "limits")),
+    (socket_shared, "Deployment", None, at(*POD, "securityContext", "fsGroup")),
+    (socket_shared, "Deployment", None, at(*NGINX, "volumeMounts", to=[])),
+    (drains, "Deployment", None, at(*APP, "restartPolicy")),
+    (drains, "Deployment", None, at(*NGINX, "lifecycle")),
+    (drains, "Deployment", None, at(*POD, "terminationGracePeriodSeconds", to=30)),
+    (probed, "Deployment", None, at(*APP, "livenessProbe", "exec", "command", 3, to="/readyz")),
+    (probed, "Deployment", None, at(*APP, "startupProbe")),
+    (probed, "Deployment", None, at(*NGINX, "readinessProbe", "httpGet", "path", to="/healthz")),
+    (selected, "Service", None, at("spec", "selector", to={"app": "lowtide"})),
+    (selected, "PodDisruptionBudget", None, at("spec", "selector", "matchLabels", "app.kubernetes.io/component")),
+    (selected, "Service", None, at("spec", "ports", 0, "targetPort", to="web")),
+    (one_namespace, "Ingress", None, at("metadata", "namespace")),
+    (closed, "NetworkPolicy", "deny", at("spec", "policyTypes", to=["Ingress"])),
+    (closed, "NetworkPolicy", "site", at("spec", "ingress", 0, "from")),
+    (scales, "HorizontalPodAutoscaler", None, at("spec", "scaleTargetRef", "name", to="other")),
+    (scales, "HorizontalPodAutoscaler", None, at("spec", "metrics", 0)),
+    (scales, "Deployment", None, at("spec", "replicas", to=2)),
+    (monitored, "ServiceMonitor", None, at("spec", "endpoints", 0, "port", to="http-metrics")),
+    (monitored, "Deployment", None, at(*POD, "shareProcessNamespace")),
+]
+PROPERTIES = list(dict.fromkeys(row[0] for row in MUTATIONS))
+EVERYWHERE = [each for each in PROPERTIES if each not in (scales, monitored)]
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda each: each.__name__)
+def test_production(prop: Property, manifests: dict[str, Objects]) -> None:
+    assert list(prop(manifests["overlays/production"])) == []
+
+
+@pytest.mark.parametrize("prop", EVERYWHERE, ids=lambda each: each.__name__)
+def test_small(prop: Property, manifests: dict[str, Objects]) -> None:
+    assert list(prop(manifests["overlays/small"])) == []
+
+
+@pytest.mark.parametrize("prop", [restricted, limited], ids=lambda each: each.__name__)
+def test_loadtest(prop: Property, manifests: dict[str, Objects]) -> None:
+    assert list(prop(manifests["loadtest"])) == []
+
+
+@pytest.mark.parametrize(
+    ("prop", "kind", "name", "change"), MUTATIONS, ids=[f"{row[0].__name__}-{n}" for n, row in enumerate(MUTATIONS)]
+)
+def test_property_notices_its_mutation(
+    prop: Property,
+    kind: str,
+    name: str | None,
+    change: Callable[[dict[str, Any]], None],
+    manifests: dict[str, Objects],
+) -> None:
+    objects = manifests["overlays/production"]
+    change(one(objects, kind, name))
+    assert list(prop(objects)) != []
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["deploy"], "say which overlay"),
+        (["deploy", "nowhere"], "there is no overlay nowhere, only: production small"),
+        (["deploy", "small", "--force"], "--force is no option"),
+        (["deploy", "small"], "names no images yet"),
+        (["loadtest/run"], "say which site"),
+        (["loadtest/run", "https://shop.example.com"], "add --i-own-this-host"),
+        (["loadtest/run", "https://shop.example.com", "--i-own-this-host"], "names no image yet"),
+    ],
+)
+def test_refused_before_a_cluster_is_asked(words: list[str], reason: str) -> None:
+    done = subprocess.run(
+        [str(CHECKOUT / "deploy/kubernetes" / words[0]), *words[1:]],
+        env={"PATH": f"{CHECKOUT}/.venv-deploy/bin:/usr/bin:/bin", "KUBECONFIG": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert reason in done.stderr

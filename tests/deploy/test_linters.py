@@ -1,0 +1,87 @@
+"""Other people's rules over the templates, the manifests and the workflow."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.conftest import CHECKOUT, tool
+
+TEMPLATES = [str(path) for path in sorted((CHECKOUT / "deploy/aws/templates").glob("*.yml"))]
+SKIPS: list[str] = yaml.safe_load((CHECKOUT / "deploy/checkov.yml").read_text())["skip-check"]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    done = tool("cfn-lint", *TEMPLATES)
+    assert done.returncode == 0, done.stdout
+
+
+def test_cfn_lint_would_find_something(tmp_path: Path) -> None:
+    broken = tmp_path / "service.yml"
+    broken.write_text(
+        (CHECKOUT / "deploy/aws/templates/service.yml").read_text().replace("ContainerPort: 8080", "ContainerPort: web")
+    )
+    assert tool("cfn-lint", str(broken)).returncode != 0
+
+
+@pytest.fixture(scope="module")
+def failed_without_skips(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The ids of all rules of checkov that do not hold."""
+    config = tmp_path_factory.mktemp("checkov") / "none.yml"
+    config.write_text("skip-download: true\n")
+    places = [
+        "--directory",
+        "deploy/aws/templates",
+        *(word for path in built.values() for word in ("--file", str(path))),
+    ]
+    found: set[str] = set()
+    for words in (places[:2], places[2:]):
+        done = tool("checkov", "--config-file", str(config), "--output", "json", *words)
+        reports = json.loads(done.stdout)
+        for report in reports if isinstance(reports, list) else [reports]:
+            assert report["summary"]["passed"] > 0, "checkov has looked at nothing"
+            found |= {check["check_id"] for check in report["results"]["failed_checks"]}
+    return found
+
+
+def test_checkov_finds_nothing_that_is_not_explained(failed_without_skips: set[str]) -> None:
+    assert failed_without_skips - set(SKIPS) == set()
+
+
+def test_every_exception_is_still_needed(failed_without_skips: set[str]) -> None:
+    assert set(SKIPS) - failed_without_skips == set()
+
+
+def test_every_exception_has_its_reason() -> None:
+    """A comment stands above each, or above the run of lines that it begins."""
+    lines = (CHECKOUT / "deploy/checkov.yml").read_text().splitlines()
+    explained = False
+    for line in lines[lines.index("skip-check:") + 1 :]:
+        explained = explained or bool(re.match(r"  # .{30}", line))
+        if line.startswith("  - "):
+            assert explained, line
+
+
+@pytest.mark.parametrize("overlay", ["overlays/small", "overlays/production", "loadtest"])
+def test_manifests_are_kubernetes(overlay: str, built: dict[str, Path]) -> None:
+    done = tool("kubernetes-validate", "--strict", str(built[overlay]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    unknown = re.findall(r"Couldn't find schema for kind (\w+)", done.stdout + done.stderr)
+    # The operator's own kind, whose schema is not Kubernetes'.
+    assert set(unknown) <= {"ServiceMonitor"}
+
+
+def test_a_misspelt_field_is_noticed(built: dict[str, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text(built["overlays/small"].read_text().replace("readOnlyRootFilesystem", "readonlyRootFilesystem"))
+    assert tool("kubernetes-validate", "--strict", str(broken)).returncode != 0
+
+
+def test_the_workflow_is_one() -> None:
+    tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/deploy.yml", check=True)
+
+
+def test_nothing_in_the_workflow_can_be_exploited() -> None:
+    tool("zizmor", "--offline", "--no-progress", ".github/workflows/deploy.yml", check=True)

@@ -1,0 +1,102 @@
+"""Compose, ECS and Kubernetes say the same numbers, and those of lowtide/sizing.py."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.aws.environment import TMPFS_MB, Refused, limits
+from lowtide import sizing
+from tests.deploy.conftest import CHECKOUT
+
+SETTINGS = ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "LARGE_NEED_MB", "GIVE_BACK_MB", "MAX_BODY_MB")
+TMP = "/tmp"  # noqa: S108 - in the container
+
+
+def compose() -> dict[str, str]:
+    """The defaults of docker-compose.yml, as `${NAME:-default}` says them."""
+    return dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+
+
+def ecs(parsed: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of the parameters that the task definition passes on."""
+    rules = parsed["service"]["Parameters"]
+    app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
+    found = {
+        each["Name"]: rules[each["Value"]["Ref"]].get("Default")
+        for each in app["Environment"]
+        if "Ref" in each["Value"]
+    }
+    return found | {
+        "hard": rules[app["Memory"]["Ref"]]["Default"],
+        "soft": rules[app["MemoryReservation"]["Ref"]]["Default"],
+    }
+
+
+def kubernetes(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    settings: dict[str, Any]
+    (settings,) = [each["data"] for each in objects if each["kind"] == "ConfigMap"]
+    (site,) = [each for each in objects if each["kind"] == "Deployment"]
+    (app,) = site["spec"]["template"]["spec"]["initContainers"]
+    resources = app["resources"]
+    return settings | {
+        "hard": int(resources["limits"]["memory"].removesuffix("Mi")),
+        "soft": int(resources["requests"]["memory"].removesuffix("Mi")),
+    }
+
+
+def rule(settings: dict[str, Any]) -> tuple[int, int]:
+    found = limits(*(int(settings[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "LARGE_NEED_MB")))
+    return found.hard_mb, found.soft_mb
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_all_three_have_the_same_settings(name: str, parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
+    found = {str(compose()[name]), str(ecs(parsed)[name])}
+    found |= {kubernetes(manifests[overlay])[name] for overlay in ("overlays/small", "overlays/production")}
+    assert len(found) == 1, found
+
+
+def test_ecs_follows_the_rule(parsed: dict[str, Any]) -> None:
+    found = ecs(parsed)
+    assert (found["hard"], found["soft"]) == rule(found)
+
+
+@pytest.mark.parametrize("overlay", ["overlays/small", "overlays/production"])
+def test_kubernetes_follows_the_rule(overlay: str, manifests: dict[str, Any]) -> None:
+    found = kubernetes(manifests[overlay])
+    assert (found["hard"], found["soft"]) == rule(found)
+
+
+def test_compose_leaves_at_least_what_the_rule_asks_for() -> None:
+    found = compose()
+    hard, _ = rule(found)
+    assert found["APP_MEMORY"].endswith("g")
+    assert int(found["APP_MEMORY"].removesuffix("g")) * 1024 >= hard
+
+
+def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
+    """All three give /tmp the same room, and the limit has room for it."""
+    app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
+    assert app["LinuxParameters"]["Tmpfs"] == [{"ContainerPath": TMP, "Size": TMPFS_MB, "MountOptions": ["mode=1777"]}]
+    for overlay in ("overlays/small", "overlays/production"):
+        (site,) = [each for each in manifests[overlay] if each["kind"] == "Deployment"]
+        volumes = {each["name"]: each["emptyDir"] for each in site["spec"]["template"]["spec"]["volumes"]}
+        assert volumes["tmp"] == {"medium": "Memory", "sizeLimit": f"{TMPFS_MB}Mi"}
+    services = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    assert services["app"]["tmpfs"] == [f"{TMP}:mode=1777,size={TMPFS_MB}m"]
+
+
+def test_limits_are_the_rule_and_tmp() -> None:
+    bound = sizing.bound(sizing.MEASURED, 6, 2, 100, 200)
+    found = limits(6, 2, 100, 200)
+    assert bound.total_mb + TMPFS_MB <= found.hard_mb < bound.total_mb + TMPFS_MB + sizing.STEP_MB
+    assert bound.rest_mb + TMPFS_MB <= found.soft_mb < bound.rest_mb + TMPFS_MB + sizing.STEP_MB
+
+
+def test_memory_is_refused_just_below_what_is_needed() -> None:
+    need = sizing.bound(sizing.MEASURED, 4, 1, 128).total_mb + TMPFS_MB
+    assert limits(4, 1, 128, memory=int(need) + 1).hard_mb == int(need) + 1
+    with pytest.raises(Refused, match="too small for the workers"):
+        limits(4, 1, 128, memory=int(need) - 1)

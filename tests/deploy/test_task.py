@@ -1,0 +1,258 @@
+"""The two containers of the ECS task definition, started by the local engine exactly as the definition says."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from deploy.aws import cfn
+from tests.deploy.conftest import CHECKOUT, free_port
+
+pytestmark = pytest.mark.container
+
+DOMAIN = "shop.example.com"
+# What a browser's request looks like behind CloudFront and the load balancer.
+BEHIND = {"Host": DOMAIN, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+SECRETS = {"SECRET_KEY": "x" * 64, "IMPORT_TOKEN": "token-of-the-test", "PGPASSWORD": "p@ss:w/rd?#'[]"}
+
+
+def docker(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *words], cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
+    assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def logs(container: str) -> str:
+    """Both streams, in order."""
+    done = subprocess.run(["docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.stdout
+
+
+def value(given: Any, values: dict[str, str]) -> str:
+    """A value of a template with its references resolved."""
+    if isinstance(given, dict):
+        (kind, what), *_ = given.items()
+        if kind == "Ref":
+            return values[what]
+        assert kind == "Fn::Sub"
+        for name, each in values.items():
+            what = what.replace(f"${{{name}}}", each)
+        assert "${" not in what, what
+        return str(what)
+    return str(given)
+
+
+def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
+    """`docker run` options that mean what a container definition says. A key that is not translated fails the test."""
+    rest = dict(container)
+    for ignored in ("Name", "Image", "Essential", "LogConfiguration", "PortMappings", "DependsOn"):
+        rest.pop(ignored, None)
+    linux = dict(rest.pop("LinuxParameters"))
+    health = rest.pop("HealthCheck")
+    memory = value(rest.pop("Memory"), values)
+    assert linux.pop("MaxSwap") == 0
+    assert linux.pop("Capabilities") == {"Drop": ["ALL"]}
+    assert health["Command"][0] == "CMD"
+    words = [
+        *("--memory", f"{memory}m", "--memory-swap", f"{memory}m"),
+        *("--memory-reservation", f"{value(rest.pop('MemoryReservation'), values)}m"),
+        *("--cpu-shares", str(rest.pop("Cpu")), "--user", rest.pop("User"), "--cap-drop", "ALL"),
+        *("--health-interval", f"{health['Interval']}s", "--health-timeout", f"{health['Timeout']}s"),
+        *("--health-start-period", f"{health['StartPeriod']}s", "--health-retries", str(health["Retries"])),
+        *("--stop-timeout", str(rest.pop("StopTimeout"))),
+    ]
+    # The command line knows health checks for a shell only; ECS starts the words as they are.
+    words += ["--health-cmd", shlex.join(health["Command"][1:])]
+    words += ["--read-only"] if rest.pop("ReadonlyRootFilesystem") else []
+    for each in rest.pop("DockerSecurityOptions"):
+        words += ["--security-opt", each]
+    for each in linux.pop("Tmpfs", []):
+        words += ["--tmpfs", f"{each['ContainerPath']}:{','.join(each['MountOptions'])},size={each['Size']}m"]
+    for each in rest.pop("SystemControls", []):
+        words += ["--sysctl", f"{each['Namespace']}={each['Value']}"]
+    for each in rest.pop("MountPoints"):
+        words += ["--volume", f"{values[each['SourceVolume']]}:{each['ContainerPath']}"]
+    for each in rest.pop("Environment"):
+        words += ["--env", f"{each['Name']}={value(each['Value'], values)}"]
+    for each in rest.pop("Secrets", []):
+        words += ["--env", f"{each['Name']}={SECRETS[each['Name']]}"]
+    assert not rest, f"not translated: {rest}"
+    assert not linux, f"not translated: {linux}"
+    return words
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    url: str
+    definition: dict[str, dict[str, Any]]
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(docker("inspect", f"{self.name}-{container}"))[0]
+        return found
+
+    def get(self, path: str, **words: Any) -> requests.Response:
+        headers = BEHIND | words.pop("headers", {})
+        return requests.request(
+            words.pop("method", "GET"), self.url + path, headers=headers, timeout=20, allow_redirects=False, **words
+        )
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A container test that finds no engine says so; in CI that is a failure, not a skip."""
+    try:
+        problem = subprocess.run(["docker", "info"], capture_output=True).returncode
+    except FileNotFoundError:
+        problem = 1
+    if problem:
+        message = "needs a Docker engine, and none answers. On Debian .ci/engine starts one."
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def healthy(container: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (status := docker("inspect", "--format", "{{.State.Health.Status}}", container)) != "healthy":
+        assert status == "starting", f"{container} is {status}: {logs(container)}"
+        assert time.monotonic() < end, f"{container} is {status}: {logs(container)}"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
+    """The task: containers in one network namespace, as awsvpc has them, beside a database with that very password."""
+    port = free_port()
+    name = f"lowtide-task-{port}"
+    template = cfn.load("service")
+    definition = template["Resources"]["Task"]["Properties"]
+    containers = {each["Name"]: each for each in definition["ContainerDefinitions"]}
+    values = {key: str(rule["Default"]) for key, rule in template["Parameters"].items() if "Default" in rule}
+    values |= {"Domain": DOMAIN, "DatabaseHost": "db", "run": name, "VpcCidr": "0.0.0.0/0"}
+    # Secrets go by file: a password with quotes has no place on a command line.
+    secret: Path = tmp_path_factory.mktemp("task") / "db.env"
+    secret.write_text(f"POSTGRES_USER=lowtide\nPOSTGRES_DB=lowtide\nPOSTGRES_PASSWORD={SECRETS['PGPASSWORD']}\n")
+    for target in ("app", "nginx"):
+        docker("build", "--quiet", "--target", target, "--tag", f"{name}:{target}", ".")
+    try:
+        docker("network", "create", name)
+        docker("volume", "create", name)
+        docker("run", "--detach", "--name", f"{name}-db", "--network", name, "--network-alias", "db", "--env-file",
+               str(secret), "postgres:17")  # fmt: skip
+        # The interface that awsvpc gives to a task, which its containers share.
+        docker("run", "--detach", "--name", f"{name}-net", "--network", name, "--publish", f"127.0.0.1:{port}:8080",
+               "--sysctl", "net.core.somaxconn=1024", "--entrypoint", "sleep", "--user", "65534",
+               f"{name}:app", "600")  # fmt: skip
+        migrate = cfn.load("migrate")["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
+        end = time.monotonic() + 60
+        while "accepting" not in docker("exec", f"{name}-db", "pg_isready", "--host=127.0.0.1", check=False):
+            assert time.monotonic() < end, logs(f"{name}-db")
+            time.sleep(0.5)
+        environment = {each["Name"]: value(each["Value"], values) for each in migrate["Environment"]}
+        environment |= {each["Name"]: SECRETS[each["Name"]] for each in migrate["Secrets"]}
+        # The image of the test has no TLS; RDS insists on it.
+        environment["DATABASE_URL"] = environment["DATABASE_URL"].replace("sslmode=require", "sslmode=prefer")
+        variables = [word for key, each in environment.items() for word in ("--env", f"{key}={each}")]
+        docker("run", "--rm", "--network", name, "--read-only", "--user", migrate["User"], *variables, f"{name}:app",
+               *migrate["Command"])  # fmt: skip
+        for target in ("app", "nginx"):
+            options = run_options(containers[target], values)
+            options = [word.replace("sslmode=require", "sslmode=prefer") for word in options]
+            sysctls = [at for at, word in enumerate(options) if word == "--sysctl"]
+            for at in reversed(sysctls):
+                # The namespace is the other container's, which has it.
+                assert options[at + 1] == "net.core.somaxconn=1024"
+                del options[at : at + 2]
+            docker("run", "--detach", "--name", f"{name}-{target}", "--network", f"container:{name}-net", *options,
+                   f"{name}:{target}")  # fmt: skip
+            # nginx waits for the application, as DependsOn says.
+            healthy(f"{name}-{target}", 60)
+        yield Task(name, f"http://127.0.0.1:{port}", containers)
+    finally:
+        for each in ("nginx", "app", "net", "db"):
+            docker("rm", "--force", "--volumes", f"{name}-{each}", check=False)
+        docker("volume", "rm", "--force", name, check=False)
+        docker("network", "rm", name, check=False)
+        docker("rmi", f"{name}:app", f"{name}:nginx", check=False)
+
+
+def test_the_site_answers_with_its_database(task: Task) -> None:
+    assert task.get("/readyz").json() == {"status": "ready", "missing": {}}
+    page = task.get("/catalog/")
+    assert page.status_code == 200
+    assert "Strict-Transport-Security" in page.headers
+
+
+def test_static_files_live_for_a_year(task: Task) -> None:
+    (path, *_) = re.findall(r'/static/[^"]+\.css', task.get("/catalog/").text)
+    answer = task.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "max-age=31536000"
+
+
+def test_health_needs_no_host_and_no_https(task: Task) -> None:
+    """The load balancer asks by address, over HTTP."""
+    answer = requests.get(f"{task.url}/healthz", timeout=10)
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_other_names_are_refused(task: Task) -> None:
+    assert task.get("/catalog/", headers={"Host": "other.example.org"}).status_code == 400
+
+
+def test_an_import_needs_the_secret(task: Task) -> None:
+    body = b"[]"
+    json_type = {"Content-Type": "application/json"}
+    assert task.get("/catalog/import/", method="POST", data=body, headers=json_type).status_code in (401, 403)
+    given = json_type | {"Authorization": f"Bearer {SECRETS['IMPORT_TOKEN']}"}
+    assert task.get("/catalog/import/", method="POST", data=body, headers=given).status_code not in (401, 403)
+
+
+def test_a_large_request_stays_below_the_limit(task: Task) -> None:
+    """The largest body that is allowed, twice at once as large as the pool takes: nothing is killed."""
+    for _ in range(4):
+        answer = task.get(
+            "/catalog/import/",
+            method="POST",
+            data=b"[" + b'{"x": "%s"},' % (b"y" * 1000) * 20_000 + b"{}]",
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {SECRETS['IMPORT_TOKEN']}"},
+        )
+        assert answer.status_code < 500
+    state = task.inspect("app")["State"]
+    assert (state["Running"], state["OOMKilled"]) == (True, False)
+    written = logs(f"{task.name}-app")
+    assert "uWSGI" in written
+    assert '"reason": "oom"' not in written
+    assert "DAMN" not in written
+
+
+@pytest.mark.parametrize("container", ["app", "nginx"])
+def test_it_runs_as_defined(task: Task, container: str) -> None:
+    found, wanted = task.inspect(container), task.definition[container]
+    host = found["HostConfig"]
+    assert found["Config"]["User"] == wanted["User"] != "0"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["Memory"] == host["MemorySwap"] > host["MemoryReservation"] > 0
+    assert found["Config"]["StopTimeout"] == wanted["StopTimeout"]
+    written = subprocess.run(
+        ["docker", "exec", f"{task.name}-{container}", "touch", "/srv/x"], capture_output=True, text=True
+    )
+    assert "Read-only file system" in written.stderr
+
+
+def test_it_stops_in_order_and_in_time(task: Task) -> None:
+    """nginx first, the application after it, both by themselves."""
+    for container in ("nginx", "app"):
+        docker("stop", "--time", str(task.definition[container]["StopTimeout"]), f"{task.name}-{container}")
+        assert task.inspect(container)["State"]["ExitCode"] == 0

@@ -1,0 +1,93 @@
+"""The page for Prometheus, asked over HTTP, of a stats socket that answers for a process of known size."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from lowtide import metrics
+
+WORKERS = [
+    {"requests": 7, "pid": 11, "status": "idle"},
+    {"requests": 5, "pid": 12, "status": "busy"},
+    {"requests": 0, "pid": 0, "status": "cheap"},
+]
+
+
+@pytest.fixture
+def server() -> Iterator[int]:
+    """The pid of a process that holds 50 MiB and a bare Python."""
+    code = "import sys; held = b'x' * (50 << 20); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.communicate()
+
+
+@pytest.fixture
+def stats_socket(server: int, tmp_path: Path) -> Iterator[str]:
+    """A socket that says what uWSGI's would, and closes."""
+    path = str(tmp_path / "stats.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(json.dumps({"pid": server, "workers": WORKERS}).encode())
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield path
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), metrics.Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(5)
+
+
+def samples(text: str) -> dict[str, float]:
+    pairs = (line.split(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def test_the_page_says_memory_requests_and_workers(
+    stats_socket: str, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics.Handler, "stats_socket", stats_socket)
+    answer = requests.get(f"{site}/metrics", timeout=5)
+    found = samples(answer.text)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert found["lowtide_requests_total"] == 12
+    assert found["lowtide_workers"] == 2
+    assert found["lowtide_up"] == 1
+    assert 50 * 2**20 < found["lowtide_memory_pss_bytes"] < 80 * 2**20
+
+
+def test_a_server_that_is_away_is_said_to_be_down(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.Handler, "stats_socket", "/nonexistent/stats.sock")
+    assert samples(requests.get(f"{site}/metrics", timeout=5).text) == {"lowtide_up": 0}
+
+
+def test_there_is_nothing_but_metrics(site: str) -> None:
+    assert requests.get(f"{site}/", timeout=5).status_code == 404
