@@ -35,6 +35,7 @@ MARKS = {
     "requests": ("^", "mark", "recycled: requests"),
     "rss": ("o", "mark", "recycled: RSS"),
     "lifetime": ("s", "mark", "recycled: lifetime"),
+    "idle": ("v", "mark", "recycled: idle"),
     "signal": ("d", "mark", "stopped by a signal"),
     "died": ("x", "kill", "worker died"),
     "hung": ("P", "kill", "worker hung"),

@@ -54,7 +54,7 @@ def row(measured: Measured) -> dict[str, Any]:
         "recycles": {
             **{reason: reasons[reason] for reason in ("requests", "rss", "lifetime")},
             "died": sum(reasons[reason] for reason in SUDDEN),
-            **{reason: reasons[reason] for reason in ("signal", "hung", "oom")},
+            **{reason: reasons[reason] for reason in ("idle", "signal", "hung", "oom")},
         },
         "locust_report": f"locust-{measured.variant.name}.html",
     }

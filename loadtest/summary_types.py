@@ -20,7 +20,7 @@ Count = Annotated[int, Meta(ge=0, le=10**12)]
 Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
 
 EventName = Literal[
-    "load-start", "load-end", "requests", "rss", "lifetime", "signal", "died", "hung", "oom"
+    "load-start", "load-end", "requests", "rss", "lifetime", "idle", "signal", "died", "hung", "oom"
 ]  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class Recycles(Struct):
     lifetime: Count
     died: Count
     signal: Count = 0
+    idle: Count = 0
 
     def total(self) -> int:
         return sum(msgspec.structs.astuple(self))

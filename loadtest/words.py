@@ -14,6 +14,7 @@ REASONS = {
     "requests": "on their number of requests",
     "rss": "on RSS",
     "lifetime": "on lifetime",
+    "idle": "while idle",
     "signal": "on a signal",
     "died": "by a sudden end",
 }

@@ -57,7 +57,7 @@ class GiveBack:
             raise ValueError(f"threshold_mb={threshold_mb} must be over 0; 8 is a good start")
         self.threshold_mb = threshold_mb
         self._lock = threading.Lock()
-        self._left_mb = memory.rss_mb()
+        self._left_mb = self._fresh_mb = memory.rss_mb()
         self._gave = False
         self._trim = trim
         if trim is None:
@@ -89,7 +89,14 @@ class GiveBack:
 
     def mark(self) -> None:
         """Take what the process holds now as what it needs: for a worker that was just forked."""
-        self._left_mb = memory.rss_mb()
+        self._left_mb = self._fresh_mb = memory.rss_mb()
+
+    def kept(self) -> bool:
+        """Whether `threshold_mb` or more of what came since `mark` could not be given back.
+
+        A few small objects that outlive their request hold on to the MiB of heap around each of them.
+        """
+        return self._left_mb >= self._fresh_mb + self.threshold_mb
 
     def rest(self) -> None:
         """Give back what the server freed after the response was closed, such as its buffer of the request's body."""

@@ -6,8 +6,10 @@ Around the application that `module =` names, whose code stays as it is:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 unless said otherwise, 0 for never;
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
-  object, and so copy every page that it shares with the others;
-- logs why workers are replaced (`lowtide.recycles`).
+  object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
+- logs why workers are replaced (`lowtide.recycles`);
+- with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
+  still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
 
 With lazy-apps the application is loaded after the fork and nothing is shared: heap is given back a moment later
 (after_req_hook, which runs after uWSGI has read RSS for reload-on-rss), workers that leave in good order log their own
@@ -18,6 +20,7 @@ is named otherwise than by `module =`.
 import gc
 import importlib
 import os
+import signal
 import sys
 import time
 from types import ModuleType
@@ -52,19 +55,39 @@ _MAX_REQUESTS, _MAX_REQUESTS_DELTA = _number("max-requests"), _number("max-reque
 _LIFETIME, _LIFETIME_DELTA = _number("max-worker-lifetime"), _number("max-worker-lifetime-delta")
 _RSS = _number("reload-on-rss")
 _HARAKIRI = _number("harakiri")
+_IDLE_S = _number("lowtide-recycle-idle")
 _THRESHOLD_MB = float(os.environ.get("GIVE_BACK_MB") or DEFAULT_THRESHOLD_MB)
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
+# When this worker was last busy, by the monotonic clock.
+_busy = time.monotonic()
 
 
 def _begin() -> None:
     _slots.begin_request(uwsgi.worker_id())
 
 
-def _end() -> None:
+def _close() -> None:
     if _give_back:
         _give_back()
+
+
+def _end() -> None:
+    """The end of a request, after uWSGI has freed its buffer of the body (core/utils.c:1106, 1110)."""
+    global _busy
+    if _give_back:
+        _give_back.rest()
     _slots.end_request(uwsgi.worker_id())
+    _busy = time.monotonic()
+
+
+def _look(_: int) -> None:
+    """Once a second, between requests: leave if idle for long enough, worker N a second after worker N - 1."""
+    idle_s = time.monotonic() - _busy
+    if _give_back and _give_back.kept() and idle_s >= _IDLE_S + uwsgi.worker_id() - 1:
+        # uWSGI counts a worker in a signal's handler as busy, and lets a busy one go without calling atexit.
+        _leave("idle")
+        os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _wrap() -> bool:
@@ -74,7 +97,7 @@ def _wrap() -> bool:
         return False
     attribute = attribute or _text("callable") or "application"
     module: ModuleType = importlib.import_module(name)
-    setattr(module, attribute, AfterResponse(getattr(module, attribute), _end, _begin))
+    setattr(module, attribute, AfterResponse(getattr(module, attribute), _close, _begin))
     return True
 
 
@@ -89,7 +112,7 @@ def _reason(worker: int, requests: int, age_s: float, rss_mb: float) -> str:
     return "signal"
 
 
-def _leave() -> None:
+def _leave(reason: str = "") -> None:
     worker = uwsgi.worker_id()
     if not worker:
         return
@@ -97,7 +120,7 @@ def _leave() -> None:
     # The very figure that reload-on-rss was compared with.
     requests, rss_mb = figures["delta_requests"], figures["rss"] / 2**20
     age_s = time.time() - figures["last_spawn"]
-    reason = _reason(worker, requests, age_s, rss_mb)
+    reason = reason or _reason(worker, requests, age_s, rss_mb)
     if _LAZY:
         end = recycles.Recycle(time.time(), worker, os.getpid(), reason, round(age_s, 3), requests, round(rss_mb, 1))
         recycles.log(end)
@@ -119,16 +142,20 @@ _previous = getattr(uwsgi, "post_fork_hook", None)
 uwsgi.post_fork_hook = _arrive
 uwsgi.atexit = _leave
 _wrapped = _wrap()
-if _give_back:
-    # uWSGI's own buffer of the body is freed between the response's close() and this hook (core/utils.c:1106, 1110).
-    uwsgi.after_req_hook = _give_back.rest if _wrapped else _give_back
-if _give_back and not _wrapped:
+if _wrapped:
+    uwsgi.after_req_hook = _end
+elif _give_back:
+    uwsgi.after_req_hook = _give_back
     print(
         "lowtide: the application is not loaded by `module =` before the fork: heap is given back after uWSGI has "
         "read RSS, so reload-on-rss sees it one request late",
         file=sys.stderr,
         flush=True,
     )
-if not _LAZY:
+if _IDLE_S and _give_back and _wrapped and _number("threads") < 2:
+    _number_of_look = next(number for number in range(255, 0, -1) if not uwsgi.signal_registered(number))
+    uwsgi.register_signal(_number_of_look, "workers", _look)
+    uwsgi.add_timer(_number_of_look, 1)
+if not _LAZY and os.environ.get("GC_FREEZE") != "0":
     gc.collect()
     gc.freeze()

@@ -4,10 +4,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from config.preload import load_all
+from config.preload import preload
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
 
-# Before the fork, so that all workers share the pages: what the first requests would load, each worker for itself.
-load_all()
+preload(application)

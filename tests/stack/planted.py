@@ -17,5 +17,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             time.sleep(30)
         case "/hold":
             held.append(bytearray(os.urandom(1 << 20) * 100))
+        case "/keep":
+            held.append(bytearray(os.urandom(1 << 20) * 20))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]

@@ -103,6 +103,22 @@ def test_lifetime(serve: Serve) -> None:
     assert serve("--max-worker-lifetime", "1").recycles()[0].event == "lifetime"
 
 
+def test_idle(serve: Serve) -> None:
+    """20 MiB that stay are no case for reload-on-rss, but a worker that nobody needs starts anew."""
+    server = serve()
+    server.get("/keep")
+    event = server.recycles()[0]
+    assert event.event == "idle"
+    assert ", 2 requests," in event.detail
+
+
+def test_an_idle_worker_that_kept_nothing_stays(serve: Serve) -> None:
+    server = serve()
+    pids = server.pids()
+    time.sleep(6)
+    assert server.pids() == pids
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_signal(serve: Serve, number: int) -> None:
     server = serve()
@@ -131,6 +147,7 @@ def test_nobody_is_recycled_without(serve: Serve) -> None:
     for _ in range(1200):
         server.get("/")
     server.get("/hold")
+    time.sleep(6)
     assert server.pids() == pids
 
 
@@ -144,13 +161,13 @@ def test_the_articles_thousand_requests(serve: Serve) -> None:
     assert ", 1000 requests," in event.detail
 
 
-def fewest_serving(server: Server, seconds: float) -> int:
+def fewest_serving(server: Server, seconds: float, path: str = "/") -> int:
     """Drive the server with eight clients, and look how many workers have an application all the while."""
     end = time.monotonic() + seconds
 
     def ask() -> None:
         while time.monotonic() < end:
-            server.get("/")
+            server.get(path)
 
     clients = [threading.Thread(target=ask) for _ in range(8)]
     for client in clients:
@@ -174,3 +191,15 @@ def test_in_what_ships_somebody_always_serves(serve: Serve) -> None:
     server = serve("--max-requests", "300", WORKERS="4", IMPORT_SECONDS="2")
     assert fewest_serving(server, 6) >= 1
     assert len(server.recycles()) >= 4
+
+
+def test_rss_recycles_every_worker_and_somebody_always_serves(serve: Serve) -> None:
+    """Every request is over reload-on-rss, in all four workers at once; a successor is a fork away, not an import."""
+    server = serve(RELOAD_ON_RSS="90", WORKERS="4", IMPORT_SECONDS="2")
+    assert fewest_serving(server, 6, "/hold") >= 1
+    assert sum(event.event == "rss" for event in server.recycles()) >= 4
+
+
+def test_rss_with_a_slow_import_takes_all_workers_away(serve: Serve) -> None:
+    server = serve("--lazy-apps", RELOAD_ON_RSS="90", WORKERS="4", IMPORT_SECONDS="2")
+    assert fewest_serving(server, 6, "/hold") == 0

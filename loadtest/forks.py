@@ -1,0 +1,86 @@
+"""What a fork costs: memory of idle workers, and the first request to a fresh one, with and without what is done before.
+
+    make forks          or: python -m loadtest.forks
+
+Kills all workers of a running stack, again and again, and times the next request; each time the successors are fresh.
+Prints a table in Markdown. Environment: RUNTIME, LOADTEST_PORT as for the experiment. Exit codes: 0 measured, 2 could not.
+"""
+
+import statistics
+import sys
+import time
+
+import requests
+
+from loadtest import measure, scenarios
+from loadtest.__main__ import check_machine, chosen_runtime, number, seed_catalogue
+from loadtest.runtimes import CannotMeasure, Runtime
+from loadtest.variants import VARIANTS, Variant
+
+ROUNDS = 12
+MEASURES = {
+    "nothing before the fork but imports": {"PRELOAD": "off", "GC_FREEZE": "0"},
+    "and the garbage collector frozen": {"PRELOAD": "off"},
+    "and URLconf and templates loaded": {"PRELOAD": "code"},
+    "and requests answered (what ships)": {},
+}
+
+
+def first_request_ms(runtime: Runtime, sampler: measure.Sampler) -> float:
+    measure.fresh_workers(runtime, sampler)
+    start = time.perf_counter()
+    measure.get(f"{runtime.url}/catalog/?page=7")
+    return (time.perf_counter() - start) * 1000
+
+
+def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> str:
+    runtime.start(variant.environment)
+    try:
+        with measure.sampling(runtime, measure.INTERVAL_S / 5) as sampler:
+            sampler.last()
+            fresh_mb = measure.median_pss(sampler.between(time.time() - 1, time.time()))
+            measure.warm_up(runtime.url, scenario)
+            time.sleep(1)
+            idle_mb = measure.median_pss(sampler.between(time.time() - 1, time.time()))
+            first = [first_request_ms(runtime, sampler) for _ in range(ROUNDS)]
+            later = []
+            for page in range(50):
+                answer = requests.get(f"{runtime.url}/catalog/?page={page + 1}", timeout=60)
+                later.append(answer.elapsed.total_seconds() * 1000)
+    finally:
+        runtime.stop()
+    return (
+        f"| {label} | {fresh_mb:.0f} | {idle_mb:.0f} | {statistics.median(first):.1f} | {max(first):.1f} | "
+        f"{statistics.median(later):.1f} |"
+    )
+
+
+def run() -> None:
+    scenario = scenarios.SCENARIOS["quick"]
+    port = number("LOADTEST_PORT", "18080")
+    runtime = chosen_runtime(port, scenario)
+    check_machine(port, scenario)
+    shipped = VARIANTS["lowtide"]
+    try:
+        versions = seed_catalogue(runtime, shipped, scenario.products, 1)
+        print("| before the fork | fresh MiB | idle MiB | first request ms | its worst | later ones ms |")
+        print("|---|---|---|---|---|---|")
+        for label, environment in MEASURES.items():
+            variant = Variant(shipped.name, label, shipped.environment | environment)
+            print(row(runtime, label, variant, scenario), flush=True)
+    finally:
+        runtime.clean_up()
+    print(f"\nPSS of master and 4 workers; {ROUNDS} first requests each. Python {versions['python']}, {runtime.name} runtime.")
+
+
+def main() -> int:
+    try:
+        run()
+    except CannotMeasure as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
