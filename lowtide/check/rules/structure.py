@@ -262,7 +262,7 @@ def variable_not_expanded(context: Context) -> Iterator[Finding]:
 @rule("variable-unset", "Configuration.html#placeholders")
 def variable_unset(context: Context) -> Iterator[Finding]:
     """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
-    number is then 0, a path has the dollar sign in it."""
+    number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
     for line in context.reading.lines:
         known = context.table.get(line.key)
         number = _is_number(context, line)
@@ -274,12 +274,15 @@ def variable_unset(context: Context) -> Iterator[Finding]:
             if not left:
                 continue
             name = left.group()[2:-1]
-            what = f"The environment has no {name}" if left.group()[0] == "$" else f"No line sets {name}"
+            variable = left.group()[0] == "$"
+            what = f"The environment has no {name}" if variable else f"No line sets {name}"
             yield context.finding(
                 line,
-                Level.WARNING,
+                Level.NOTE if variable and not context.environment_told else Level.WARNING,
                 f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}.",
-                f"Set {name} where uWSGI is started; for this check, --env {name}=VALUE or --env-file.",
+                f"Set {name} where uWSGI is started; for this check, --env {name}=VALUE or --env-file."
+                if variable
+                else f"set-placeholder = {name}=VALUE",
                 effective="0" if number else value,
             )
 

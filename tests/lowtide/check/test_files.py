@@ -73,6 +73,14 @@ def test_this_repository(management: str, capsys: pytest.CaptureFixture[str], mo
     assert code == 0
 
 
+def test_this_repository_by_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    for surroundings in ([], ["--container", "docker-compose.yml", "--service", "app"]):
+        code, findings = check(capsys, "--python-version", "3.13", *surroundings)
+        assert code == 0
+        assert {row["code"] for row in findings} <= {"variable-unset", "no-memory-recycling"}
+
+
 def test_the_article_s_values_in_this_repository_s_container(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
