@@ -79,8 +79,7 @@ def percent_sign(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             "The `%` at the end of this line takes the end of the line with it: the next line is glued to this one, "
-            "and "
-            "what it sets is lost.",
+            "and what it sets is lost.",
             "Write %% for a percent sign.",
         )
     for line in context.reading.lines:
@@ -107,8 +106,7 @@ def block_nested(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             f"This block starts inside the `{problem.detail}` block above. uWSGI refuses to start when that one is "
-            f"taken "
-            "(recursive logic in options is not supported); otherwise the first end closes both.",
+            "taken (recursive logic in options is not supported); otherwise the first end closes both.",
             "End the block above first, or set a placeholder in it and test that with if-opt.",
         )
 
@@ -177,8 +175,7 @@ def include_refused(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             f"uWSGI exits: unable to load configuration from {problem.detail}. This option needs a name that ends in "
-            f".ini, "
-            ".yml or .yaml, without a section.",
+            ".ini, .yml or .yaml, without a section.",
             f"ini = {problem.detail}",
         )
 
@@ -305,8 +302,7 @@ def shell_variable(context: Context) -> Iterator[Finding]:
                 line,
                 Level.WARNING,
                 f"uWSGI does not expand {found.group()}: it keeps the text{'; the number is 0' if number else ''}. It "
-                f"works "
-                "only if something else, such as envsubst, rewrites this file first.",
+                "works only if something else, such as envsubst, rewrites this file first.",
                 f"{line.key} = {line.value.replace(found.group(), f'$({name})')}",
                 effective="0" if number else line.value,
             )

@@ -176,9 +176,10 @@ def test_codes_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed == [rule.code for rule in RULES]
 
 
-def test_the_page_names_every_code() -> None:
+def test_the_page_lists_every_code_with_its_explanation() -> None:
     page = (REPOSITORY / "docs" / "check.md").read_text()
-    assert [rule.code for rule in RULES if f"`{rule.code}`" not in page] == []
+    listed = re.findall(r"^- (`[a-z-]+`: .*)$", page.partition("## Codes")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(f"`{rule.code}`: {rule.explanation}" for rule in RULES)
 
 
 def test_processes_and_memory_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,8 @@ def test_this_repository_s_compose_file() -> None:
 @pytest.mark.parametrize("name", ["deploy/kubernetes/base/site.yml", "deploy/aws/templates/service.yml"])
 def test_this_repository_s_deployments_name_the_application_s_memory(name: str) -> None:
     app = read_container(Path(__file__).parents[3] / name, "app", {})
-    assert app.memory is not None and app.memory > 500
+    assert app.memory is not None
+    assert app.memory > 500
 
 
 def test_kubernetes(tmp_path: Path) -> None:
