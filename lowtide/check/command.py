@@ -94,7 +94,7 @@ def check(arguments: argparse.Namespace) -> Report:
         if not rewritten:
             break
     compared = context.comparison.sentence() if context.comparison else ""
-    return Report(arguments.file, findings, compared, fixed)
+    return Report(arguments.file, context.shown(context.main), findings, compared, fixed)
 
 
 def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:

@@ -33,19 +33,19 @@ class Container:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-_SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _KUBERNETES_SIZES = {"": 1.0, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def parse_memory(text: str) -> float:
-    """`1g`, `512m`, `512mb`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
+    """`1g`, `512m`, `512mb`, `512Mi`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
 
     Raises ValueError when it is none of these.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", text, re.IGNORECASE)
     if not found:
         raise ValueError(f"{text!r} is no amount of memory; write 512m or 1g")
-    return float(found.group(1)) * _SIZES[found.group(2).lower()] / 2**20
+    return float(found.group(1)) * _SIZES[(found.group(2) or "").lower()] / 2**20
 
 
 def _kubernetes_memory(text: str) -> float:

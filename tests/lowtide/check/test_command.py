@@ -158,16 +158,18 @@ def test_sarif_explains_every_result(capsys: pytest.CaptureFixture[str]) -> None
     assert all(rule["helpUri"] and rule["fullDescription"]["text"] for rule in rules.values())
 
 
-def test_sarif_places_are_uris_and_only_in_files(
+def test_sarif_places_are_uris_and_each_result_has_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UWSGI_NO_SUCH_OPTION", "1")
     Path("my site.ini").write_text("[uwsgi]\nstrict = true\nprocesses = x\n")
     main(["check", "--format", "sarif", "--no-compare", "my site.ini"])
     results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
-    places = {result["ruleId"]: result["locations"] for result in results}
-    assert places["unknown-option"] == []
-    assert places["not-a-number"][0]["physicalLocation"]["artifactLocation"]["uri"] == "my%20site.ini"
+    places = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in results}
+    uri = {"uri": "my%20site.ini"}
+    assert places["not-a-number"] == {"artifactLocation": uri, "region": {"startLine": 3}}
+    # From the environment: the file that was checked stands for it.
+    assert places["unknown-option"] == {"artifactLocation": uri, "region": {"startLine": 1}}
 
 
 def test_codes_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,17 @@ def test_without_pyyaml_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mib"), [("1g", 1024), ("512m", 512), ("1.5GiB", 1536), ("512MB", 512), ("1048576", 1), ("2048k", 2)]
+    ("text", "mib"),
+    [
+        ("1g", 1024),
+        ("512m", 512),
+        ("1.5GiB", 1536),
+        ("512MB", 512),
+        ("1Gi", 1024),
+        ("1048576b", 1),
+        ("1048576", 1),
+        ("2048k", 2),
+    ],
 )
 def test_memory_sizes(text: str, mib: float) -> None:
     assert parse_memory(text) == mib
@@ -226,7 +236,7 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "much", "1x", "-1g", "1 g g"])
+@pytest.mark.parametrize("text", ["", "much", "1x", "1i", "-1g", "1 g g"])
 def test_odd_amounts(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_memory(text)

@@ -52,7 +52,9 @@ def test_published_pattern(name: str, capsys: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize("name", sorted(path.name for path in CORRECT.iterdir()))
 def test_correct_file(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CORRECT)
-    code, findings = check(capsys, "--python-version", "3.12", "--env", "WORKERS=4", "--memory", "1g", name)
+    code, findings = check(
+        capsys, "--python-version", "3.12", "--env", "WORKERS=4", "--env", "PORT=8000", "--memory", "1g", name
+    )
     assert [row for row in findings if row["level"] != "note"] == []
     assert code == 0
 
