@@ -165,5 +165,5 @@ def post_buffering_kept(context: Context) -> Iterator[Finding]:
             option,
             Level.WARNING,
             f"Each of {buffers} buffers keeps up to {size / MIB:.0f} MB of the largest body that it has held.",
-            "post-buffering = 8192, larger bodies go to a file; behind nginx, which buffers them itself, no line at all",
+            "post-buffering = 8192: larger bodies go to a file. Behind nginx, which buffers them itself, no line.",
         )

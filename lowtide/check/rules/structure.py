@@ -92,9 +92,14 @@ def percent_sign(context: Context) -> Iterator[Finding]:
                 Level.ERROR if line.key in _DATE_OPTIONS else Level.WARNING,
                 f"uWSGI replaces {', '.join(dict.fromkeys(dropped))} by its own variables before it reads the line; "
                 "unknown ones vanish.",
-                line.source.strip().replace("%%", "%").replace("%", "%%"),
+                _doubled(line.source.strip(), dropped),
                 effective=line.value,
             )
+
+
+def _doubled(source: str, pairs: list[str]) -> str:
+    """The line with a second `%` before each of these."""
+    return re.sub("%.", lambda found: f"%{found[0]}" if found[0] in pairs else found[0], source)
 
 
 @rule("block-nested", "ConfigLogic.html")

@@ -13,6 +13,7 @@ from lowtide.check.compare import find_uwsgi
 from lowtide.check.rules import RULES
 from lowtide.cli import main
 
+PUBLISHED = Path(__file__).parent / "published"
 REPOSITORY = Path(__file__).parents[3]
 GOOD = "[uwsgi]\nmaster = true\nprocesses = 2\nmodule = app\n"
 BAD = GOOD + "die-on-term = flase\n"
@@ -293,18 +294,27 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert done.stderr == ""
 
 
-def quoted_outputs() -> list[tuple[str, str]]:
-    page = (REPOSITORY / "docs" / "check.md").read_text()
-    return re.findall(r"```console\n\$ lowtide check (.*)\n([\s\S]*?)```", page)
+PAGES = {"check.md": (REPOSITORY, 3), "check-patterns.md": (PUBLISHED, 10)}
 
 
-def test_the_page_quotes_what_the_command_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    outputs = quoted_outputs()
-    assert len(outputs) == 3
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_quotes_what_the_command_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, count = PAGES[name]
+    monkeypatch.chdir(folder)
+    page = (REPOSITORY / "docs" / name).read_text()
+    outputs = re.findall(r"```console\n\$ lowtide check (.*)\n([\s\S]*?)```", page)
+    assert len(outputs) == count
     for arguments, quoted in outputs:
         real, said = (
             re.sub(r"uWSGI [\d.]+ loads the same \d+", "uWSGI loads the same", text)
             for text in (run(*arguments.split()).stdout, quoted)
         )
         assert real == said
+
+
+def test_the_page_shows_each_pattern_as_it_is() -> None:
+    page = (REPOSITORY / "docs" / "check-patterns.md").read_text()
+    shown = re.findall(r"```(?:ini|yaml)\n([\s\S]*?)```\n\n```console\n\$ lowtide check (\S+)", page)
+    assert len(shown) == 10
+    for text, name in shown:
+        assert text == (PUBLISHED / name).read_text().rstrip("\n") + "\n"
