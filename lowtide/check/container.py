@@ -214,7 +214,7 @@ def _env_files(given: Any, folder: Path) -> dict[str, str]:
     return found
 
 
-def _kubernetes(document: dict[str, Any], maps: Mapping[str, Any]) -> Iterator[tuple[str, Container]]:
+def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
     """`maps` are the ConfigMaps of the same file. A Secret's values are not looked at."""
     spec = document.get("spec") or {}
     for step in ("jobTemplate", "spec", "template", "spec"):

@@ -280,6 +280,19 @@ def test_fix_says_what_it_did() -> None:
     assert "Rewrote 1 line of uwsgi.ini." in done.stdout
 
 
+def test_fix_of_a_file_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("uwsgi.ini").write_text("[uwsgi]\nprocesses = 4 ; four\n")
+
+    def refuse(path: Path, data: bytes) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["check", "--fix", "--no-compare"]) == 2
+    assert capsys.readouterr().err.endswith("uwsgi.ini: cannot be rewritten: Permission denied\n")
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     Path("uwsgi.ini").write_text(BAD)
     done = subprocess.run(
