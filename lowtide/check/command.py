@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lowtide.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
-from lowtide.check.container import Container, parse_duration, parse_memory, read_container
+from lowtide.check.container import Container, pair, parse_duration, parse_memory, read_container, read_env_file
 from lowtide.check.findings import Finding
 from lowtide.check.fix import apply_fixes
 from lowtide.check.options import load_options, version_key
 from lowtide.check.output import json_format, sarif, text
-from lowtide.check.reader import Reader, UnreadableError, read_text
+from lowtide.check.reader import Reader, UnreadableError
 from lowtide.check.report import Report
 from lowtide.check.rules import RULES, Context, run_rules
 from lowtide.check.settings import Settings
@@ -94,7 +94,7 @@ def check(arguments: argparse.Namespace) -> Report:
         if not rewritten:
             break
     compared = context.comparison.sentence() if context.comparison else ""
-    return Report(arguments.file, findings, compared, fixed)
+    return Report(arguments.file, context.shown(context.main), findings, compared, fixed)
 
 
 def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
@@ -124,6 +124,7 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
         python=version_key(arguments.python_version or platform.python_version()),
         somaxconn=arguments.somaxconn or _local_somaxconn(),
         comparison=comparison,
+        environment_told=bool(arguments.env or arguments.env_file),
     )
     return context, run_rules(context)
 
@@ -131,10 +132,10 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
 def _surroundings(arguments: argparse.Namespace) -> tuple[dict[str, str], Container]:
     """uWSGI's environment and its container. The shell wins over --env-file, as in Compose; the container's own
     environment wins over both, and --env over everything."""
-    given = dict(_pair(text) for text in arguments.env)
-    environ = {**(_read_env_file(arguments.env_file) if arguments.env_file else {}), **os.environ, **given}
+    given = dict(pair(text) for text in arguments.env)
+    environ = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **os.environ, **given}
     if arguments.container:
-        container = read_container(arguments.container, arguments.service, environ)
+        container = read_container(arguments.container, arguments.service, environ, not arguments.env_file)
         environ = {**environ, **container.environment, **given}
     elif arguments.service:
         raise UnreadableError("--service needs --container FILE")
@@ -147,25 +148,6 @@ def _surroundings(arguments: argparse.Namespace) -> tuple[dict[str, str], Contai
         stop_signal=container.stop_signal,
         somaxconn=arguments.somaxconn or container.somaxconn,
     )
-
-
-def _read_env_file(path: Path) -> dict[str, str]:
-    """NAME=VALUE lines; quotes around a value go, lines that start with # do too."""
-    found = {}
-    for line in read_text(path).splitlines():
-        stripped = line.strip().removeprefix("export ")
-        if stripped and not stripped.startswith("#"):
-            name, value = _pair(stripped)
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            found[name] = value[1:-1] if quoted else value
-    return found
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise UnreadableError(f"{text!r} is not NAME=VALUE")
-    return name.strip(), value.strip()
 
 
 def _local_somaxconn() -> int | None:

@@ -33,19 +33,19 @@ class Container:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-_SIZES = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _KUBERNETES_SIZES = {"": 1.0, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def parse_memory(text: str) -> float:
-    """`1g`, `512m`, `512mb`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
+    """`1g`, `512m`, `512mb`, `512Mi`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
 
     Raises ValueError when it is none of these.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", text, re.IGNORECASE)
     if not found:
         raise ValueError(f"{text!r} is no amount of memory; write 512m or 1g")
-    return float(found.group(1)) * _SIZES[found.group(2).lower()] / 2**20
+    return float(found.group(1)) * _SIZES[(found.group(2) or "").lower()] / 2**20
 
 
 def _kubernetes_memory(text: str) -> float:
@@ -70,16 +70,33 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * seconds[unit] for number, unit in parts)
 
 
-def read_container(path: Path, service: str | None, environ: Mapping[str, str] = os.environ) -> Container:
-    """The limits of the one container in `path` that runs uWSGI; `service` names it where there are several.
+def read_container(
+    path: Path, service: str | None, environ: Mapping[str, str] = os.environ, dot_env: bool = True
+) -> Container:
+    """The limits of the one container in `path` that runs uWSGI; `service` names it where there are several. Without
+    `dot_env` the `.env` beside a Compose file counts for nothing, as when Compose is given another.
 
     Raises UnreadableError, with what to do, when the file or the container cannot be understood.
     """
     documents = [document for document in _parse(path) if isinstance(document, dict)]
     found: dict[str, Container] = {}
     try:
+        documents = [each for document in documents for each in _listed(document)]
+        maps = {
+            each["metadata"]["name"]: each.get("data") or {} for each in documents if each.get("kind") == "ConfigMap"
+        }
         for document in documents:
-            found.update(_containers(document, environ))
+            if isinstance(document.get("services"), dict):
+                beside = path.parent / ".env"
+                values = {**(read_env_file(beside) if dot_env and beside.is_file() else {}), **environ}
+                for name, each in document["services"].items():
+                    found[name] = _compose(name, _interpolate(each or {}, values), path.parent)
+            elif "kind" in document:
+                found.update(_kubernetes(document, maps))
+            elif "Resources" in document:
+                found.update(_cloudformation(document))
+            else:
+                found.update(_ecs(document.get("taskDefinition", document)))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
     if not found:
@@ -90,6 +107,30 @@ def read_container(path: Path, service: str | None, environ: Mapping[str, str] =
         asked = f"no container {service!r}" if service else "several containers"
         raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(found))}")
     return found[service]
+
+
+def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:
+    """NAME=VALUE lines; quotes around a value go, lines that start with # do too. A line that is neither, such as the
+    second one of a certificate, is left out.
+
+    Raises UnreadableError, when `strict` also for such a line.
+    """
+    found = {}
+    for line in read_text(path).splitlines():
+        stripped = line.strip().removeprefix("export ")
+        if stripped and not stripped.startswith("#") and (strict or re.match(r"\w+\s*=", stripped)):
+            name, value = pair(stripped)
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            found[name] = value[1:-1] if quoted else value
+    return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two; raises UnreadableError where it is not that."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UnreadableError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def _parse(path: Path) -> list[Any]:
@@ -107,9 +148,9 @@ def _parse(path: Path) -> list[Any]:
         ) from None
 
     class Loader(yaml.SafeLoader):
-        """SafeLoader that takes CloudFormation's !Ref and !Sub for unknown values."""
+        """SafeLoader that takes CloudFormation's !Ref for its long form, and !Sub and others for unknown values."""
 
-    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: {"Ref": node.value} if suffix == "Ref" else None)
     try:
         return list(yaml.load_all(text, Loader=Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -117,18 +158,11 @@ def _parse(path: Path) -> list[Any]:
         raise UnreadableError(f"{path}: no valid YAML: {first_line}") from None
 
 
-def _containers(document: dict[str, Any], environ: Mapping[str, str]) -> Iterator[tuple[str, Container]]:
-    if isinstance(document.get("services"), dict):
-        for name, service in document["services"].items():
-            yield name, _compose(name, _interpolate(service or {}, environ))
-    elif "kind" in document:
-        yield from _kubernetes(document)
-    elif "Resources" in document:
-        for resource in document["Resources"].values():
-            if resource.get("Type") == "AWS::ECS::TaskDefinition":
-                yield from _ecs(resource["Properties"])
-    else:
-        yield from _ecs(document.get("taskDefinition", document))
+def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The documents of a Kubernetes List, else the document itself."""
+    if document.get("kind") != "List":
+        return [document]
+    return [each for item in document.get("items") or [] for each in _listed(item)]
 
 
 def _interpolate(value: Any, environ: Mapping[str, str]) -> Any:
@@ -148,7 +182,7 @@ def _interpolate(value: Any, environ: Mapping[str, str]) -> Any:
     return re.sub(r"\$\{(\w+)(?:(:?[-?])([^{}]*))?\}|\$(\w+)", replace, value)
 
 
-def _compose(name: str, service: dict[str, Any]) -> Container:
+def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     memory = service.get("mem_limit") or limits.get("memory")
     grace = service.get("stop_grace_period")
@@ -158,6 +192,7 @@ def _compose(name: str, service: dict[str, Any]) -> Container:
     environment = service.get("environment") or {}
     if isinstance(environment, list):
         environment = dict(item.split("=", 1) for item in environment if "=" in item)
+    environment = {**_env_files(service.get("env_file") or [], folder), **environment}
     somaxconn = sysctls.get("net.core.somaxconn")
     return Container(
         source=f"service {name}",
@@ -169,17 +204,32 @@ def _compose(name: str, service: dict[str, Any]) -> Container:
     )
 
 
-def _kubernetes(document: dict[str, Any]) -> Iterator[tuple[str, Container]]:
-    if document["kind"] == "List":
-        for item in document.get("items") or []:
-            yield from _kubernetes(item)
-        return
+def _env_files(given: Any, folder: Path) -> dict[str, str]:
+    """What a service's env_file sets, the later file before the earlier; one that is not here sets nothing."""
+    found: dict[str, str] = {}
+    for each in given if isinstance(given, list) else [given]:
+        path = folder / (each["path"] if isinstance(each, dict) else each)
+        if path.is_file():
+            found |= read_env_file(path)
+    return found
+
+
+def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
+    """`maps` are the ConfigMaps of the same file. A Secret's values are not looked at."""
     spec = document.get("spec") or {}
     for step in ("jobTemplate", "spec", "template", "spec"):
         spec = spec.get(step, spec) or {}
     sysctls = {item["name"]: item["value"] for item in (spec.get("securityContext") or {}).get("sysctls") or []}
     somaxconn = sysctls.get("net.core.somaxconn")
-    for container in spec.get("containers") or []:
+    # An init container that is always restarted is a sidecar: it runs beside the others.
+    sidecars = [each for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"]
+    for container in [*sidecars, *(spec.get("containers") or [])]:
+        environment: dict[str, Any] = {}
+        for source in container.get("envFrom") or []:
+            environment |= maps.get((source.get("configMapRef") or {}).get("name"), {})
+        for item in container.get("env") or []:
+            key = (item.get("valueFrom") or {}).get("configMapKeyRef") or {}
+            environment[item["name"]] = item.get("value", maps.get(key.get("name"), {}).get(key.get("key")))
         memory = ((container.get("resources") or {}).get("limits") or {}).get("memory")
         yield (
             container["name"],
@@ -188,15 +238,29 @@ def _kubernetes(document: dict[str, Any]) -> Iterator[tuple[str, Container]]:
                 memory=_kubernetes_memory(str(memory)) if memory else None,
                 stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
                 somaxconn=int(somaxconn) if somaxconn else None,
-                environment={
-                    item["name"]: str(item["value"]) for item in container.get("env") or [] if "value" in item
-                },
+                environment={name: str(value) for name, value in environment.items() if value is not None},
             ),
         )
 
 
+def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:
+    """The task definitions of a template. A reference to a parameter is its default, any other is not known."""
+    defaults = {name: each.get("Default") for name, each in (template.get("Parameters") or {}).items()}
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, dict):
+            if set(value) == {"Ref"}:
+                return defaults.get(value["Ref"])
+            return {key: resolved(item) for key, item in value.items()}
+        return [resolved(item) for item in value] if isinstance(value, list) else value
+
+    for resource in template["Resources"].values():
+        if resource.get("Type") == "AWS::ECS::TaskDefinition":
+            yield from _ecs(resolved(resource["Properties"]))
+
+
 def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
-    """A task definition; CloudFormation writes the same names with a capital. Values behind !Ref are not known."""
+    """A task definition; CloudFormation writes the same names with a capital."""
 
     def get(mapping: dict[str, Any], name: str) -> Any:
         return mapping.get(name, mapping.get(name[0].upper() + name[1:]))

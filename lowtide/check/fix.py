@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lowtide.check.findings import Finding
+from lowtide.check.reader import UnreadableError
 
 
 def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
     """Rewrite the lines of `path` (called `shown` in the findings) that have a fix; return how many.
 
-    Encoding, line ends and every other line stay as they are. One fix a line: a second one is for the next run.
+    Encoding, line ends and every other line stay as they are. One fix a line: a second one is for the next run. Raises
+    UnreadableError where the file cannot be written.
     """
     data = path.read_bytes()
     try:
@@ -27,5 +29,8 @@ def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
         end = "\r" if lines[number - 1].endswith("\r") else ""
         lines[number - 1 : number] = [line.rstrip("\r") + end for line in fixes[number]]
     if fixes:
-        path.write_bytes("\n".join(lines).encode(encoding))
+        try:
+            path.write_bytes("\n".join(lines).encode(encoding))
+        except OSError as error:
+            raise UnreadableError(f"{path}: cannot be rewritten: {error.strerror}") from None
     return len(fixes)

@@ -7,9 +7,11 @@ from lowtide.check.findings import Finding, Level
 
 @dataclass(frozen=True)
 class Report:
-    """`target` as given on the command line, `compared` one sentence about the real uWSGI, `fixed` lines rewritten."""
+    """`target` as given on the command line, `file` the one read first, `compared` one sentence about the real uWSGI,
+    `fixed` lines rewritten."""
 
     target: str
+    file: str
     findings: list[Finding]
     compared: str
     fixed: int = 0

@@ -149,8 +149,7 @@ def _memory(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        # Kubernetes writes 400Mi where Docker writes 400m; both mean powers of 1024 here.
-        value = parse_memory(text[:-1] if text.lower().endswith(("ki", "mi", "gi")) else text)
+        value = parse_memory(text)
     except ValueError as error:
         raise Unusable(f"--memory {error}") from None
     if not _LEAST_MB <= value < 1e9:

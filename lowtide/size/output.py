@@ -96,7 +96,8 @@ def ini(sizing: Sizing) -> str:
     small = ",".join(str(each) for each in range(1, sizing.workers - sizing.large_workers + 1))
     large = ",".join(str(each) for each in range(sizing.workers - sizing.large_workers + 1, sizing.workers + 1))
     pools = f"""
-# The first socket is for small requests, the second for large ones; nginx tells them apart.
+# The first `socket =` line is for small requests, the second for large ones; nginx tells them apart. Without a second
+# line the workers mapped to it would answer nobody: `lowtide size --large-workers 0` sizes one pool.
 map-socket = 0:{small}
 map-socket = 1:{large}"""
     return f"""[uwsgi]

@@ -67,7 +67,7 @@ def from_summary(path: Path, variant: str | None) -> Figures:
     """The figures of one measured variant: `variant`, else lowtide, else the first.
 
     Raises:
-        Unusable: the file is missing, no summary, or was measured without its large requests alone.
+        Unusable: the file is missing or no summary.
     """
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -93,8 +93,16 @@ def from_summary(path: Path, variant: str | None) -> Figures:
         notes.append(f"The largest request measured is {kind!r}: it adds {peaks[kind]:.0f} MiB at its peak.")
         if body:
             notes.append(f"The largest body measured has {body} MB; if MAX_BODY_MB lets in larger ones, measure those.")
+    large = max(peaks.values(), default=None)
+    if large is None and "without" in variants:
+        without = variants["without"]
+        large = (_figure(path, without, "peak_mb") - _figure(path, without, "idle_mb")) / workers
+        notes.append(
+            f"It was measured without large requests alone. Variant without, which keeps what a request took, grew by "
+            f"{large:.0f} MiB a worker: that is taken for one large request. --large-mb wins over it."
+        )
     rss = _figure(path, row, "worker_rss_mb") if "worker_rss_mb" in row else None
-    return Figures(f"{path}, variant {name}", idle, workers, rss, max(peaks.values(), default=None), None, notes)
+    return Figures(f"{path}, variant {name}", idle, workers, rss, large, None, notes)
 
 
 @dataclass

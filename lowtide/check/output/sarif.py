@@ -22,7 +22,7 @@ def render(report: Report) -> str:
         }
         for rule in RULES
     ]
-    results = [_result(finding) for finding in report.findings]
+    results = [_result(finding, report.file) for finding in report.findings]
     driver = {
         "name": "lowtide check",
         "version": _version(),
@@ -33,14 +33,15 @@ def render(report: Report) -> str:
     return json.dumps(log, indent=2) + "\n"
 
 
-def _result(finding: Finding) -> dict[str, object]:
-    """One result; what comes from the environment has no place in a file."""
-    place = {"artifactLocation": {"uri": quote(finding.file)}, "region": {"startLine": finding.line}}
+def _result(finding: Finding, main: str) -> dict[str, object]:
+    """One result. What comes from the environment has no place, but code hosts refuse a log with such a result."""
+    file, line = (finding.file, finding.line) if finding.line else (main, 1)
+    place = {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": line}}
     return {
         "ruleId": finding.code,
         "level": finding.level.word,
         "message": {"text": f"{finding.message} Instead: {finding.instead}"},
-        "locations": [{"physicalLocation": place}] if finding.line else [],
+        "locations": [{"physicalLocation": place}],
     }
 
 

@@ -37,7 +37,8 @@ def is_free_text(name: str) -> bool:
 
 @dataclass
 class Context:
-    """One configuration and its surroundings. `uwsgi` and `python` are the releases in use, as version tuples."""
+    """One configuration and its surroundings. `uwsgi` and `python` are the releases in use, as version tuples.
+    `environment_told`: somebody said what uWSGI's environment is, so a variable that is not in it is a mistake."""
 
     main: Path
     cwd: Path
@@ -51,6 +52,7 @@ class Context:
     python: tuple[int, ...] = (3, 13)
     somaxconn: int | None = None
     comparison: Comparison | None = None
+    environment_told: bool = True
 
     def shown(self, path: Path) -> str:
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from lowtide.check.findings import Finding, Level
 from lowtide.check.rules.base import Context, option_docs, rule
 
-# RSS in MB of an idle worker with a small Django application (measured: docs/how-it-works.md); below it, nothing fits.
+# RSS in MB. An idle worker of the sample application has 52 (docs/size.md); no smaller one fits below this either.
 IDLE_WORKER_MB = 40
 # Above this part of the container's limit there is no room for the master and for one request's growth.
 HEADROOM = 0.75
+MIB = 2**20
 
 
 @rule("memory-over-limit", option_docs("reload-on-rss"))
@@ -48,8 +49,7 @@ def memory_limit_unknown(context: Context) -> Iterator[Finding]:
             option,
             Level.NOTE,
             f"{workers} worker{'s' * (workers != 1)} of {each} MB may hold {workers * each} MB before the option "
-            f"fires; "
-            "the container's limit is not known here.",
+            "fires; the container's limit is not known here.",
             "lowtide check --memory 1g, or --container docker-compose.yml",
         )
 
@@ -80,8 +80,7 @@ def reload_on_rss_low(context: Context) -> Iterator[Finding]:
             option,
             Level.WARNING,
             f"An idle worker with a small Django application holds about {IDLE_WORKER_MB} MB, the pages it shares "
-            f"with the "
-            "master included: every request would end in a new worker.",
+            "with the master included: every request would end in a new worker.",
             "Measure an idle worker's RSS and set two or three times that.",
         )
 
@@ -125,8 +124,8 @@ def evil_below_reload(context: Context) -> Iterator[Finding]:
 
 @rule("evil-over-limit", option_docs("evil-reload-on-rss"))
 def evil_over_limit(context: Context) -> Iterator[Finding]:
-    """evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it "
-    "cannot."""
+    """evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it
+    cannot."""
     option = context.settings.option("evil-reload-on-rss")
     limit, evil = context.container.memory, context.settings.positive("evil-reload-on-rss")
     if option and limit and evil >= limit:
@@ -151,3 +150,20 @@ def reload_on_as(context: Context) -> Iterator[Finding]:
                 "Address space says little about the memory that a container counts.",
                 f"{name.replace('-as', '-rss')} = ...",
             )
+
+
+@rule("post-buffering-kept", option_docs("post-buffering"))
+def post_buffering_kept(context: Context) -> Iterator[Finding]:
+    """post-buffering is also the size of a buffer that each thread of each worker has (core/uwsgi.c): what a large body
+    filled once stays resident as long as the worker lives, and malloc_trim cannot return it. Bodies over it go to a
+    file."""
+    size = context.settings.positive("post-buffering")
+    option = context.settings.option("post-buffering")
+    buffers = context.settings.positive("processes") * context.settings.positive("threads")
+    if option and buffers and size >= MIB:
+        yield context.finding(
+            option,
+            Level.WARNING,
+            f"Each of {buffers} buffers keeps up to {size / MIB:.0f} MB of the largest body that it has held.",
+            "post-buffering = 8192: larger bodies go to a file. Behind nginx, which buffers them itself, no line.",
+        )

@@ -69,9 +69,8 @@ def unknown_option(context: Context) -> Iterator[Finding]:
                 option,
                 Level.ERROR,
                 f"UWSGI_{option.name.upper().replace('-', '_')} in the environment is read as the option "
-                f"`{option.name}`, "
-                "which does not exist; with `strict` uWSGI refuses to start. Kubernetes sets such variables for a "
-                "service named uwsgi.",
+                f"`{option.name}`, which does not exist; with `strict` uWSGI refuses to start. Kubernetes "
+                "sets such variables for a service named uwsgi.",
                 "Rename the variable or the service (or enableServiceLinks: false).",
             )
 

@@ -1,5 +1,6 @@
 """Rules about workers: who replaces them, when, and how many at once."""
 
+import re
 from collections.abc import Iterator
 
 from lowtide.check.findings import Finding, Level
@@ -94,8 +95,7 @@ def recycle_together(context: Context) -> Iterator[Finding]:
             option,
             Level.WARNING,
             f"All {context.settings.positive('processes')} workers reach {limit} at about the same time and are "
-            f"replaced "
-            "together" + (", each importing the application anew." if lazy else "."),
+            "replaced together" + (", each importing the application anew." if lazy else "."),
             f"{step} = {max(limit // 10, 1)}"
             + ("" if context.has_release(step) else f" (needs uWSGI {known.since if known else 'newer'})"),
         )
@@ -169,6 +169,41 @@ def no_workers(context: Context) -> Iterator[Finding]:
     if option and context.settings.number("processes") == 0:
         yield context.finding(
             option, Level.ERROR, "There is no worker to answer anybody.", "processes = 4", effective="0"
+        )
+
+
+_SOCKETS = (
+    "socket",
+    "http-socket",
+    "https-socket",
+    "fastcgi-socket",
+    "fastcgi-nph-socket",
+    "scgi-socket",
+    "raw-socket",
+)
+
+
+@rule("map-socket", option_docs("map-socket"))
+def map_socket(context: Context) -> Iterator[Finding]:
+    """A worker that is mapped to no socket, or only to one that the file does not open, starts and answers nobody.
+    Sockets are counted from 0 in the order of their lines, workers from 1."""
+    lines = context.settings.all("map-socket")
+    workers = context.settings.positive("processes")
+    pairs = [re.fullmatch(r"(\d+):([\d,]+)", line.value) for line in lines]
+    if not lines or not workers or not all(pairs):
+        return
+    served = {int(found[1]): {int(each) for each in found[2].split(",") if each} for found in pairs if found}
+    sockets = range(sum(len(context.settings.all(name)) for name in _SOCKETS))
+    open_to_all = any(number not in served for number in sockets)
+    idle = set() if open_to_all else set(range(1, workers + 1)).difference(*(served.get(each, ()) for each in sockets))
+    if sockets and idle:
+        yield context.finding(
+            lines[-1],
+            Level.ERROR,
+            f"The file opens {len(sockets)} socket{'s' * (len(sockets) != 1)}, and no line maps one to worker "
+            f"{', '.join(map(str, sorted(idle)))}: it starts and answers nobody.",
+            f"map-socket = {sockets[-1]}:{','.join(map(str, sorted(served[sockets[-1]] | idle)))}"
+            ", or one more `socket =` line",
         )
 
 

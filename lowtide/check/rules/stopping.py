@@ -85,8 +85,7 @@ def mercy_not_container(context: Context) -> Iterator[Finding]:
             option,
             Level.NOTE,
             f"In a container, {mercy} seconds count only when the stop grace is longer: it is 10 seconds in Compose "
-            f"and 30 in "
-            "Kubernetes and ECS unless set.",
+            "and 30 in Kubernetes and ECS unless set.",
             f"stop_grace_period: {mercy + 5}s; terminationGracePeriodSeconds: {mercy + 5}; stopTimeout: {mercy + 5}",
         )
 
@@ -152,8 +151,8 @@ def changes_uid(context: Context) -> Iterator[Finding]:
 
 @rule("daemonize-in-container", option_docs("daemonize"))
 def daemonize_in_container(context: Context) -> Iterator[Finding]:
-    """A container ends when its first process does. daemonize goes to the background, so the container stops at "
-    "once."""
+    """A container ends when its first process does. daemonize goes to the background, so the container stops at
+    once."""
     for name in ("daemonize", "daemonize2"):
         option = context.settings.option(name)
         if option and context.container.stop_grace is not None:
@@ -175,8 +174,7 @@ def http_socket_keepalive(context: Context) -> Iterator[Finding]:
             option,
             Level.NOTE,
             "http-socket closes every connection after one request without saying so; a proxy that keeps connections "
-            "open "
-            "sees failures.",
+            "open sees failures.",
             "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients",
         )
 

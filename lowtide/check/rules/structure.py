@@ -79,8 +79,7 @@ def percent_sign(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             "The `%` at the end of this line takes the end of the line with it: the next line is glued to this one, "
-            "and "
-            "what it sets is lost.",
+            "and what it sets is lost.",
             "Write %% for a percent sign.",
         )
     for line in context.reading.lines:
@@ -93,9 +92,14 @@ def percent_sign(context: Context) -> Iterator[Finding]:
                 Level.ERROR if line.key in _DATE_OPTIONS else Level.WARNING,
                 f"uWSGI replaces {', '.join(dict.fromkeys(dropped))} by its own variables before it reads the line; "
                 "unknown ones vanish.",
-                line.source.strip().replace("%%", "%").replace("%", "%%"),
+                _doubled(line.source.strip(), dropped),
                 effective=line.value,
             )
+
+
+def _doubled(source: str, pairs: list[str]) -> str:
+    """The line with a second `%` before each of these."""
+    return re.sub("%.", lambda found: f"%{found[0]}" if found[0] in pairs else found[0], source)
 
 
 @rule("block-nested", "ConfigLogic.html")
@@ -107,8 +111,7 @@ def block_nested(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             f"This block starts inside the `{problem.detail}` block above. uWSGI refuses to start when that one is "
-            f"taken "
-            "(recursive logic in options is not supported); otherwise the first end closes both.",
+            "taken (recursive logic in options is not supported); otherwise the first end closes both.",
             "End the block above first, or set a placeholder in it and test that with if-opt.",
         )
 
@@ -177,8 +180,7 @@ def include_refused(context: Context) -> Iterator[Finding]:
             problem,
             Level.ERROR,
             f"uWSGI exits: unable to load configuration from {problem.detail}. This option needs a name that ends in "
-            f".ini, "
-            ".yml or .yaml, without a section.",
+            ".ini, .yml or .yaml, without a section.",
             f"ini = {problem.detail}",
         )
 
@@ -262,7 +264,7 @@ def variable_not_expanded(context: Context) -> Iterator[Finding]:
 @rule("variable-unset", "Configuration.html#placeholders")
 def variable_unset(context: Context) -> Iterator[Finding]:
     """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
-    number is then 0, a path has the dollar sign in it."""
+    number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
     for line in context.reading.lines:
         known = context.table.get(line.key)
         number = _is_number(context, line)
@@ -274,12 +276,15 @@ def variable_unset(context: Context) -> Iterator[Finding]:
             if not left:
                 continue
             name = left.group()[2:-1]
-            what = f"The environment has no {name}" if left.group()[0] == "$" else f"No line sets {name}"
+            variable = left.group()[0] == "$"
+            what = f"The environment has no {name}" if variable else f"No line sets {name}"
             yield context.finding(
                 line,
-                Level.WARNING,
+                Level.NOTE if variable and not context.environment_told else Level.WARNING,
                 f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}.",
-                f"Set {name} where uWSGI is started; for this check, --env {name}=VALUE or --env-file.",
+                f"Set {name} where uWSGI is started; for this check, --env {name}=VALUE or --env-file."
+                if variable
+                else f"set-placeholder = {name}=VALUE",
                 effective="0" if number else value,
             )
 
@@ -302,8 +307,7 @@ def shell_variable(context: Context) -> Iterator[Finding]:
                 line,
                 Level.WARNING,
                 f"uWSGI does not expand {found.group()}: it keeps the text{'; the number is 0' if number else ''}. It "
-                f"works "
-                "only if something else, such as envsubst, rewrites this file first.",
+                "works only if something else, such as envsubst, rewrites this file first.",
                 f"{line.key} = {line.value.replace(found.group(), f'$({name})')}",
                 effective="0" if number else line.value,
             )

@@ -33,6 +33,7 @@ def findings_in(tmp_path: Path) -> Findings:
         python: str = "3.12",
         somaxconn: int | None = 4096,
         comparison: Comparison | None = None,
+        environment_told: bool = True,
     ) -> list[Finding]:
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -53,6 +54,7 @@ def findings_in(tmp_path: Path) -> Findings:
                 python=version_key(python),
                 somaxconn=somaxconn,
                 comparison=comparison,
+                environment_told=environment_told,
             )
         )
 

@@ -13,6 +13,7 @@ from lowtide.check.compare import find_uwsgi
 from lowtide.check.rules import RULES
 from lowtide.cli import main
 
+PUBLISHED = Path(__file__).parent / "published"
 REPOSITORY = Path(__file__).parents[3]
 GOOD = "[uwsgi]\nmaster = true\nprocesses = 2\nmodule = app\n"
 BAD = GOOD + "die-on-term = flase\n"
@@ -158,16 +159,18 @@ def test_sarif_explains_every_result(capsys: pytest.CaptureFixture[str]) -> None
     assert all(rule["helpUri"] and rule["fullDescription"]["text"] for rule in rules.values())
 
 
-def test_sarif_places_are_uris_and_only_in_files(
+def test_sarif_places_are_uris_and_each_result_has_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UWSGI_NO_SUCH_OPTION", "1")
     Path("my site.ini").write_text("[uwsgi]\nstrict = true\nprocesses = x\n")
     main(["check", "--format", "sarif", "--no-compare", "my site.ini"])
     results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
-    places = {result["ruleId"]: result["locations"] for result in results}
-    assert places["unknown-option"] == []
-    assert places["not-a-number"][0]["physicalLocation"]["artifactLocation"]["uri"] == "my%20site.ini"
+    places = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in results}
+    uri = {"uri": "my%20site.ini"}
+    assert places["not-a-number"] == {"artifactLocation": uri, "region": {"startLine": 3}}
+    # From the environment: the file that was checked stands for it.
+    assert places["unknown-option"] == {"artifactLocation": uri, "region": {"startLine": 1}}
 
 
 def test_codes_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,9 +179,10 @@ def test_codes_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed == [rule.code for rule in RULES]
 
 
-def test_the_page_names_every_code() -> None:
+def test_the_page_lists_every_code_with_its_explanation() -> None:
     page = (REPOSITORY / "docs" / "check.md").read_text()
-    assert [rule.code for rule in RULES if f"`{rule.code}`" not in page] == []
+    listed = re.findall(r"^- (`[a-z-]+`: .*)$", page.partition("## Codes")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(f"`{rule.code}`: {rule.explanation}" for rule in RULES)
 
 
 def test_processes_and_memory_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,6 +280,19 @@ def test_fix_says_what_it_did() -> None:
     assert "Rewrote 1 line of uwsgi.ini." in done.stdout
 
 
+def test_fix_of_a_file_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("uwsgi.ini").write_text("[uwsgi]\nprocesses = 4 ; four\n")
+
+    def refuse(path: Path, data: bytes) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["check", "--fix", "--no-compare"]) == 2
+    assert capsys.readouterr().err.endswith("uwsgi.ini: cannot be rewritten: Permission denied\n")
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     Path("uwsgi.ini").write_text(BAD)
     done = subprocess.run(
@@ -290,18 +307,27 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert done.stderr == ""
 
 
-def quoted_outputs() -> list[tuple[str, str]]:
-    page = (REPOSITORY / "docs" / "check.md").read_text()
-    return re.findall(r"```console\n\$ lowtide check (.*)\n([\s\S]*?)```", page)
+PAGES = {"check.md": (REPOSITORY, 3), "check-patterns.md": (PUBLISHED, 10)}
 
 
-def test_the_page_quotes_what_the_command_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    outputs = quoted_outputs()
-    assert len(outputs) == 3
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_quotes_what_the_command_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, count = PAGES[name]
+    monkeypatch.chdir(folder)
+    page = (REPOSITORY / "docs" / name).read_text()
+    outputs = re.findall(r"```console\n\$ lowtide check (.*)\n([\s\S]*?)```", page)
+    assert len(outputs) == count
     for arguments, quoted in outputs:
         real, said = (
             re.sub(r"uWSGI [\d.]+ loads the same \d+", "uWSGI loads the same", text)
             for text in (run(*arguments.split()).stdout, quoted)
         )
         assert real == said
+
+
+def test_the_page_shows_each_pattern_as_it_is() -> None:
+    page = (REPOSITORY / "docs" / "check-patterns.md").read_text()
+    shown = re.findall(r"```(?:ini|yaml)\n([\s\S]*?)```\n\n```console\n\$ lowtide check (\S+)", page)
+    assert len(shown) == 10
+    for text, name in shown:
+        assert text == (PUBLISHED / name).read_text().rstrip("\n") + "\n"

@@ -60,6 +60,9 @@ ECS = {
     ],
 }
 CLOUDFORMATION = """
+Parameters:
+  Workers: {Type: Number, Default: 6}
+  Key: {Type: String}
 Resources:
   Bucket: {Type: AWS::S3::Bucket}
   Task:
@@ -70,7 +73,7 @@ Resources:
         - Name: app
           Memory: 640
           StopTimeout: 60
-          Environment: [{Name: WORKERS, Value: "5"}, {Name: KEY, Value: !Ref Key}]
+          Environment: [{Name: WORKERS, Value: !Ref Workers}, {Name: KEY, Value: !Ref Key}, {Name: URL, Value: !Sub x}]
 """
 
 
@@ -91,10 +94,33 @@ def test_compose(tmp_path: Path) -> None:
     assert (bare.memory, bare.stop_grace) == (None, 10)
 
 
+def test_compose_reads_its_env_files(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "compose.yml", "services: {app: {mem_limit: '${M:-1g}', env_file: [a.env, none.env, b.env]}}"
+    )
+    write(tmp_path / "a.env", "WORKERS=2\nKEY='x\nsecond line\n")
+    write(tmp_path / "b.env", "# none\nWORKERS=3\n")
+    write(tmp_path / ".env", "M=256m\n")
+    app = read_container(path, None, {})
+    # What .env says is for the file's own ${...}; the container does not get it.
+    assert (app.memory, app.environment) == (256, {"WORKERS": "3", "KEY": "'x"})
+    assert read_container(path, None, {"M": "512m"}).memory == 512
+    assert read_container(path, None, {}, dot_env=False).memory == 1024
+    write(path, "services: {app: {env_file: {path: a.env}, environment: {WORKERS: 9}}}")
+    assert read_container(path, None, {}).environment["WORKERS"] == "9"
+
+
 def test_this_repository_s_compose_file() -> None:
     app = read_container(Path(__file__).parents[3] / "docker-compose.yml", "app", {"APP_MEMORY": "768m"})
     assert app.memory == 768
     assert "WORKERS" in app.environment
+
+
+@pytest.mark.parametrize("name", ["deploy/kubernetes/base/site.yml", "deploy/aws/templates/service.yml"])
+def test_this_repository_s_deployments_name_the_application_s_memory(name: str) -> None:
+    app = read_container(Path(__file__).parents[3] / name, "app", {})
+    assert app.memory is not None
+    assert app.memory > 500
 
 
 def test_kubernetes(tmp_path: Path) -> None:
@@ -109,6 +135,33 @@ def test_kubernetes_units_and_defaults(tmp_path: Path) -> None:
         assert (app.memory, app.stop_grace) == (mib, 30)
 
 
+def test_kubernetes_sidecars_and_config_maps(tmp_path: Path) -> None:
+    text = """
+kind: List
+items:
+  - {kind: ConfigMap, metadata: {name: settings}, data: {WORKERS: "3", LISTEN: "64", STAGE: test}}
+  - kind: Pod
+    spec:
+      initContainers:
+        - {name: migrate}
+        - name: app
+          restartPolicy: Always
+          resources: {limits: {memory: 688Mi}}
+          envFrom: [{configMapRef: {name: settings}}, {configMapRef: {name: elsewhere}}, {secretRef: {name: secret}}]
+          env:
+            - {name: LISTEN, value: "128"}
+            - {name: SITE, valueFrom: {configMapKeyRef: {name: settings, key: STAGE}}}
+            - {name: KEY, valueFrom: {secretKeyRef: {name: secret, key: KEY}}}
+      containers: [{name: nginx, resources: {limits: {memory: 256Mi}}}]
+"""
+    path = write(tmp_path / "site.yml", text)
+    app = read_container(path, "app", {})
+    assert app.memory == 688
+    assert app.environment == {"WORKERS": "3", "LISTEN": "128", "STAGE": "test", "SITE": "test"}
+    with pytest.raises(UnreadableError, match="choose with --service: app, nginx"):
+        read_container(path, None, {})
+
+
 def test_ecs(tmp_path: Path) -> None:
     path = write(tmp_path / "task.json", json.dumps(ECS))
     app = read_container(path, "app", {})
@@ -119,7 +172,7 @@ def test_ecs(tmp_path: Path) -> None:
 
 def test_cloudformation(tmp_path: Path) -> None:
     app = read_container(write(tmp_path / "stack.yaml", CLOUDFORMATION), None, {})
-    assert (app.memory, app.stop_grace, app.environment) == (640, 60, {"WORKERS": "5"})
+    assert (app.memory, app.stop_grace, app.environment) == (640, 60, {"WORKERS": "6"})
 
 
 @pytest.mark.parametrize(
@@ -162,7 +215,17 @@ def test_without_pyyaml_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mib"), [("1g", 1024), ("512m", 512), ("1.5GiB", 1536), ("512MB", 512), ("1048576", 1), ("2048k", 2)]
+    ("text", "mib"),
+    [
+        ("1g", 1024),
+        ("512m", 512),
+        ("1.5GiB", 1536),
+        ("512MB", 512),
+        ("1Gi", 1024),
+        ("1048576b", 1),
+        ("1048576", 1),
+        ("2048k", 2),
+    ],
 )
 def test_memory_sizes(text: str, mib: float) -> None:
     assert parse_memory(text) == mib
@@ -173,7 +236,7 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "much", "1x", "-1g", "1 g g"])
+@pytest.mark.parametrize("text", ["", "much", "1x", "1i", "-1g", "1 g g"])
 def test_odd_amounts(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_memory(text)

@@ -52,7 +52,9 @@ def test_published_pattern(name: str, capsys: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize("name", sorted(path.name for path in CORRECT.iterdir()))
 def test_correct_file(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CORRECT)
-    code, findings = check(capsys, "--python-version", "3.12", "--env", "WORKERS=4", "--memory", "1g", name)
+    code, findings = check(
+        capsys, "--python-version", "3.12", "--env", "WORKERS=4", "--env", "PORT=8000", "--memory", "1g", name
+    )
     assert [row for row in findings if row["level"] != "note"] == []
     assert code == 0
 
@@ -71,6 +73,14 @@ def test_this_repository(management: str, capsys: pytest.CaptureFixture[str], mo
     code, findings = check_repository(management, capsys, monkeypatch)
     assert [row for row in findings if row["level"] != "note"] == []
     assert code == 0
+
+
+def test_this_repository_by_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    for surroundings in ([], ["--container", "docker-compose.yml", "--service", "app"]):
+        code, findings = check(capsys, "--python-version", "3.13", *surroundings)
+        assert code == 0
+        assert {row["code"] for row in findings} <= {"variable-unset", "no-memory-recycling"}
 
 
 def test_the_article_s_values_in_this_repository_s_container(

@@ -83,7 +83,24 @@ CASES = [
         also={"environ": {}},
         good_also={"environ": {"HOME": "/srv"}},
     ),
+    Case("variable-unset", "chdir = $(A)", 2, N, "chdir = /srv", also={"environment_told": False}),
+    Case("variable-unset", "chdir = %(a)", 2, W, "chdir = /srv", also={"environment_told": False}),
     Case("variable-unset", "chdir = %(root)", 2, W, "root = /srv\nchdir = %(root)"),
+    Case("post-buffering-kept", "post-buffering = 104857600", 2, W, "post-buffering = 8192"),
+    Case(
+        "map-socket",
+        "processes = 3\nsocket = a\nmap-socket = 0:1,2\nmap-socket = 1:3",
+        5,
+        E,
+        "processes = 3\nsocket = a\nhttp-socket = :80\nmap-socket = 0:1,2\nmap-socket = 1:3",
+    ),
+    Case(
+        "map-socket",
+        "processes = 2\nsocket = a\nmap-socket = 0:1",
+        4,
+        E,
+        "processes = 2\nsocket = a\nsocket = b\nmap-socket = 0:1",
+    ),
     Case("shell-variable", "processes = ${WORKERS}", 2, W, "processes = $(WORKERS)", "0"),
     Case("shell-variable", "chdir = $HOME/app", 2, W, "chdir = $(HOME)/app"),
     Case("unknown-option", "max_requests = 5", 2, W, "max-requests = 5"),
@@ -441,6 +458,7 @@ def test_lines_of_blocks_not_taken_are_checked_as_lines_only(findings_in: Findin
 
 
 SAYS = {
+    "percent": ("chdir = /srv/%n-%y", "percent-sign", "chdir = /srv/%n-%%y"),
     "lazy-apps": (
         "lazy-apps = 1\nprocesses = 2\nmax-requests = 9",
         "recycle-together",
@@ -470,6 +488,7 @@ SAYS = {
     "variable": ("processes = $(WORKERS)", "variable-unset", "The environment has no WORKERS, so"),
     "variable-text": ("chdir = $(ROOT)", "variable-unset", "keeps $(ROOT) as text."),
     "placeholder": ("chdir = %(root)", "variable-unset", "No line sets root"),
+    "placeholder-instead": ("chdir = %(root)", "variable-unset", "\nset-placeholder = root=VALUE"),
     "shell": ("processes = ${WORKERS}", "shell-variable", "processes = $(WORKERS)"),
     "shell-without-braces": ("chdir = $ROOT/app", "shell-variable", "chdir = $(ROOT)/app"),
     "strict-placeholder": ("strict = 1\nroot = a\nchdir = %(root)", "unknown-option", "set-placeholder = root=a"),

@@ -88,6 +88,19 @@ def test_a_summary_without_worker_rss_counts_the_worse_end(capsys: pytest.Captur
     assert "--worker-rss-mb" in capsys.readouterr().out
 
 
+def test_a_summary_without_large_requests_alone_estimates_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The figures that a summary.json always has."""
+    path = tmp_path / "summary.json"
+    without = {"name": "without", "idle_mb": 76.0, "peak_mb": 766.0}
+    path.write_text(json.dumps(SUMMARY | {"needs": {}, "variants": [without, {"name": "lowtide", "idle_mb": 80.0}]}))
+    measured = answer(capsys, str(path))["measured"]
+    assert (measured["idle_mb"], measured["large_mb"]) == (80, 172.5)
+    assert "grew by 172 MiB a worker" in measured["notes"][0]
+    assert answer(capsys, str(path), "--large-mb", "90")["measured"]["large_mb"] == 90
+
+
 def test_numbers_alone_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
     assert values(answer(capsys, *NUMBERS))["hard limit"] == 400
 
@@ -219,7 +232,8 @@ def test_input_that_cannot_be_used(capsys: pytest.CaptureFixture[str], arguments
         (b"{}", "is no summary.json"),
         (b'{"variants": [], "load": {}}', "is no summary.json"),
         (json.dumps(SUMMARY | {"load": {}}).encode(), "workers is null"),
-        (json.dumps(SUMMARY | {"needs": None}).encode(), "--large-mb"),
+        (json.dumps(SUMMARY | {"needs": None, "variants": SUMMARY["variants"][1:]}).encode(), "--large-mb"),
+        (json.dumps(SUMMARY | {"needs": None}).encode(), "peak_mb is null"),
         (json.dumps(SUMMARY | {"needs": {"a": {"peak_mb": "9"}}}).encode(), 'peak_mb is "9"'),
         (json.dumps(SUMMARY | {"variants": [{"name": "lowtide", "idle_mb": True}]}).encode(), "idle_mb is true"),
         (json.dumps(SUMMARY | {"variants": [{"name": "lowtide", "idle_mb": 0}]}).encode(), "not a server"),
