@@ -5,14 +5,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 import yaml
 
+from deploy.aws import __main__ as aws
 from loadtest import scenarios
 from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
@@ -161,43 +163,56 @@ def test_a_host_of_the_shell_is_not_a_deployment(tmp_path: Path) -> None:
     assert "there is no variant none-such" in done.stderr
 
 
-def test_master_and_workers_of_the_manifests_serve_the_list_once(stack: Stack, tmp_path: Path) -> None:
-    """Locust with the arguments and variables that the Kubernetes manifests give it, as three processes."""
-    port = str(free_port())
+def of_kubernetes(host: str) -> tuple[list[str], list[str], int]:
+    """Arguments of master and workers in the manifests, and how many workers there are."""
     found = yaml.safe_load_all((CHECKOUT / "deploy/kubernetes/loadtest/locust.yml").read_text())
     jobs = {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "Job"}
     kustomization = yaml.safe_load((CHECKOUT / "deploy/kubernetes/loadtest/kustomization.yml").read_text())
     settings = dict(line.split("=", 1) for line in kustomization["configMapGenerator"][0]["literals"])
-    settings |= {"HOST": stack.url, "LOWTIDE_SCENARIO": "smoke"}
+    assert jobs["locust-worker"]["parallelism"] == int(settings["WORKERS"])
 
-    def locust(job: str, *more: str) -> subprocess.Popen[str]:
-        words = jobs[job]["template"]["spec"]["containers"][0]["args"]
-        for name, value in settings.items():
-            words = [word.replace(f"$({name})", value) for word in words]
-        words = [word.replace("locust-master", "127.0.0.1") for word in words]
+    def arguments(job: str) -> list[str]:
+        words: list[str] = jobs[job]["template"]["spec"]["containers"][0]["args"]
+        return [word.replace("$(HOST)", host).replace("$(WORKERS)", settings["WORKERS"]) for word in words]
+
+    worker = [word.replace("locust-master", "127.0.0.1") for word in arguments("locust-worker")]
+    return arguments("locust-master"), worker, int(settings["WORKERS"])
+
+
+def of_ecs(host: str) -> tuple[list[str], list[str], int]:
+    """The same, as `python -m deploy.aws loadtest` starts its tasks."""
+    return aws.master_command(host, 3), aws.worker_command("127.0.0.1"), 3
+
+
+@pytest.mark.parametrize("arguments", [of_kubernetes, of_ecs], ids=["kubernetes", "ecs"])
+def test_locust_on_several_machines_serves_the_list_once(
+    arguments: Callable[[str], tuple[list[str], list[str], int]], stack: Stack, tmp_path: Path
+) -> None:
+    """Master and workers as processes of their own, with every user that the scenario has."""
+    master_words, worker_words, count = arguments(stack.url)
+    port = str(free_port())
+
+    def locust(words: list[str], *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/locustfile.py", *words, *more]
+        # Each makes its bodies in a folder of its own, as each container does.
+        environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
         return subprocess.Popen(
-            command,
-            cwd=CHECKOUT,
-            env=os.environ | settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     before = sum(stack.served())
     report = str(tmp_path / "run")
-    master = locust("locust-master", "--master-bind-port", port, "--csv", report)
-    workers = [locust("locust-worker", "--master-port", port) for _ in range(jobs["locust-worker"]["parallelism"])]
+    master = locust(master_words, "--master-bind-port", port, "--csv", report)
+    workers = [locust(worker_words, "--master-port", port) for _ in range(count)]
     try:
         out, _ = master.communicate(timeout=150)
     finally:
         for process in (master, *workers):
             process.terminate()
-            process.wait(20)
+            process.communicate(timeout=20)
     assert master.returncode == 0, out
-    assert len(workers) == int(settings["WORKERS"])
     assert sum(stack.served(before + SMOKE.requests)) - before == SMOKE.requests
     with Path(f"{report}_stats_history.csv").open(newline="") as file:
         users = max(int(row["User Count"]) for row in csv.DictReader(file))
-    assert users == SMOKE.small_users + len(workers)
+    # One user for small requests in each process at least, and one for large ones in each.
+    assert users == max(SMOKE.small_users, count) + count
