@@ -19,7 +19,7 @@ STACK = .venv/bin/python deploy/local/stack.py
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Runtime: $(RUNTIME). Settings: .env.example."
 
 .venv/.installed: requirements/dev.txt
@@ -91,9 +91,12 @@ else
 	@$(STACK) run .venv/bin/python app/manage.py $(ARGS)
 endif
 
+# Many shells set HOST; only the one on make's own command line names a deployment.
+SITE = $(if $(filter command,$(origin HOST)),--host '$(HOST)' --memory-from '$(MEMORY_FROM)')
+
 .PHONY: loadtest
-loadtest: note setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1
-	@.venv/bin/python -m loadtest $(ARGS)
+loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1, HOST=https://...
+	@.venv/bin/python -m loadtest $(SITE) $(ARGS)
 
 .PHONY: loadtest-ui
 loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089

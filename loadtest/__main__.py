@@ -1,4 +1,4 @@
-"""The experiment: `make loadtest`, or `python -m loadtest`.
+"""The experiment: `make loadtest`, or `python -m loadtest`. With --host, of a deployment that runs already.
 
 Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide"), SCENARIO (default, article), QUICK=1,
 SEED, LOADTEST_PORT (18080: the stack under test runs beside one that is up).
@@ -6,6 +6,7 @@ Results go to results/<time>/ (RESULTS_DIR), and results/latest points there.
 Exit codes: 0 the verdict holds, 1 it does not, 2 it could not be measured, 130 interrupted.
 """
 
+import argparse
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from loadtest import measure, report, runtimes, scenarios, summary
+from loadtest import deployment, measure, remote, report, runtimes, scenarios, summary
 from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
 from loadtest.variants import VARIANTS, Variant
 
@@ -113,6 +114,26 @@ def seed_catalogue(runtime: Runtime, variant: Variant, products: int, seed: int)
         runtime.stop()
 
 
+def results_folder() -> Path:
+    return Path(os.environ.get("RESULTS_DIR") or CHECKOUT / "results")
+
+
+def run_deployment(options: argparse.Namespace) -> int:
+    if os.environ.get("VARIANTS"):
+        raise CannotMeasure("VARIANTS does not go with HOST: a deployment is measured as it is.")
+    progress = Progress()
+    where, owned = (options.host, options.memory_from), options.i_own_this_host
+    try:
+        directory, outcome = deployment.run(
+            *where, owned, chosen_scenario(), number("SEED", "1"), results_folder(), progress
+        )
+    finally:
+        progress.end()
+    console.print(report.terminal(outcome))
+    console.print(f"The picture, the table and every figure: {os.path.relpath(directory)}/report.html")
+    return 0 if outcome["verdict"]["holds"] else 1
+
+
 def run() -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.SCENARIOS[name]
@@ -120,7 +141,7 @@ def run() -> int:
     runtime = chosen_runtime(port, scenario)
     check_machine(port, scenario)
     started = datetime.now(UTC).replace(microsecond=0)
-    results = Path(os.environ.get("RESULTS_DIR") or CHECKOUT / "results")
+    results = results_folder()
     directory = results / started.strftime("%Y%m%d-%H%M%S")
     directory.mkdir(parents=True)
     feed = scenarios.feed(scenario, seed, STATE)
@@ -174,11 +195,22 @@ def interrupted(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main() -> int:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", metavar="URL", help="the deployment to measure, make's HOST (docs/loadtest.md)")
+    parser.add_argument("--memory-from", metavar="SOURCE", help="where its memory is read, make's MEMORY_FROM")
+    parser.add_argument("--i-own-this-host", action="store_true", help="send load to a host that is not this machine")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
     signal.signal(signal.SIGTERM, interrupted)
     try:
-        return run()
-    except CannotMeasure as problem:
+        return run() if options.host is None else run_deployment(options)
+    except (CannotMeasure, remote.Forbidden, remote.Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -187,4 +219,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -3,8 +3,9 @@
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8080
 
 Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_REQUEST_LOG (a CSV file for each
-request, optional). With several Locust processes (`--processes`, or master and workers with `--expect-workers`) each
-takes its share of the list, and together they keep the same rates.
+request, optional), IMPORT_TOKEN (what the site's imports ask for, optional). With several Locust processes
+(`--processes`, or master and workers with `--expect-workers`) each takes its share of the list, and together they keep
+the same rates.
 """
 
 import os
@@ -29,6 +30,7 @@ SCENARIO = scenarios.SCENARIOS[os.environ.get("LOWTIDE_SCENARIO", "default")]
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
 FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
 HEADERS = {"Accept-Encoding": "identity"}
+TOKEN = os.environ.get("IMPORT_TOKEN")
 
 
 class Share:
@@ -76,6 +78,9 @@ def finish(environment: Environment) -> None:
 def share_out(environment: Environment, **_: Any) -> None:
     for user in (SmallUser, LargeUser):
         user.fixed_count = user.users(environment)
+    # Without --users Locust would start one user alone, and the list would be served at a tenth of its rate.
+    if (options := environment.parsed_options) and options.num_users is None:
+        options.num_users = options.spawn_rate = SmallUser.fixed_count + LargeUser.fixed_count
     if path := os.environ.get("LOWTIDE_REQUEST_LOG"):
         CsvRequestLogger(path, flush_interval=100).register(environment)
 
@@ -122,6 +127,7 @@ class LaneUser(FastHttpUser):
         name = f"{row.lane}: {row.name}"
         if row.feed:
             headers = HEADERS | {"Content-Type": "application/json"}
+            headers |= {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
             self.client.post(path, data=BODY, name=name, headers=headers)  # type: ignore[arg-type]
         else:
             self.client.get(path, name=name, headers=HEADERS)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from loadtest import words
-from loadtest.summary_types import Event, Results, Sample, Variant
+from loadtest.summary_types import Event, Results, Sample, Summary, Variant
 
 # Paul Tol's "vibrant" blue and red keep apart for colour-blind readers. No two names share a value, so that a page
 # can replace each value in the SVG by a custom property of its own.
@@ -91,7 +91,7 @@ def figure(results: Results, columns: int | None = None) -> Figure:
         for index, variant in enumerate(variants):
             axes = grid.flat[index]
             rights.append(_panel(axes, results, variant, lanes, f"panel-{index}"))
-            _label(axes, rights[-1], index, columns, len(variants))
+            _label(axes, rights[-1], index, columns, results.summary)
         for spare in grid.flat[len(variants) :]:
             spare.set_axis_off()
         _limits(grid.flat[0], rights, results, len(lanes))
@@ -101,10 +101,11 @@ def figure(results: Results, columns: int | None = None) -> Figure:
     return picture
 
 
-def _label(axes: Axes, right: Axes, index: int, columns: int, variants: int) -> None:
+def _label(axes: Axes, right: Axes, index: int, columns: int, summary: Summary) -> None:
     """Put axis labels and ticks on the outer panels only."""
+    variants = len(summary.variants)
     if index % columns == 0:
-        axes.set_ylabel("Memory (PSS, MiB)", color=COLOURS["memory"])
+        axes.set_ylabel(f"Memory ({summary.memory}, MiB)", color=COLOURS["memory"])
     else:
         axes.tick_params(axis="y", length=0)
     if index % columns == columns - 1 or index == variants - 1:
@@ -201,10 +202,9 @@ def _limits(axes: Axes, rights: list[Axes], results: Results, lanes: int) -> Non
 
 def _legend(picture: Figure, results: Results, lanes: list[str], columns: int) -> None:
     summary = results.summary
-    entries: list[Line2D | Patch] = [
-        Line2D([], [], color=COLOURS["memory"], linewidth=1.4, label="memory (PSS)"),
-        Line2D([], [], color=COLOURS["requests"], linewidth=1.1, label="requests"),
-    ]
+    entries: list[Line2D | Patch] = [Line2D([], [], color=COLOURS["requests"], linewidth=1.1, label="requests")]
+    if summary.memory == "PSS":
+        entries.insert(0, Line2D([], [], color=COLOURS["memory"], linewidth=1.4, label="memory (PSS)"))
     if any(_has_working_set(samples) for samples in results.samples.values()):
         entries.append(Line2D([], [], color=COLOURS["working-set"], linewidth=0.7, label="working set"))
     if any(variant.idle_mb is not None for variant in summary.variants):

@@ -7,7 +7,8 @@ A source is written KIND:WHERE, and its figure is the memory of all tasks or pod
 
     cloudwatch:CLUSTER/SERVICE[@REGION]    Container Insights' MemoryUtilized, once a minute
     kubernetes:NAMESPACE/DEPLOYMENT        the metrics API through kubectl, every 15 s or so
-    https://HOST/PATH#NAME                 a page in Prometheus' text format: the sum of the samples called NAME
+    https://HOST/PATH#NAME                 a page in Prometheus' text format: the sum of the samples called NAME, bytes;
+                                           PSS where NAME says pss, else taken for a working set
 """
 
 import ipaddress
@@ -18,13 +19,14 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 from urllib.parse import urldefrag, urlsplit
 
 import requests
 
 MIB = 2**20
 _TIMEOUT_S = 10
+Kind = Literal["PSS", "working set"]
 
 
 class Forbidden(Exception):
@@ -55,6 +57,8 @@ def permit(host: str, owned: bool) -> None:
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Forbidden(f"HOST={host} is no address of a site: write https://name or http://127.0.0.1:8080.")
+    if "@" in parts.netloc:
+        raise Forbidden("HOST has a user or a password in it, which would stand in the reports: leave it out.")
     if not owned and not is_loopback(host):
         raise Forbidden(
             f"{host} is not this machine. A load test of somebody else's site is an attack on it: if it is yours, or "
@@ -63,9 +67,26 @@ def permit(host: str, owned: bool) -> None:
 
 
 class Source(Protocol):
+    """Where memory is read from.
+
+    Attributes:
+        kind: what the figures are.
+        every_s: how often to look.
+        settle_s: how long a phase must be, so that the newest figures at its end speak of nothing before it.
+    """
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def every_s(self) -> float: ...
+    @property
+    def settle_s(self) -> float: ...
     def read(self) -> tuple[float, float]:
-        """Unix time of the figure, and the memory of all tasks or pods, MiB. Raises Unreadable."""
+        """Unix time up to which the figure counts, and the memory of all tasks or pods, MiB. Raises Unreadable."""
         ...
+
+
+_PERIOD_S = 60
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,10 @@ class CloudWatch:
     cluster: str
     service: str
     region: str | None = None
+    kind: ClassVar[Kind] = "working set"
+    every_s: ClassVar[float] = 20
+    # A minute's figure comes up to three minutes late.
+    settle_s: ClassVar[float] = 300
 
     def read(self) -> tuple[float, float]:
         import boto3
@@ -92,7 +117,7 @@ class CloudWatch:
                 # The newest minutes are late; the newest one that is there counts.
                 StartTime=now - timedelta(minutes=10),
                 EndTime=now,
-                Period=60,
+                Period=_PERIOD_S,
                 Statistics=["Sum"],
             )
         except (BotoCoreError, ClientError) as error:
@@ -103,7 +128,8 @@ class CloudWatch:
                 "is the name right, and are Container Insights on?"
             )
         newest = max(answer["Datapoints"], key=lambda point: point["Timestamp"])
-        return newest["Timestamp"].timestamp(), float(newest["Sum"])
+        # Named by its first second.
+        return newest["Timestamp"].timestamp() + _PERIOD_S, float(newest["Sum"])
 
 
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -126,6 +152,10 @@ class Kubernetes:
     namespace: str
     name: str
     kubectl: tuple[str, ...] = ("kubectl",)
+    kind: ClassVar[Kind] = "working set"
+    every_s: ClassVar[float] = 5
+    # metrics-server looks every 15 s and averages over as much.
+    settle_s: ClassVar[float] = 60
 
     def read(self) -> tuple[float, float]:
         path = (
@@ -164,6 +194,12 @@ class Page:
 
     url: str
     name: str
+    every_s: ClassVar[float] = 0.5
+    settle_s: ClassVar[float] = 3
+
+    @property
+    def kind(self) -> Kind:
+        return "PSS" if "pss" in self.name else "working set"
 
     def read(self) -> tuple[float, float]:
         try:
@@ -196,6 +232,8 @@ def for_source(text: str) -> Source:
     if match := re.fullmatch(r"kubernetes:([a-z0-9-]+)/([a-z0-9-]+)", text):
         return Kubernetes(match[1], match[2])
     url, name = urldefrag(text)
+    if "@" in urlsplit(url).netloc:
+        raise Unreadable("MEMORY_FROM has a user or a password in it, which would be printed: ~/.netrc can hold it.")
     if urlsplit(url).scheme in ("http", "https") and name:
         return Page(url, name)
     raise Unreadable(

@@ -93,7 +93,7 @@ def terminal(summary: dict[str, Any]) -> Group:
 
 
 def _table(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=False, caption="idle to end in MiB of PSS", caption_justify="left")
+    table = Table(box=None, pad_edge=False, caption=f"idle to end in MiB of {summary.memory}", caption_justify="left")
     table.add_column("variant", overflow="fold")
     for heading in ("idle", "peak", "mean", "end", "end/idle", "p99 ms", "failed", "OOM", "recycled"):
         table.add_column(heading, justify="right")

@@ -43,3 +43,9 @@ def read(path: Path) -> Latencies:
         small_max_ms=percentile(small, 1),
         large_p50_ms=percentile(large, 0.5),
     )
+
+
+def answered(path: Path) -> list[float]:
+    """When each request was answered, Unix seconds, in order."""
+    with path.open(newline="") as file:
+        return sorted(float(row["timestamp"]) + float(row["response_time_ms"]) / 1000 for row in csv.DictReader(file))

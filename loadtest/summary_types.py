@@ -1,6 +1,7 @@
 """What a result directory holds, as types, and the reading of its files.
 
-Memory is PSS in MiB, `_s` are seconds, `_ms` milliseconds; None stands for a figure that was not measured.
+Memory is in MiB, and PSS unless the summary says otherwise; `_s` are seconds, `_ms` milliseconds; None stands for a
+figure that was not measured.
 Keys that are not listed here are ignored, so a runner may write more.
 """
 
@@ -29,17 +30,19 @@ class ResultError(Exception):
 
 
 class Environment(Struct):
-    cpus: Count
-    memory_mb: Amount
-    python: str
-    uwsgi: str
-    django: str
-    libc: str
+    """What serves. All is None for a deployment, which is seen from outside."""
+
+    cpus: Count | None
+    memory_mb: Amount | None
+    python: str | None
+    uwsgi: str | None
+    django: str | None
+    libc: str | None
 
 
 class Load(Struct):
     seed: int
-    workers: Count
+    workers: Count | None
     requests: Count
     large_requests: Count
     large_body_mb: Amount
@@ -48,15 +51,16 @@ class Load(Struct):
 class Recycles(Struct):
     """Workers replaced, by reason. `died` is every sudden end: hung ones and those killed for memory are among them."""
 
-    requests: Count
-    rss: Count
-    lifetime: Count
-    died: Count
-    signal: Count = 0
-    idle: Count = 0
+    requests: Count | None
+    rss: Count | None
+    lifetime: Count | None
+    died: Count | None
+    signal: Count | None = 0
+    idle: Count | None = 0
 
-    def total(self) -> int:
-        return sum(msgspec.structs.astuple(self))
+    def total(self) -> int | None:
+        counts = msgspec.structs.astuple(self)
+        return None if None in counts else sum(counts)
 
 
 class Variant(Struct):
@@ -110,6 +114,8 @@ class Summary(Struct):
     scenario: str | None = None
     started: str | None = None
     machine: str | None = None
+    # What the figures of memory are.
+    memory: Literal["PSS", "working set"] = "PSS"
 
     def variant(self, name: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.name == name), None)

@@ -74,6 +74,8 @@ def recycled(variant: Variant) -> str:
     """How many workers were replaced and why."""
     counts = {reason: getattr(variant.recycles, reason) for reason in REASONS}
     total = variant.recycles.total()
+    if total is None:
+        return "Whether workers were replaced was not measured."
     reasons = [f"{amount:,} {REASONS[reason]}" for reason, amount in counts.items() if amount]
     was = "was" if total <= 1 else "were"
     why = f": {', '.join(reasons)}" if reasons else ""
@@ -220,7 +222,7 @@ def next_steps(summary: Summary) -> list[str]:
             " + what the large requests in flight add must fit below its limit."
         )
     missing = [name for name in ("without", "article", "lowtide") if summary.variant(name) is None]
-    if missing:
+    if missing and summary.runtime != "deployment":
         steps.append(f"This run left out {', '.join(missing)}: a bare make loadtest runs all three.")
     if not summary.verdict.holds:
         steps.append("Run make loadtest again before trusting one run: a busy machine changes the figures.")

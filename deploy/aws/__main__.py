@@ -109,22 +109,40 @@ def serving(session: boto3.Session, environment: Environment) -> str:
 def run_loadtest(session: boto3.Session, environment: Environment, options: argparse.Namespace) -> None:
     host = f"https://{environment.domain}"
     remote.permit(host, options.i_own_this_host)
+    if options.workers < 1:
+        raise Refused(f"--workers {options.workers}: load takes one worker at least.")
+    if environment.parameters.get("Egress") == "endpoints":
+        raise Refused('The tasks reach AWS\' services only (Egress = "endpoints"), not the site: use another machine.')
     known = check(session, environment, ["loadtest"], options.revision)
     stacks = Stacks(session, environment, known, options.role_arn)
     stacks.deploy("loadtest")
     found = stacks.outputs()
     place = (found["LoadtestTask"], found["LoadtestGroup"])
-    master = tasks.start(
-        session, found, *place, ["--master", "--headless", "--host", host, "--expect-workers", str(options.workers)]
-    )
-    address = tasks.address(session, found, master, _START_S)
-    for _ in range(options.workers):
-        tasks.start(session, found, *place, ["--worker", "--master-host", address])
-    print(f"Load from {options.workers} workers: {master}")
-    code = tasks.wait(session, found, master, _MIGRATION_S)
-    print(tasks.log(session, found["LoadtestLogs"], "loadtest", "locust", master, lines=60))
+    started = [tasks.start(session, found, *place, master_command(host, options.workers))]
+    try:
+        address = tasks.address(session, found, started[0], _START_S)
+        for _ in range(options.workers):
+            started.append(tasks.start(session, found, *place, worker_command(address)))
+        print(f"Load from {options.workers} workers: {started[0]}", flush=True)
+        code = tasks.wait(session, found, started[0], _MIGRATION_S)
+    except BaseException:
+        # Load that nobody watches must not go on.
+        for arn in started:
+            tasks.stop(session, found, arn, "The command that watched the load test has ended")
+        raise
+    print(tasks.log(session, found["LoadtestLogs"], "loadtest", "locust", started[0], lines=60))
     if code:
         raise Failed(f"Locust ended with {code}.")
+
+
+def master_command(host: str, workers: int) -> list[str]:
+    """Locust's arguments: wait for the workers, work off the list once, end."""
+    expect = ["--expect-workers", str(workers), "--expect-workers-max-wait", str(_START_S)]
+    return ["--master", "--headless", "--only-summary", "--host", host, *expect]
+
+
+def worker_command(address: str) -> list[str]:
+    return ["--worker", "--master-host", address]
 
 
 def head() -> str:

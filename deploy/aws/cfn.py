@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 TEMPLATES = Path(__file__).parent / "templates"
+NAMES = sorted(path.stem for path in TEMPLATES.glob("*.yml"))
 
 
 class Loader(yaml.SafeLoader):

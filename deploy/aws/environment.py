@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.aws import cfn
 from lowtide import sizing
 
 HERE = Path(__file__).parent
@@ -14,6 +15,8 @@ TMPFS_MB = 64
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,15}")
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):certificate/.+")
 _SIZING = {"workers": 1, "large_workers": 0, "reload_on_rss": 1, "large_need": 0, "memory": 1}
+# Parameters that follow from [sizing], which keeps them in step with each other.
+_SIZED = {"Workers", "LargeWorkers", "ReloadOnRss", "LargeNeedMb", "AppMemory", "AppMemoryReservation"}
 
 
 class Refused(Exception):
@@ -102,6 +105,33 @@ class Environment:
         return found | {key: str(value) for key, value in self.parameters.items()}
 
 
+def _check_parameter(file: str, name: str, value: Any) -> None:
+    """Hold an entry of [parameters] against what the templates say of it, before the first of them is deployed.
+
+    Raises:
+        Refused: no template has it, it does not come from here, or its value is not one of those allowed.
+    """
+    rules: list[dict[str, Any]] = [
+        template["Parameters"][name] for template in map(cfn.load, cfn.NAMES) if name in template.get("Parameters", {})
+    ]
+    if name in _SIZED:
+        raise Refused(f"{file}: {name} follows from [sizing]: say it there.")
+    if not any("Default" in rule for rule in rules):
+        raise Refused(f"{file}: [parameters] {name} is none that can be chosen; deploy/aws/templates has them.")
+    text = str(value)
+    for rule in rules:
+        allowed = rule.get("AllowedValues")
+        if allowed and text not in map(str, allowed):
+            raise Refused(f"{file}: {name} = {text} must be one of {', '.join(map(str, allowed))}, in quotes.")
+        if rule["Type"] == "Number" and not (
+            re.fullmatch("[0-9]+", text) and rule.get("MinValue", 0) <= int(text) <= rule.get("MaxValue", float("inf"))
+        ):
+            most = f" and at most {rule['MaxValue']}" if "MaxValue" in rule else ""
+            raise Refused(f"{file}: {name} = {text} must be a number of at least {rule.get('MinValue', 0)}{most}.")
+        if "AllowedPattern" in rule and not re.fullmatch(rule["AllowedPattern"], text):
+            raise Refused(f"{file}: {name} = {text} does not match {rule['AllowedPattern']}.")
+
+
 def read(name: str, folder: Path = HERE / "environments") -> Environment:
     """The environment `name`.
 
@@ -125,6 +155,8 @@ def read(name: str, folder: Path = HERE / "environments") -> Environment:
         raise Refused(f"{path.name}: {', '.join(unknown)} is no setting. There are: {', '.join(sorted(known))}.")
     if wrong := sorted(key for key in known - {"sizing", "parameters"} if not isinstance(values.get(key, ""), str)):
         raise Refused(f"{path.name}: {', '.join(wrong)} must be text, in quotes.")
+    if wrong := sorted(key for key in ("sizing", "parameters") if not isinstance(values.get(key, {}), dict)):
+        raise Refused(f"{path.name}: {', '.join(wrong)} must be a table: [{wrong[0]}] and its lines below.")
     if not re.fullmatch("[0-9]{12}", values["account"]) or values["account"] == "0" * 12:
         raise Refused(f"{path.name}: account = {values['account']} is no AWS account: it has twelve digits.")
     for key, region in (("certificate", values["region"]), ("cloudfront_certificate", "us-east-1")):
@@ -138,6 +170,8 @@ def read(name: str, folder: Path = HERE / "environments") -> Environment:
             raise Refused(f"{path.name}: [sizing] has no {key}. There are: {', '.join(_SIZING)}.")
         if type(value) is not int or value < _SIZING[key]:
             raise Refused(f"{path.name}: {key} = {value!r} must be a whole number of at least {_SIZING[key]}.")
+    for key, value in values.get("parameters", {}).items():
+        _check_parameter(path.name, key, value)
     environment = Environment(name=name, **values)
     _ = environment.limits
     return environment

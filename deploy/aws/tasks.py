@@ -44,6 +44,11 @@ def describe(session: boto3.Session, known: dict[str, str], arn: str) -> dict[st
     return found
 
 
+def stop(session: boto3.Session, known: dict[str, str], arn: str, reason: str) -> None:
+    """End a task; one that has ended already stays so."""
+    session.client("ecs").stop_task(cluster=known["Cluster"], task=arn, reason=reason)
+
+
 def wait(session: boto3.Session, known: dict[str, str], arn: str, seconds: float) -> int:
     """The exit code of a task's only container, once it has stopped.
 

@@ -16,7 +16,6 @@ from deploy.aws import cfn
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = CHECKOUT / ".venv-deploy" / "bin"
-STACKS = sorted(path.stem for path in cfn.TEMPLATES.glob("*.yml"))
 OVERLAYS = ["overlays/small", "overlays/production", "loadtest"]
 
 
@@ -44,7 +43,7 @@ def free_port() -> int:
 @pytest.fixture
 def parsed() -> dict[str, dict[str, Any]]:
     """Every template, parsed anew for each test, so that a test may break it."""
-    return {stack: cfn.load(stack) for stack in STACKS}
+    return {stack: cfn.load(stack) for stack in cfn.NAMES}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ stack that a change set has made (so the stacks are made with create_stack). tes
 properties.
 """
 
+import hashlib
 import io
 import json
 import subprocess
@@ -19,6 +20,7 @@ import boto3
 import pytest
 import yaml
 
+from deploy.aws import __main__ as command
 from deploy.aws import cfn, preflight
 from deploy.aws.environment import Environment, Refused, limits, read
 from deploy.aws.stacks import Stacks
@@ -313,6 +315,15 @@ REFUSED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("misspelt", {"sizing": {"worker": 4}}, [], "[sizing] has no worker"),
     ("unknown", {"acount": "x"}, [], "acount is no setting"),
     ("no-stack", {}, ["--only", "databse"], "There is no stack databse"),
+    ("no-table", {"parameters": "none"}, [], "parameters must be a table"),
+    ("misspelt-parameter", {"parameters": {"InstanceTyp": "t3.large"}}, [], "InstanceTyp is none that can be chosen"),
+    ("not-to-choose", {"parameters": {"VpcId": "vpc-1"}}, [], "VpcId is none that can be chosen"),
+    ("not-allowed", {"parameters": {"Egress": "internet"}}, [], "Egress = internet must be one of nat, endpoints"),
+    ("not-quoted", {"parameters": {"MultiAz": False}}, [], "MultiAz = False must be one of true, false, in quotes"),
+    ("too-few", {"parameters": {"MinTasks": 0}}, [], "MinTasks = 0 must be a number of at least 1"),
+    ("too-many", {"parameters": {"BackupDays": 36}}, [], "must be a number of at least 1 and at most 35"),
+    ("no-prefix", {"parameters": {"CidrPrefix": "10"}}, [], "CidrPrefix = 10 does not match"),
+    ("around-the-rule", {"parameters": {"AppMemory": 64}}, [], "AppMemory follows from [sizing]: say it there"),
     ("example-account", {"account": "000000000000"}, [], "is no AWS account"),
 ]
 
@@ -358,20 +369,27 @@ def test_a_star_in_a_certificate_is_one_label(pattern: str, domain: str, covered
     assert preflight._covers(pattern, domain) is covered
 
 
-def test_an_image_that_exists_is_named_by_its_digest(deployed: Aws) -> None:
+def put_image(aws: Aws, target: str, revision: str) -> str:
+    """An image in ECR under a tag; its digest."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
         "config": {
             "mediaType": "application/vnd.docker.container.image.v1+json",
             "size": 1,
-            "digest": "sha256:" + "b" * 64,
+            "digest": f"sha256:{hashlib.sha256(f'{target} {revision}'.encode()).hexdigest()}",
         },
         "layers": [],
     }
-    ecr = deployed.client("ecr")
-    put = ecr.put_image(repositoryName="lowtide-app", imageManifest=json.dumps(manifest), imageTag="1" * 40)
-    digest = put["image"]["imageId"]["imageDigest"]
+    put = aws.client("ecr").put_image(
+        repositoryName=f"lowtide-{target}", imageManifest=json.dumps(manifest), imageTag=revision
+    )
+    digest: str = put["image"]["imageId"]["imageDigest"]
+    return digest
+
+
+def test_an_image_that_exists_is_named_by_its_digest(deployed: Aws) -> None:
+    digest = put_image(deployed, "app", "1" * 40)
     environment: Environment = read(deployed.write(), deployed.folder)
     found = preflight.images(deployed.session, environment, "1" * 40, ["AppImage"])
     assert found == {"AppImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/lowtide-app@{digest}"}
@@ -380,3 +398,61 @@ def test_an_image_that_exists_is_named_by_its_digest(deployed: Aws) -> None:
 def test_the_serving_revision_is_known(deployed: Aws) -> None:
     done = deployed.run("revision", deployed.write(github="owner/name"))
     assert done.stdout.strip() == REVISION, done.stderr
+
+
+def test_push_refuses_what_is_not_checked_out(deployed: Aws) -> None:
+    """Nothing is built or pushed under the name of another commit."""
+    done = deployed.run("push", deployed.write(github="owner/name"), "--revision", "f" * 40)
+    assert done.returncode == 2
+    assert f"The checkout is not exactly {'f' * 40}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "Say which commit to go back to: --revision COMMIT."),
+        (["--revision", "e" * 40], f"There is no image lowtide-app:{'e' * 40}"),
+    ],
+)
+def test_rollback_refuses_what_it_cannot_go_back_to(deployed: Aws, words: list[str], reason: str) -> None:
+    before = deployed.stacks()
+    done = deployed.run("rollback", deployed.write(github="owner/name"), "--yes", *words)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert deployed.stacks() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "reason"),
+    [
+        ({}, [], "add --i-own-this-host"),
+        ({}, ["--i-own-this-host", "--workers", "0"], "load takes one worker at least"),
+        ({"parameters": {"Egress": "endpoints"}}, ["--i-own-this-host"], "reach AWS' services only"),
+        ({}, ["--i-own-this-host", "--revision", "e" * 40], f"There is no image lowtide-locust:{'e' * 40}"),
+    ],
+)
+def test_load_is_refused_before_anything_is_started(
+    deployed: Aws, changes: dict[str, Any], words: list[str], reason: str
+) -> None:
+    before = deployed.stacks()
+    done = deployed.run("loadtest", deployed.write(**changes), *words)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert deployed.stacks() == before
+
+
+def test_rollback_puts_the_images_of_that_commit_back(deployed: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And runs no migration. Last, because moto forgets the outputs of a stack that a change set has changed."""
+    check = command.check
+    monkeypatch.setattr(command, "read", lambda name: read(name, deployed.folder))
+    monkeypatch.setattr(command, "check", lambda *words: check(*words) | STAND_INS)
+    name = deployed.write(github="owner/name")
+    digests = {target: put_image(deployed, target, "2" * 40) for target in ("app", "nginx")}
+    command.run(command.parse(["rollback", name, "--revision", "2" * 40, "--yes"]))
+    # moto updates a task definition to an empty one, so what is described is the stack.
+    (stack,) = deployed.client("cloudformation").describe_stacks(StackName="lowtide-test-service")["Stacks"]
+    given = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    assert given["Revision"] == "2" * 40
+    found = {target: given[name].split("@")[1] for name, target in preflight.IMAGES.items() if name in given}
+    assert found == digests
+    assert deployed.client("ecs").list_tasks(cluster="lowtide-test")["taskArns"] == []

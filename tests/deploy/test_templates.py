@@ -235,7 +235,6 @@ WITHOUT_RESOURCE = {
     "logs:DescribeLogGroups",
     "ec2:DescribeSubnets",
     "ec2:DescribeSecurityGroups",
-    "ec2:DescribeManagedPrefixLists",
 }
 
 
@@ -258,6 +257,26 @@ def least_privilege(templates: Templates) -> Iterator[str]:
             yield f"{name} may do {sorted(set(actions) - WITHOUT_RESOURCE)} to everything"
         if "iam:PassRole" in actions and "iam:PassedToService" not in str(statement.get("Condition")):
             yield f"{name} may hand roles to any service"
+
+
+# What each of the parameters that name an image is pulled from.
+REPOSITORIES = {"AppImage": "lowtide-app", "NginxImage": "lowtide-nginx", "LocustImage": "lowtide-locust"}
+
+
+def roles_fit_their_tasks(templates: Templates) -> Iterator[str]:
+    """A role may read the secrets and pull the images that its task names, and no others."""
+    for name, task in resources(templates, "AWS::ECS::TaskDefinition"):
+        text = json.dumps([each.get("Secrets", []) for each in task["ContainerDefinitions"]])
+        secrets = set(re.findall(r'\$\{(\w+)\}|"Ref": "(\w+)"', text))
+        images = {REPOSITORIES[each["Image"]["Ref"]] for each in task["ContainerDefinitions"] if "Ref" in each["Image"]}
+        role = templates["roles"]["Resources"][task["ExecutionRoleArn"]["Ref"]]["Properties"]
+        given = [each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]]
+        readable = json.dumps([each["Resource"] for each in given if each["Action"] == "secretsmanager:GetSecretValue"])
+        pulled = json.dumps([each["Resource"] for each in given if "ecr:BatchGetImage" in each["Action"]])
+        if {first or second for first, second in secrets} != set(re.findall(r'"Ref": "(\w+)"', readable)):
+            yield f"{name} cannot read its secrets, or can read more"
+        if images != set(re.findall(r"repository/([\w-]+)", pulled)):
+            yield f"{name} cannot pull its images, or can pull more"
 
 
 def ci_makes_no_roles(templates: Templates) -> Iterator[str]:
@@ -367,6 +386,9 @@ def drop(*path: Any) -> Callable[[Templates], None]:
     return mutate
 
 
+TASK = ("Resources", "Task", "Properties")
+ROLES = ("roles", "Resources")
+STATEMENTS = ("Properties", "Policies", 0, "PolicyDocument", "Statement")
 APP = ("service", "Resources", "Task", "Properties", "ContainerDefinitions", 0)
 NGINX = ("service", "Resources", "Task", "Properties", "ContainerDefinitions", 1)
 SITE = ("edge", "Resources", "Site", "Properties", "DistributionConfig")
@@ -487,6 +509,10 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
         ),
     ),
     (least_privilege, drop(*CI, "Policies", 1, "PolicyDocument", "Statement", 3, "Condition")),
+    (roles_fit_their_tasks, drop(*ROLES, "LoadtestRole", *STATEMENTS, 2)),
+    (roles_fit_their_tasks, set_at(*ROLES, "MigrationRole", *STATEMENTS, 2, "Resource", to=[{"Ref": "ImportSecret"}])),
+    (roles_fit_their_tasks, set_at(*ROLES, "ExecutionRole", *STATEMENTS, 1, "Resource", to="repository/lowtide-app")),
+    (roles_fit_their_tasks, set_at("migrate", *TASK, "ExecutionRoleArn", "Ref", to="ExecutionRole")),
     (ci_makes_no_roles, set_at(*CI, "Policies", 1, "PolicyDocument", "Statement", 0, "Action", to="iam:CreateRole")),
     (
         ci_is_ours_alone,
