@@ -95,6 +95,10 @@ endif
 loadtest: note setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1
 	@.venv/bin/python -m loadtest $(ARGS)
 
+.PHONY: compare
+compare: note setup ## Every remedy, allocator and other server under the same load: QUICK=1 ROUNDS=5
+	@VARIANTS="$${VARIANTS:-all}" .venv/bin/python -m loadtest $(ARGS)
+
 .PHONY: loadtest-ui
 loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"

@@ -76,6 +76,8 @@ class Variant(Struct):
     label: str | None = None
     locust_report: str | None = None
     server: str | None = None
+    # Of several rounds each single one; the figures above are then medians.
+    rounds: list["Variant"] = []
 
     def end_to_idle(self) -> float | None:
         return ratio(self.end_mb, self.idle_mb)
@@ -109,6 +111,7 @@ class Summary(Struct):
     scenario: str | None = None
     started: str | None = None
     machine: str | None = None
+    rounds: Count = 1
 
     def variant(self, name: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.name == name), None)
