@@ -98,6 +98,10 @@ SITE = $(if $(filter command,$(origin HOST)),--host '$(HOST)' --memory-from '$(M
 loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1, HOST=https://...
 	@.venv/bin/python -m loadtest $(SITE) $(ARGS)
 
+.PHONY: compare
+compare: note setup ## Every remedy, allocator and other server under the same load: QUICK=1 ROUNDS=5
+	@VARIANTS="$${VARIANTS:-all}" .venv/bin/python -m loadtest $(ARGS)
+
 .PHONY: loadtest-ui
 loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"

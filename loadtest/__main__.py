@@ -1,12 +1,14 @@
 """The experiment: `make loadtest`, or `python -m loadtest`. With --host, of a deployment that runs already.
 
-Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide"), SCENARIO (default, article), QUICK=1,
-SEED, LOADTEST_PORT (18080: the stack under test runs beside one that is up).
+Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide", or all), SCENARIO (default, article),
+QUICK=1, ROUNDS (1: how often the variants are run in turn), SEED, LOADTEST_PORT (18080: the stack under test runs
+beside one that is up).
 Results go to results/<time>/ (RESULTS_DIR), and results/latest points there.
 Exit codes: 0 the verdict holds, 1 it does not, 2 it could not be measured, 130 interrupted.
 """
 
 import argparse
+import math
 import os
 import signal
 import socket
@@ -19,12 +21,14 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from loadtest import deployment, measure, remote, report, runtimes, scenarios, summary
+from loadtest import deployment, measure, remote, report, runtimes, scenarios, servers, summary
 from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
 from loadtest.variants import VARIANTS, Variant
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
+# Starting, warming up and stopping one variant, roughly.
+START_S = 12
 console = Console(highlight=False)
 
 
@@ -45,7 +49,7 @@ class Progress:
             console.file.write(f"\r\033[K{line}")
             console.file.flush()
         elif phase != self._phase or time.monotonic() - self._printed >= 10:
-            console.print(line)
+            console.print(line, soft_wrap=True)
             self._printed = time.monotonic()
         self._phase = phase
 
@@ -54,18 +58,51 @@ class Progress:
             console.file.write("\r\033[K")
 
 
-def number(name: str, default: str) -> int:
+class Left:
+    """How long the rest will take: at first what the scenario says, then as long as the rows before."""
+
+    def __init__(self, rows: int, scenario: scenarios.Scenario) -> None:
+        self._rows = rows
+        self._done = 0
+        load_s = max(scenario.small / scenario.small_rate, scenario.large / scenario.large_rate)
+        self._row_s = START_S + measure.IDLE_S + load_s + scenario.quiet_s
+        self._started = time.monotonic()
+
+    def next(self) -> str:
+        """ "3 of 17, about 22 min left" for the row that begins."""
+        if self._done:
+            self._row_s = (time.monotonic() - self._started) / self._done
+        minutes = math.ceil((self._rows - self._done) * self._row_s / 60)
+        self._done += 1
+        return f"{self._done} of {self._rows}, about {minutes} min left"
+
+
+def number(name: str, default: str, least: int = 0) -> int:
     value = os.environ.get(name) or default
     if not value.isdecimal():
         raise CannotMeasure(f"{name}={value} is not a whole number.")
+    if int(value) < least:
+        raise CannotMeasure(f"{name}={value} is too small: the least is {least}.")
     return int(value)
 
 
 def chosen_variants() -> list[Variant]:
+    """What VARIANTS names and this runtime can run."""
     names = (os.environ.get("VARIANTS") or DEFAULT_VARIANTS).split()
+    if names == ["all"]:
+        names = list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
-    return [VARIANTS[name] for name in dict.fromkeys(names)]
+    chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
+    if os.environ.get("RUNTIME") != "docker":
+        return chosen
+    left_out = ", ".join(variant.name for variant in chosen if variant.local_only)
+    kept = [variant for variant in chosen if not variant.local_only]
+    if not kept:
+        raise CannotMeasure(f"The images hold nothing to run {left_out} with: use RUNTIME=local.")
+    if left_out:
+        console.print(f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}.")
+    return kept
 
 
 def chosen_scenario() -> str:
@@ -105,7 +142,7 @@ def check_machine(port: int, scenario: scenarios.Scenario) -> None:
 
 def seed_catalogue(runtime: Runtime, variant: Variant, products: int, seed: int) -> dict[str, Any]:
     """Fill the catalogue once, before anything is measured; returns the versions of what serves."""
-    runtime.start(variant.environment)
+    runtime.start(servers.environment(variant))
     try:
         command = ["python", "app/manage.py", "seed_catalog", "--products", str(products), "--seed", str(seed)]
         runtime.run(command)
@@ -137,9 +174,12 @@ def run_deployment(options: argparse.Namespace) -> int:
 def run() -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.SCENARIOS[name]
-    seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
+    seed, port, rounds = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
     runtime = chosen_runtime(port, scenario)
     check_machine(port, scenario)
+    for variant in chosen:
+        # What is missing is said now and not after an hour.
+        servers.environment(variant)
     started = datetime.now(UTC).replace(microsecond=0)
     results = results_folder()
     directory = results / started.strftime("%Y%m%d-%H%M%S")
@@ -150,15 +190,21 @@ def run() -> int:
         progress.prefix = "catalogue"
         progress("seeding")
         versions = seed_catalogue(runtime, chosen[0], scenario.products, seed)
-        measured = []
-        for variant in chosen:
-            progress.prefix = variant.name
-            measured.append(measure.variant(runtime, variant, name, seed, directory, progress))
+        measured: list[list[measure.Measured]] = []
+        left = Left(len(chosen) * rounds, scenario)
+        for number_of_round in range(1, rounds + 1):
+            # The variants in turn, again and again, so that a busy hour meets all of them alike.
+            folder = directory if number_of_round == 1 else directory / f"round-{number_of_round}"
+            folder.mkdir(exist_ok=True)
+            measured.append([])
+            for variant in chosen:
+                progress.prefix = f"{variant.name} ({left.next()})"
+                measured[-1].append(measure.variant(runtime, variant, name, seed, folder, progress))
         needs = None
         if "without" in [variant.name for variant in chosen]:
             progress.prefix = "floor"
-            rounds = 3 if name == "default" else 1
-            needs = measure.needs(runtime, VARIANTS["without"], scenario, seed, progress, rounds)
+            repeats = 3 if name == "default" else 1
+            needs = measure.needs(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
     finally:
         # A second Ctrl-C must not leave anything running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -172,6 +218,7 @@ def run() -> int:
         "scenario": name,
         "started": started.isoformat(),
         "machine": summary.cpu_model(),
+        "rounds": rounds,
     }
     load = {
         "seed": seed,

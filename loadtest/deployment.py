@@ -25,6 +25,7 @@ from loadtest import measure, remote, report, requests_log, scenarios, summary, 
 from loadtest.measure import Say
 from loadtest.runtimes import STATE, CannotMeasure
 from loadtest.scenarios import Scenario
+from loadtest.variants import Variant
 
 NAME = "deployment"
 HOW_TO_SAY_MEMORY = "MEMORY_FROM=https://HOST/metrics#lowtide_memory_pss_bytes, or cloudwatch:CLUSTER/SERVICE@REGION, "
@@ -146,9 +147,9 @@ def measured(site: str, source: remote.Source, name: str, seed: int, directory: 
         def tick() -> None:
             say(f"load    {source.kind} {watch.figures[-1][1]:>6.0f} MiB")
 
-        measure.locust(site, NAME, name, seed, directory, tick)
+        measure.locust(site, Variant(NAME, site, {}), name, seed, directory, tick)
         log = directory / f"requests-{NAME}.csv"
-        latencies, answered = requests_log.read(log), requests_log.answered(log)
+        latencies, answered = requests_log.read(log), requests_log.ends(log)
         load_end = time.time()
         say("quiet")
         measure.quiet(site, max(scenario.quiet_s, source.settle_s))

@@ -2,10 +2,10 @@
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8080
 
-Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_REQUEST_LOG (a CSV file for each
-request, optional), IMPORT_TOKEN (what the site's imports ask for, optional). With several Locust processes
-(`--processes`, or master and workers with `--expect-workers`) each takes its share of the list, and together they keep
-the same rates.
+Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
+counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), IMPORT_TOKEN (what the site's
+imports ask for, optional). With several Locust processes (`--processes`, or master and workers with
+`--expect-workers`) each takes its share of the list, and together they keep the same rates.
 """
 
 import os
@@ -28,6 +28,7 @@ from loadtest import scenarios
 
 SCENARIO = scenarios.SCENARIOS[os.environ.get("LOWTIDE_SCENARIO", "default")]
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
+STREAMING = os.environ.get("LOWTIDE_STREAMING") == "1"
 FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
 HEADERS = {"Accept-Encoding": "identity"}
 TOKEN = os.environ.get("IMPORT_TOKEN")
@@ -125,15 +126,17 @@ class LaneUser(FastHttpUser):
                 gevent.spawn(finish, self.environment)
             raise StopUser from None
         name = f"{row.lane}: {row.name}"
+        if STREAMING and row.streamed:
+            path = row.streamed
         if row.feed:
-            headers = HEADERS | {"Content-Type": "application/json"}
+            headers = HEADERS | {"Content-Type": "application/x-ndjson" if STREAMING else "application/json"}
             headers |= {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
             self.client.post(path, data=BODY, name=name, headers=headers)  # type: ignore[arg-type]
         else:
             self.client.get(path, name=name, headers=HEADERS)
 
 
-BODY = FEED.read_bytes()
+BODY = scenarios.lines(FEED.read_bytes()) if STREAMING else FEED.read_bytes()
 
 
 class SmallUser(LaneUser):

@@ -4,6 +4,7 @@ Phases: warm-up (every worker has served every kind of small request), idle, loa
 Times are Unix seconds of one clock: sampler, Locust and the log of recycles run on the same machine.
 """
 
+import bisect
 import itertools
 import json
 import os
@@ -15,16 +16,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from loadtest import requests_log, scenarios
+from loadtest import requests_log, scenarios, servers
 from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime, configuration
 from loadtest.scenarios import Request, Scenario
 from loadtest.variants import Variant
+from lowtide import memory
 
 INTERVAL_S = 0.5
 # What one request adds is over in less than a second.
@@ -36,14 +38,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory in MiB; `requests` is the server's counter. Working set and OOM kills are None outside a container."""
+    """Memory in MiB; `requests` is uWSGI's counter, None of other servers, and so is `workers`.
+
+    Working set and OOM kills are None outside a container.
+    """
 
     time: float
     pss_mb: float
     working_set_mb: float | None
     oom_kills: int | None
-    requests: int
-    workers: int
+    requests: int | None
+    workers: int | None
 
 
 @dataclass
@@ -69,8 +74,8 @@ class Sampler:
                     float(cells[1]),
                     float(cells[2]) if cells[2] else None,
                     int(cells[3]) if cells[3] else None,
-                    int(cells[4]),
-                    int(cells[5]),
+                    int(cells[4]) if cells[4] else None,
+                    int(cells[5]) if cells[5] else None,
                 )
             )
 
@@ -88,7 +93,7 @@ class Sampler:
         deadline = time.monotonic() + wait_s
         while not self.samples:
             if time.monotonic() > deadline or self.process.poll() is not None:
-                raise CannotMeasure("The sampler found nothing to measure: the stats socket of uWSGI does not answer.")
+                raise CannotMeasure("The sampler found nothing to measure: the server does not answer, or has gone.")
             time.sleep(0.05)
         return self.samples[-1]
 
@@ -97,8 +102,8 @@ class Sampler:
 
 
 @contextmanager
-def sampling(runtime: Runtime, interval_s: float) -> Iterator[Sampler]:
-    sampler = Sampler(runtime.sampler(interval_s))
+def sampling(runtime: Runtime, interval_s: float, pid: int | None = None) -> Iterator[Sampler]:
+    sampler = Sampler(runtime.sampler(interval_s, pid))
     try:
         yield sampler
     finally:
@@ -126,9 +131,9 @@ class Measured:
     worker_rss_mb: float
     end_mb: float
     latencies: requests_log.Latencies
-    server_requests: int
+    server_requests: int | None
     oom_kills: int
-    configuration: str
+    configuration: str | None
 
 
 def median_pss(samples: list[Sample]) -> float:
@@ -137,8 +142,10 @@ def median_pss(samples: list[Sample]) -> float:
     return round(statistics.median(sample.pss_mb for sample in samples), 1)
 
 
-def idle_rss_mb(runtime: Runtime) -> float:
+def idle_rss_mb(runtime: Runtime, pid: int | None = None) -> float:
     """RSS of the largest worker in MiB, which is what reload-on-rss is compared with."""
+    if pid:
+        return round(max(map(memory.rss_mb, memory.tree(pid)[1:]), default=0.0), 1)
     script = (
         "import os, sys; from lowtide import sample; pids = [w['pid'] for w in sample.stats(sys.argv[1])['workers']];"
         "pages = [int(open(f'/proc/{pid}/statm').read().split()[1]) for pid in pids];"
@@ -183,9 +190,11 @@ def quiet(url: str, seconds: float) -> None:
         time.sleep(min(0.5, max(0, left)))
 
 
-def locust(url: str, variant: str, scenario_name: str, seed: int, directory: Path, tick: Callable[[], None]) -> None:
+def locust(
+    url: str, variant: Variant, scenario_name: str, seed: int, directory: Path, tick: Callable[[], None]
+) -> None:
     """Work off the list; `tick` is called twice a second. Locust's report and statistics go to `directory`."""
-    report = directory / f"locust-{variant}"
+    report = directory / f"locust-{variant.name}"
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", url, "--html", f"{report}.html", "--csv", str(report), "--exit-code-on-error", "0"]
     # Every user at once: the list and the rates are fixed, not the number of users that share them.
@@ -195,9 +204,10 @@ def locust(url: str, variant: str, scenario_name: str, seed: int, directory: Pat
         "LOWTIDE_SCENARIO": scenario_name,
         "LOWTIDE_SEED": str(seed),
         "LOWTIDE_FEEDS": str(STATE),
-        "LOWTIDE_REQUEST_LOG": str(directory / f"requests-{variant}.csv"),
+        "LOWTIDE_STREAMING": "1" if variant.streaming else "0",
+        "LOWTIDE_REQUEST_LOG": str(directory / f"requests-{variant.name}.csv"),
     }
-    log = directory / f"locust-{variant}.log"
+    log = directory / f"locust-{variant.name}.log"
     deadline = time.monotonic() + LOAD_LIMIT_S
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -229,41 +239,57 @@ def recycles(lines: list[str], since: float) -> list[Event]:
     return events
 
 
+def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
+    """The samples with the requests that had ended by then, for a server that does not count them itself."""
+    return [replace(sample, requests=bisect.bisect_right(ends, sample.time)) for sample in samples]
+
+
 def variant(runtime: Runtime, variant: Variant, scenario_name: str, seed: int, directory: Path, say: Say) -> Measured:
     """Measure one variant on a stack that is started for it and stopped after it."""
     scenario = scenarios.SCENARIOS[scenario_name]
     say("starting")
-    runtime.start(variant.environment)
+    runtime.start(servers.environment(variant))
     try:
-        read_configuration = configuration(runtime)
+        counts = variant.server == "uwsgi"
+        pid = None if counts else servers.pid(runtime)
+        if variant.preload:
+            servers.check_preloaded(variant.preload, servers.pid(runtime))
+        read_configuration = configuration(runtime) if counts else None
+        request_log = directory / f"requests-{variant.name}.csv"
         warm_up(runtime.url, scenario)
-        with sampling(runtime, INTERVAL_S) as sampler:
+        with sampling(runtime, INTERVAL_S, pid) as sampler:
             say("idle")
             sampler.last()
             idle_start = time.time()
             time.sleep(IDLE_S)
-            worker_rss_mb = idle_rss_mb(runtime)
+            worker_rss_mb = idle_rss_mb(runtime, pid)
             before = sampler.last()
             load_start = time.time()
 
             def tick() -> None:
                 now = sampler.last()
-                done = now.requests - before.requests
+                done = (now.requests - (before.requests or 0)) if now.requests else requests_log.length(request_log)
                 say(f"load    {done:>6} of {scenario.requests} requests   PSS {now.pss_mb:>6.0f} MiB")
 
-            locust(runtime.url, variant.name, scenario_name, seed, directory, tick)
-            log = requests_log.read(directory / f"requests-{variant.name}.csv")
+            locust(runtime.url, variant, scenario_name, seed, directory, tick)
+            log = requests_log.read(request_log)
             load_end = time.time()
             time.sleep(INTERVAL_S * 1.5)
             after = sampler.last()
             say("quiet")
             quiet(runtime.url, scenario.quiet_s)
             quiet_end = time.time()
-        events = [Event(load_start, "load-start"), *recycles(runtime.log(), load_start), Event(load_end, "load-end")]
+        lines = runtime.log()
+        replaced = (
+            recycles(lines, load_start)
+            if counts
+            else [Event(time, reason, None, line) for time, reason, line in servers.recycled(lines, load_start)]
+        )
+        events = [Event(load_start, "load-start"), *replaced, Event(load_end, "load-end")]
         kills = (sampler.samples[-1].oom_kills or 0) - (before.oom_kills or 0)
         return Measured(
             variant=variant,
-            samples=sampler.samples,
+            samples=sampler.samples if counts else counted(sampler.samples, requests_log.ends(request_log)),
             events=sorted(events, key=lambda event: event.time),
             load_start=load_start,
             load_end=load_end,
@@ -271,7 +297,7 @@ def variant(runtime: Runtime, variant: Variant, scenario_name: str, seed: int, d
             worker_rss_mb=worker_rss_mb,
             end_mb=median_pss(sampler.between(quiet_end - 2.5, quiet_end)),
             latencies=log,
-            server_requests=after.requests - before.requests,
+            server_requests=None if after.requests is None else after.requests - (before.requests or 0),
             oom_kills=kills,
             configuration=read_configuration,
         )
@@ -339,13 +365,13 @@ def send(url: str, body: bytes | None) -> None:
 
 def fresh_workers(runtime: Runtime, sampler: Sampler) -> None:
     """Have every worker replaced."""
-    workers = sampler.last().workers
+    workers = sampler.last().workers or 0
     script = "import lowtide.sample as s, sys; print(*[w['pid'] for w in s.stats(sys.argv[1])['workers']])"
     pids = runtime.run(["python", "-c", script, runtime.stats_socket]).split()
     runtime.kill_workers([int(pid) for pid in pids])
     deadline = time.monotonic() + 30
     time.sleep(1.2)
-    while sampler.last().workers < workers:
+    while (sampler.last().workers or 0) < workers:
         if time.monotonic() > deadline:
             raise CannotMeasure("Workers that were killed did not come back within 30 s.")
         time.sleep(0.1)

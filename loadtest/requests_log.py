@@ -45,7 +45,13 @@ def read(path: Path) -> Latencies:
     )
 
 
-def answered(path: Path) -> list[float]:
-    """When each request was answered, Unix seconds, in order."""
+def length(path: Path) -> int:
+    """Requests so far, while Locust writes; 0 before the first."""
+    return max(0, path.read_bytes().count(b"\n") - 1) if path.exists() else 0
+
+
+def ends(path: Path) -> list[float]:
+    """When each request had its answer, Unix seconds in order."""
     with path.open(newline="") as file:
-        return sorted(float(row["timestamp"]) + float(row["response_time_ms"]) / 1000 for row in csv.DictReader(file))
+        rows = csv.DictReader(file)
+        return sorted(float(row["timestamp"]) + float(row["response_time_ms"]) / 1000 for row in rows)

@@ -64,9 +64,12 @@ class Runtime(Protocol):
         """Standard output of a command in the server's surroundings."""
         ...
 
-    def sampler(self, interval_s: float) -> subprocess.Popen[str]: ...
+    def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
+        """Of uWSGI, or in the local runtime of the server whose first process is `pid`."""
+        ...
+
     def log(self) -> list[str]:
-        """What uWSGI has written since the start."""
+        """What the server has written since the start."""
         ...
 
     def kill_workers(self, pids: list[int]) -> None: ...
@@ -113,8 +116,9 @@ class Local:
     def run(self, command: list[str]) -> str:
         return call([*self._stack, "run", *command], self._environment, command[0])
 
-    def sampler(self, interval_s: float) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "lowtide.sample", "--stats", self.stats_socket]
+    def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
+        source = ["--pid", str(pid)] if pid else ["--stats", self.stats_socket]
+        command = [sys.executable, "-m", "lowtide.sample", *source]
         return popen([*command, "--interval", str(interval_s)], self._environment)
 
     def log(self) -> list[str]:
@@ -153,7 +157,7 @@ class Docker:
     def run(self, command: list[str]) -> str:
         return call([*self._compose, "exec", "-T", "app", *command], self._environment, command[0])
 
-    def sampler(self, interval_s: float) -> subprocess.Popen[str]:
+    def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
         command = ["python", "-m", "lowtide.sample", "--stats", self.stats_socket, "--cgroup"]
         words = ["exec", "-T", "app", *command, "--interval", str(interval_s)]
         return popen([*self._compose, *words], self._environment)

@@ -23,22 +23,26 @@ WORDS = """
 
 @dataclass(frozen=True)
 class Request:
-    """One row of the table. `weight` is its share of its lane; `{page}`, `{sku}` and `{word}` are drawn by the seed."""
+    """One row of the table. `weight` is its share of its lane; `{page}`, `{sku}` and `{word}` are drawn by the seed.
+
+    `streamed` is the path of its streaming counterpart, None where there is none; a feed goes there as NDJSON.
+    """
 
     name: str
     lane: Lane
     weight: int
     path: str
     feed: bool = False
+    streamed: str | None = None
 
 
 TABLE = (
     Request("list", "small", 50, "/catalog/?page={page}"),
     Request("product", "small", 40, "/catalog/{sku}/"),
     Request("search", "small", 10, "/catalog/?q={word}"),
-    Request("import, dry run", "large", 7, "/catalog/import/?dry_run=1", feed=True),
-    Request("import", "large", 1, "/catalog/import/", feed=True),
-    Request("export.json", "large", 1, "/catalog/export.json"),
+    Request("import, dry run", "large", 7, "/catalog/import/?dry_run=1", True, "/catalog/import/?dry_run=1"),
+    Request("import", "large", 1, "/catalog/import/", True, "/catalog/import/"),
+    Request("export.json", "large", 1, "/catalog/export.json", streamed="/catalog/export.ndjson"),
     Request("report", "large", 1, "/catalog/report/"),
 )
 
@@ -98,6 +102,11 @@ def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Reques
     for row in chosen:
         page, sku = draw.randint(1, 50), draw.randint(1, scenario.products)
         yield row, row.path.format(page=page, sku=f"SKU-{sku:06d}", word=draw.choice(WORDS))
+
+
+def lines(feed: bytes) -> bytes:
+    """A feed as NDJSON, one record a line."""
+    return b"".join(json.dumps(record).encode() + b"\n" for record in json.loads(feed))
 
 
 def feed(scenario: Scenario, seed: int, folder: Path) -> Path:

@@ -81,6 +81,8 @@ class Variant(Struct):
     label: str | None = None
     locust_report: str | None = None
     server: str | None = None
+    # Of several rounds each single one; the figures above are then medians.
+    rounds: list["Variant"] = []
 
     def end_to_idle(self) -> float | None:
         return ratio(self.end_mb, self.idle_mb)
@@ -116,6 +118,7 @@ class Summary(Struct):
     machine: str | None = None
     # What the figures of memory are.
     memory: Literal["PSS", "working set"] = "PSS"
+    rounds: Count = 1
 
     def variant(self, name: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.name == name), None)

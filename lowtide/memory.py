@@ -14,9 +14,9 @@ _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def rss_mb() -> float:
-    """RSS of this process in MiB, from /proc/self/statm: microseconds, whatever the size of the process."""
-    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - on the path of every request
+def rss_mb(pid: int | str = "self") -> float:
+    """RSS of a process in MiB, from /proc/PID/statm: microseconds, whatever the size of the process."""
+    with open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 - on the path of every request
         return int(statm.read().split()[1]) * _PAGE / MIB
 
 

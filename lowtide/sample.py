@@ -1,9 +1,11 @@
-"""The sampler: one line of CSV for each look at a running uWSGI, until its standard input closes.
+"""The sampler: one line of CSV for each look at a running server, until its standard input closes.
 
     python -m lowtide.sample --stats RUN_DIR/stats.sock --interval 0.5 [--cgroup]
+    python -m lowtide.sample --pid PID
 
 Columns: time (Unix seconds), pss_mb (sum of PSS over master and workers, MiB), working_set_mb and oom_kills (of this
-container, with --cgroup; else empty), requests (the server's counter, which survives respawns), workers (alive).
+container, with --cgroup; else empty), requests (uWSGI's counter, which survives respawns), workers (alive). With --pid,
+for any other server, the last two are empty and PSS is that of the process and its descendants.
 Not uWSGI's own rss: it is written at the end of a request only and is 0 after a respawn.
 """
 
@@ -36,21 +38,28 @@ def stats(path: str) -> dict[str, Any]:
         return answer
 
 
-def sample(path: str, cgroup: bool) -> str:
-    """One line for the server behind the stats socket `path`."""
-    figures = stats(path)
-    workers = figures["workers"]
-    pss = memory.tree_pss_mb(figures["pid"])
+def sample(path: str | None, pid: int | None, cgroup: bool) -> str:
+    """One line for the uWSGI behind the stats socket `path`, or for the process tree of `pid`."""
+    requests: int | str = ""
+    alive: int | str = ""
+    if path:
+        figures = stats(path)
+        pid, workers = figures["pid"], figures["workers"]
+        requests = sum(worker["requests"] for worker in workers)
+        alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
+    pss = memory.tree_pss_mb(pid) if pid else 0
+    if not pss:
+        raise ProcessLookupError(f"there is no process {pid}")
     working_set = f"{memory.working_set_mb() or 0:.1f}" if cgroup else ""
     killed = f"{memory.oom_kills() or 0}" if cgroup else ""
-    requests = sum(worker["requests"] for worker in workers)
-    alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
     return f"{time.time():.3f},{pss:.1f},{working_set},{killed},{requests},{alive}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lowtide.sample", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--stats", required=True, help="uWSGI's stats socket")
+    server = parser.add_mutually_exclusive_group(required=True)
+    server.add_argument("--stats", help="uWSGI's stats socket")
+    server.add_argument("--pid", type=int, help="the first process of another server")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two samples, on average")
     parser.add_argument("--cgroup", action="store_true", help="read this container's cgroup too")
     options = parser.parse_args()
@@ -58,9 +67,9 @@ def main() -> int:
     due = time.monotonic()
     while True:
         try:
-            print(sample(options.stats, options.cgroup), flush=True)
+            print(sample(options.stats, options.pid, options.cgroup), flush=True)
         except (OSError, ValueError) as error:
-            print(f"No sample: {options.stats}: {error}", file=sys.stderr, flush=True)
+            print(f"No sample: {options.stats or options.pid}: {error}", file=sys.stderr, flush=True)
         # Unevenly, or a load with a steady beat would be seen at the same point of it again and again.
         due = max(due + options.interval * random.uniform(0.5, 1.5), time.monotonic())  # noqa: S311
         if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:

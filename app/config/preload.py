@@ -24,7 +24,7 @@ from config.health import what_is_missing
 
 log = logging.getLogger(__name__)
 # One request of each kind: imports that wait inside functions, compiled queries, the interpreter's own caches.
-REQUESTS = (
+REQUESTS: tuple[tuple[str, str, str, object], ...] = (
     ("GET", "catalog:list", "page=2", None),
     ("GET", "catalog:list", "q=oak", None),
     ("POST", "catalog:import", "dry_run=1", []),

@@ -4,10 +4,13 @@
     python deploy/local/stack.py run COMMAND...     in the stack's environment
 
 Settings come from the environment, then .env, then .env.example. State (logs, sockets, SQLite, static files) is
-under VAR_DIR, by default var/ in the checkout. Exit codes: 0 done, 2 could not, with one line that says why.
+under VAR_DIR, by default var/ in the checkout. For another server than uWSGI: SERVER_COMMAND, and PROTOCOL=http where
+it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for the server alone.
+Exit codes: 0 done, 2 could not, with one line that says why.
 """
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -49,6 +52,8 @@ def environment() -> dict[str, str]:
         "ERROR_LOG": str(var / "log/nginx.log"),
         "PATH": f"{BIN}:{env.get('PATH', '')}:/usr/sbin",
     }
+    env.setdefault("SERVER_COMMAND", f"python -m lowtide.start uwsgi --ini {shlex.quote(f'{CHECKOUT}/uwsgi.ini')}")
+    env.setdefault("SERVER_VARIABLES", "")
     env.setdefault("DATABASE_URL", f"sqlite:///{var}/db.sqlite3")
     return env | local
 

@@ -1,0 +1,34 @@
+"""The adapter for gunicorn, two lines in gunicorn.conf.py:
+
+    from lowtide.gunicorn import give_back
+    post_worker_init = give_back
+
+gunicorn's own hook after a request, post_request, comes too early: its caller still holds the environ, the response and
+the last part of the body (gunicorn/workers/sync.py, handle_request). So heap is given back when the worker is done with
+the connection (`handle`, which the sync, gthread and gevent workers have): the answer is sent, and the request is free.
+GIVE_BACK_MB in the environment is the threshold in MiB, 8 unless said otherwise, 0 for never.
+"""
+
+import os
+from typing import Any
+
+from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
+
+
+def give_back(worker: Any) -> None:
+    """For post_worker_init: have this worker give heap back after each request that made it grow."""
+    threshold_mb = float(os.environ.get("GIVE_BACK_MB") or DEFAULT_THRESHOLD_MB)
+    handle = getattr(worker, "handle", None)
+    if handle is None:
+        worker.log.warning("lowtide: %s has no handle(): nothing is given back", type(worker).__name__)
+    if handle is None or not threshold_mb:
+        return
+    done = GiveBack(threshold_mb)
+
+    def handle_and_give_back(*arguments: Any) -> Any:
+        try:
+            return handle(*arguments)
+        finally:
+            done()
+
+    worker.handle = handle_and_give_back
