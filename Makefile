@@ -102,6 +102,14 @@ loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: 
 compare: note setup ## Every remedy, allocator and other server under the same load: QUICK=1 ROUNDS=5
 	@VARIANTS="$${VARIANTS:-all}" .venv/bin/python -m loadtest $(ARGS)
 
+.PHONY: sweep
+sweep: note setup ## Memory against number of workers, share and size of large requests: about 20 minutes, QUICK=1 for 12
+	@.venv/bin/python -m loadtest.sweep
+
+.PHONY: forks
+forks: setup ## What a fork costs, in memory and in first requests, by what is done before it
+	@.venv/bin/python -m loadtest.forks
+
 .PHONY: loadtest-ui
 loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -107,8 +108,10 @@ def chosen_variants() -> list[Variant]:
 
 def chosen_scenario() -> str:
     name = os.environ.get("SCENARIO") or "default"
-    if name not in scenarios.SCENARIOS:
-        raise CannotMeasure(f"SCENARIO={name}: there is no such scenario. There are: {', '.join(scenarios.SCENARIOS)}.")
+    try:
+        scenarios.named(name)
+    except ValueError as problem:
+        raise CannotMeasure(str(problem)) from None
     if os.environ.get("QUICK") not in (None, "", "0"):
         if name != "default":
             raise CannotMeasure(f"QUICK=1 has a scenario of its own: it does not go with SCENARIO={name}.")
@@ -173,7 +176,7 @@ def run_deployment(options: argparse.Namespace) -> int:
 
 def run() -> int:
     chosen, name = chosen_variants(), chosen_scenario()
-    scenario = scenarios.SCENARIOS[name]
+    scenario = scenarios.named(name)
     seed, port, rounds = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
     runtime = chosen_runtime(port, scenario)
     check_machine(port, scenario)
@@ -252,17 +255,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str]) -> int:
-    options = parse(arguments)
+def guarded(run: Callable[[], int]) -> int:
+    """The exit code of `run`, of what it could not measure, or of an interruption."""
     signal.signal(signal.SIGTERM, interrupted)
     try:
-        return run() if options.host is None else run_deployment(options)
+        return run()
     except (CannotMeasure, remote.Forbidden, remote.Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted: everything that was started is stopped.", file=sys.stderr)
         return 130
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    return guarded(run if options.host is None else lambda: run_deployment(options))
 
 
 if __name__ == "__main__":

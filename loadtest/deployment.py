@@ -134,7 +134,7 @@ class Measured:
 
 def measured(site: str, source: remote.Source, name: str, seed: int, directory: Path, say: Say) -> Measured:
     """Warm-up, idle, the list, quiet. Locust's report and the log of requests go to `directory`."""
-    scenario = scenarios.SCENARIOS[name]
+    scenario = scenarios.named(name)
     say("warm-up")
     measure.warm_up(site, scenario)
     with watching(source) as watch:
@@ -197,7 +197,7 @@ def verdict(row: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
 
 def write(directory: Path, found: Measured, head: dict[str, Any], site: str, name: str, seed: int) -> dict[str, Any]:
     """The files of a result, but for the pictures and the report; returns the summary."""
-    scenario, source = scenarios.SCENARIOS[name], found.watch.source
+    scenario, source = scenarios.named(name), found.watch.source
     body = scenarios.feed(scenario, seed, STATE).stat().st_size
     of = row(found, site)
     outcome = {
@@ -250,7 +250,7 @@ def run(
             f"MEMORY_FROM is not set: say where the memory of {host} is read from, {HOW_TO_SAY_MEMORY}"
             "or kubernetes:NAMESPACE/NAME. For load alone: .venv/bin/locust -f loadtest/locustfile.py --host ..."
         )
-    source, site, scenario = remote.for_source(memory_from), host.rstrip("/"), scenarios.SCENARIOS[name]
+    source, site, scenario = remote.for_source(memory_from), host.rstrip("/"), scenarios.named(name)
     say(f"asking {site}")
     source.read()
     check_site(site, scenario, seed)

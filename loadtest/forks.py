@@ -7,14 +7,13 @@ Prints a table in Markdown. In the local runtime, on LOADTEST_PORT. Exit codes: 
 """
 
 import statistics
-import sys
 import time
 
 import requests
 
 from loadtest import measure, scenarios
-from loadtest.__main__ import WORKERS, check_machine, number, seed_catalogue
-from loadtest.runtimes import CannotMeasure, Local, Runtime
+from loadtest.__main__ import WORKERS, check_machine, guarded, number, seed_catalogue
+from loadtest.runtimes import Local, Runtime
 from loadtest.variants import VARIANTS, Variant
 
 ROUNDS = 12
@@ -55,7 +54,7 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
     )
 
 
-def run() -> None:
+def run() -> int:
     scenario = scenarios.SCENARIOS["quick"]
     port = number("LOADTEST_PORT", "18080")
     # Compose hands only documented variables to the container, and these are for this measurement alone.
@@ -72,16 +71,8 @@ def run() -> None:
     finally:
         runtime.clean_up()
     print(f"\nPSS of master and {WORKERS} workers; {ROUNDS} first requests each. Python {versions['python']}.")
-
-
-def main() -> int:
-    try:
-        run()
-    except CannotMeasure as problem:
-        print(problem, file=sys.stderr)
-        return 2
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(run))

@@ -26,7 +26,7 @@ from locust.runners import WorkerRunner
 
 from loadtest import scenarios
 
-SCENARIO = scenarios.SCENARIOS[os.environ.get("LOWTIDE_SCENARIO", "default")]
+SCENARIO = scenarios.named(os.environ.get("LOWTIDE_SCENARIO", "default"))
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
 STREAMING = os.environ.get("LOWTIDE_STREAMING") == "1"
 FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))

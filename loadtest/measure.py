@@ -198,7 +198,7 @@ def locust(
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", url, "--html", f"{report}.html", "--csv", str(report), "--exit-code-on-error", "0"]
     # Every user at once: the list and the rates are fixed, not the number of users that share them.
-    users = str(scenarios.SCENARIOS[scenario_name].small_users + 1)
+    users = str(scenarios.named(scenario_name).small_users + 1)
     command += ["--users", users, "--spawn-rate", users]
     environment = os.environ | {
         "LOWTIDE_SCENARIO": scenario_name,
@@ -246,7 +246,7 @@ def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
 
 def variant(runtime: Runtime, variant: Variant, scenario_name: str, seed: int, directory: Path, say: Say) -> Measured:
     """Measure one variant on a stack that is started for it and stopped after it."""
-    scenario = scenarios.SCENARIOS[scenario_name]
+    scenario = scenarios.named(scenario_name)
     say("starting")
     runtime.start(servers.environment(variant))
     try:

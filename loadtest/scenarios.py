@@ -7,7 +7,7 @@ many small requests, and one large request after the other.
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -83,8 +83,29 @@ SCENARIOS = {
     "quick": Scenario(1980, 20, 10, 100, 1, 13_000, 10_000, 6, 32, 1500),
     # Too small to inflate anything: shows in seconds that the experiment runs.
     "smoke": Scenario(180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
+    # The middle of what `make sweep` varies.
+    "sweep": Scenario(970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
     "article": Scenario(5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
 }
+
+
+def named(text: str) -> Scenario:
+    """The scenario that the first word names, with fields of it replaced by the others: "sweep large=60 small=940".
+
+    Raises:
+        ValueError: there is no such scenario, no such field, or its value is no number; the message says which.
+    """
+    name, *changes = text.split()
+    if name not in SCENARIOS:
+        raise ValueError(f"SCENARIO={name}: there is no such scenario. There are: {', '.join(SCENARIOS)}.")
+    changed: dict[str, float] = {}
+    for change in changes:
+        field, _, value = change.partition("=")
+        kinds = {each.name: each.type for each in fields(Scenario)}
+        if field not in kinds or not value.replace(".", "", kinds[field] is float).isdecimal():
+            raise ValueError(f"SCENARIO: {change} is no number for one of {', '.join(kinds)}.")
+        changed[field] = float(value) if kinds[field] is float else int(value)
+    return replace(SCENARIOS[name], **changed)  # type: ignore[arg-type]
 
 
 def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Request, str]]:

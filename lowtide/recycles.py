@@ -4,8 +4,8 @@
      "age_s": 12.5, "requests": 431, "rss_mb": 201.4}
 
 Reasons: `requests` (max-requests), `rss` (reload-on-rss), `lifetime` (max-worker-lifetime), `idle` (lowtide.uwsgi: it
-kept memory and nobody needed it), `signal` (told to go in good order), `hung` (killed by harakiri), `oom` (killed by the
-kernel for memory), `died` (any other sudden end).
+kept memory and nobody needed it), `signal` (told to go in good order), `hung` (killed by harakiri), `oom` (killed by
+the kernel for memory), `died` (any other sudden end).
 
 A worker that leaves in good order writes its last words into memory that all workers share; one that is killed cannot,
 and its successor concludes from the silence. No server is named here; `lowtide.uwsgi` is the adapter.

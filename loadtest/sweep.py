@@ -1,0 +1,180 @@
+"""How memory grows with the number of workers, the share of large requests and their size: `make sweep`.
+
+Around one middle point each axis is varied alone, for `without`, `article` and `lowtide`. Environment: RUNTIME, SEED,
+LOADTEST_PORT, RESULTS_DIR as for the experiment; QUICK=1 measures the ends and the middle of each axis only.
+Results go to results/sweep/: sweep.csv, sweep.png, sweep.svg. Exit codes: 0 measured, 2 could not, 130 interrupted.
+"""
+
+import csv
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from loadtest import measure, plot, scenarios, summary
+from loadtest.__main__ import (
+    Left,
+    Progress,
+    check_machine,
+    chosen_runtime,
+    console,
+    guarded,
+    number,
+    results_folder,
+    seed_catalogue,
+)
+from loadtest.runtimes import STATE
+from loadtest.variants import VARIANTS, Variant
+
+NAMES = ("without", "article", "lowtide")
+COLOURS = {"without": plot.COLOURS["mark"], "article": plot.COLOURS["requests"], "lowtide": plot.COLOURS["memory"]}
+COLUMNS = ("axis", "value", "variant", "idle_mb", "peak_mb", "mean_mb", "end_mb", "failures")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Of `requests` in all `large` are large; one is a feed of so many `records`."""
+
+    workers: int = 4
+    large: int = 30
+    records: int = 13_000
+    requests: int = 1000
+
+    @property
+    def scenario(self) -> str:
+        return f"sweep small={self.requests - self.large} large={self.large} records={self.records}"
+
+    def variant(self, name: str) -> Variant:
+        """The variant with this number of workers; with a single one there is only one pool."""
+        environment = VARIANTS[name].environment | {"WORKERS": str(self.workers)}
+        if self.workers == 1:
+            environment["LARGE_WORKERS"] = "0"
+        return Variant(name, VARIANTS[name].label, environment)
+
+
+MIDDLE = Point()
+AXES = {
+    "workers": [Point(workers=workers) for workers in (1, 2, 4, 8, 16)],
+    "share": [Point(large=large) for large in (5, 10, 30, 60)],
+    "size": [Point(records=records) for records in (3250, 6500, 13_000, 26_000)],
+}
+LABELS = {"workers": "workers", "share": "large requests, % of all", "size": "body of a large request, MiB"}
+
+
+def points(quick: bool) -> Iterator[tuple[str, Point]]:
+    for axis, all_points in AXES.items():
+        for point in all_points:
+            if not quick or point in (all_points[0], MIDDLE, all_points[-1]):
+                yield axis, point
+
+
+def value(axis: str, point: Point, seed: int) -> float:
+    """Where the point lies on its axis."""
+    if axis == "workers":
+        return point.workers
+    if axis == "share":
+        return point.large / point.requests * 100
+    return round(scenarios.feed(scenarios.named(point.scenario), seed, STATE).stat().st_size / 2**20, 1)
+
+
+def figure(rows: list[dict[str, str]]) -> Figure:
+    """One panel an axis, on one scale: the mean as a line, the peak dotted."""
+    picture = Figure(figsize=(9.0, 3.6), layout="constrained")
+    panels: list[Axes] = list(picture.subplots(1, len(AXES), sharey=True))
+    for panel, axis in zip(panels, AXES, strict=True):
+        for name in NAMES:
+            of = [row for row in rows if (row["axis"], row["variant"]) == (axis, name)]
+            at = [float(row["value"]) for row in of]
+            for column, style in (("mean_mb", "-"), ("peak_mb", ":")):
+                panel.plot(
+                    at,
+                    [float(row[column]) for row in of],
+                    style,
+                    color=COLOURS[name],
+                    marker="o" if style == "-" else "",
+                    markersize=3.5,
+                    linewidth=1.6,
+                    label=f"{name}, {column[:4]}",
+                )
+        panel.set_xlabel(LABELS[axis])
+        panel.set_xticks(at, [f"{each:g}" for each in at])
+        panel.grid(color=plot.COLOURS["grid"], linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylabel("Memory (PSS, MiB)")
+    picture.suptitle("Server memory by workers, share and size of large requests", fontsize=10)
+    handles, labels = panels[0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
+    return picture
+
+
+def write(directory: Path, rows: list[dict[str, str]]) -> None:
+    with (directory / "sweep.csv").open("w", newline="") as file:
+        out = csv.DictWriter(file, COLUMNS)
+        out.writeheader()
+        out.writerows(rows)
+    with matplotlib.rc_context(plot.STYLE):
+        picture = figure(rows)
+        picture.savefig(directory / "sweep.png", dpi=200, metadata={"Software": None})
+        picture.savefig(directory / "sweep.svg", metadata={"Date": None, "Creator": None})
+
+
+def table(rows: list[dict[str, str]]) -> Table:
+    shown = Table(box=None, pad_edge=False, caption="MiB of PSS", caption_justify="left")
+    for column in COLUMNS:
+        shown.add_column(column.removesuffix("_mb"), justify="left" if column in ("axis", "variant") else "right")
+    for row in rows:
+        shown.add_row(*(row[column] for column in COLUMNS))
+    return shown
+
+
+def run() -> int:
+    seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
+    base = scenarios.named(MIDDLE.scenario)
+    runtime = chosen_runtime(port, base)
+    check_machine(port, base)
+    wanted = list(points(os.environ.get("QUICK") not in (None, "", "0")))
+    directory = results_folder() / "sweep"
+    directory.mkdir(parents=True, exist_ok=True)
+    measured: dict[tuple[Point, str], dict[str, str]] = {}
+    progress = Progress()
+    left = Left(len(dict.fromkeys(point for _, point in wanted)) * len(NAMES), base)
+    try:
+        progress.prefix = "catalogue"
+        progress("seeding")
+        versions = seed_catalogue(runtime, VARIANTS["without"], base.products, seed)
+        for axis, point in wanted:
+            for name in NAMES:
+                if (point, name) in measured:
+                    continue
+                progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
+                found = measure.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
+                row = summary.row(found, versions["uwsgi"])
+                measured[point, name] = {column: str(row[column]) for column in COLUMNS[3:]}
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        progress.prefix = ""
+        progress("stopping")
+        runtime.clean_up()
+        progress.end()
+    rows = [
+        {"axis": axis, "value": f"{value(axis, point, seed):g}", "variant": name} | measured[point, name]
+        for axis, point in wanted
+        for name in NAMES
+    ]
+    write(directory, rows)
+    console.print(table(rows))
+    machine = summary.machine() | versions
+    console.print(", ".join(f"{key} {figure}" for key, figure in machine.items()) + f", {runtime.name} runtime")
+    console.print(f"The picture: {os.path.relpath(directory)}/sweep.png")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(run))

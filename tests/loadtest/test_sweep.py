@@ -1,0 +1,70 @@
+"""What the sweep asks for, and its picture."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from loadtest import scenarios, sweep
+
+
+def test_each_axis_goes_through_the_middle_and_varies_one_thing() -> None:
+    for axis, points in sweep.AXES.items():
+        assert sweep.MIDDLE in points, axis
+        changed = [
+            (p.workers != sweep.MIDDLE.workers, p.large != sweep.MIDDLE.large, p.records != 13_000) for p in points
+        ]
+        assert {sum(each) for each in changed} == {0, 1}, axis
+
+
+def test_quick_keeps_the_ends_and_the_middle() -> None:
+    quick = [point for axis, point in sweep.points(quick=True) if axis == "workers"]
+    assert [point.workers for point in quick] == [1, 4, 16]
+
+
+def test_every_point_asks_for_as_many_requests() -> None:
+    totals = {scenarios.named(point.scenario).requests for _, point in sweep.points(quick=False)}
+    assert totals == {1000}
+
+
+def test_a_single_worker_has_one_pool() -> None:
+    assert sweep.Point(workers=1).variant("lowtide").environment == {"WORKERS": "1", "LARGE_WORKERS": "0"}
+    assert sweep.Point(workers=2).variant("lowtide").environment == {"WORKERS": "2"}
+
+
+def test_the_picture_shows_what_was_measured(tmp_path: Path) -> None:
+    figures = {column: "100" for column in sweep.COLUMNS[3:]}
+    rows = [
+        {"axis": axis, "value": str(at), "variant": name, **figures, "mean_mb": str(at * 10)}
+        for axis in sweep.AXES
+        for name in sweep.NAMES
+        for at in (1, 4)
+    ]
+    sweep.write(tmp_path, rows)
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    assert "<svg" in (tmp_path / "sweep.svg").read_text()
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+    panel = sweep.figure(rows).axes[0]
+    assert len(panel.lines) == 2 * len(sweep.NAMES)
+    assert list(panel.lines[0].get_ydata()) == [10, 40]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("huge", "SCENARIO=huge: there is no such scenario"),
+        ("quick larg=3", "larg=3 is no number for one of small, large"),
+        ("quick large=many", "large=many is no number"),
+        ("quick large", "large is no number"),
+        ("quick large=1.5", "large=1.5 is no number"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        scenarios.named(text)
+
+
+def test_a_scenario_with_other_fields() -> None:
+    changed = scenarios.named("quick large=30 large_rate=0.5")
+    assert (changed.small, changed.large, changed.large_rate) == (1980, 30, 0.5)
