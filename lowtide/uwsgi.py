@@ -82,9 +82,9 @@ def _end() -> None:
 
 
 def _look(_: int) -> None:
-    """Once a second, between requests: leave if idle for long enough, worker N a second after worker N - 1."""
+    """Once a second, between requests: leave if idle for long enough, worker N - 1 a second after worker N."""
     idle_s = time.monotonic() - _busy
-    if _give_back and _give_back.kept() and idle_s >= _IDLE_S + uwsgi.worker_id() - 1:
+    if _give_back and _give_back.kept() and idle_s >= _IDLE_S + uwsgi.numproc - uwsgi.worker_id():
         # uWSGI counts a worker in a signal's handler as busy, and lets a busy one go without calling atexit.
         _leave("idle")
         os.kill(os.getpid(), signal.SIGHUP)
