@@ -4,6 +4,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import numpy
 import pytest
 
 from loadtest import scenarios, sweep
@@ -47,7 +48,7 @@ def test_the_picture_shows_what_was_measured(tmp_path: Path) -> None:
         assert list(csv.DictReader(file)) == rows
     panel = sweep.figure(rows).axes[0]
     assert len(panel.lines) == 2 * len(sweep.NAMES)
-    assert panel.lines[0].get_xydata().tolist() == [[1, 10], [4, 40]]
+    assert numpy.asarray(panel.lines[0].get_ydata()).tolist() == [10, 40]
 
 
 @pytest.mark.parametrize(
