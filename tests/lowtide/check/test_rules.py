@@ -519,6 +519,27 @@ SAYS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "effective"),
+    [
+        ("UWSGI_PROCESSES", "4 ; four", "comment-behind-value", "4"),
+        ("UWSGI_DIE_ON_TERM", "flase", "not-a-boolean", "true"),
+        ("UWSGI_RELOAD_ON_RSS", "512MB", "not-a-number", "512 MB"),
+        ("UWSGI_SOCKET", '"/run/a.sock"', "quoted-value", None),
+    ],
+)
+def test_values_of_the_environment_are_read_alike(
+    variable: str, value: str, code: str, effective: str | None, findings_in: Findings
+) -> None:
+    (found,) = (each for each in findings_in("master = true", environ={variable: value}) if each.code == code)
+    assert (found.file, found.line, found.written) == ("environment", 0, value)
+    assert effective in (None, found.effective)
+    # Kubernetes' variables of a service named uwsgi: no options, no finding.
+    assert code not in {
+        each.code for each in findings_in("master = true", environ={"UWSGI_PORT": "tcp://10.0.0.1 ; x"})
+    }
+
+
 @pytest.mark.parametrize("name", SAYS)
 def test_says(name: str, findings_in: Findings) -> None:
     text, code, words = SAYS[name]
