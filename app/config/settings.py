@@ -96,6 +96,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    # The command `diagnose`.
+    "lowtide",
     "catalog",
 ]
 MIDDLEWARE = [

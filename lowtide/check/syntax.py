@@ -11,10 +11,11 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass
 class RawLine:
-    """One `key = value` line of a section that is read. `source` is the whole line before magic expansion, `active`
-    whether at least one option came of it (a line in a block not taken leaves none)."""
+    """One `key = value` line of a section that is read; without a file, UWSGI_KEY=value of the environment. `source` is
+    the whole line before magic expansion, `active` whether at least one option came of it (a line in a block not taken
+    leaves none)."""
 
-    file: Path
+    file: Path | None
     number: int
     key: str
     value: str

@@ -9,7 +9,7 @@ import time
 import tracemalloc
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +66,31 @@ def _measuring(place: tracemalloc.Traceback) -> bool:
     """Whether the measuring allocated there, and not a request."""
     files = {frame.filename for frame in place}
     return f"{_OWN}/request.py" not in files and any(file.startswith(_OWN) for file in files)
+
+
+def native_functions(records: Iterable[Any], requests: int) -> list[dict[str, Any]]:
+    """Of memray's records of memory not given back those that come with every other request at least, by C function and
+    by the line of the application that led there; the largest first."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        if record.n_allocations * 2 < requests:
+            continue
+        frames = record.hybrid_stack_trace(max_stacks=20)
+        lines = [f"{file}:{line}" for _, file, line in record.stack_trace(max_stacks=50)]
+        own = [line for line in lines if not line.startswith((*_LIBRARIES, _OWN))]
+        total = found.setdefault((frames[0][0] if frames else "unknown", (own or lines or [""])[0]), [0, 0])
+        total[0] += record.size / requests
+        total[1] += record.n_allocations / requests
+    largest = sorted(found.items(), key=lambda item: -item[1][0])[:TOP]
+    return [
+        {
+            "function": name,
+            "line": line,
+            "bytes_per_request": round(size, 1),
+            "allocations_per_request": round(count, 2),
+        }
+        for (name, line), (size, count) in largest
+    ]
 
 
 def count_types() -> dict[str, int]:

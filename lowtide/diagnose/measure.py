@@ -3,6 +3,7 @@
 Two such processes serve one diagnosis, because watching Python's heap costs memory that would be taken for growth:
 - plain: resident memory after each request, and how much of it malloc_trim(0) gives back, at four checkpoints;
 - traced: with tracemalloc, the live Python heap after each request, and what of it grew since the warm-up.
+Native growth takes a third, where memray is installed: the C functions whose memory was not given back.
 """
 
 import gc
@@ -86,6 +87,13 @@ class Traced:
     chain: list[dict[str, str]] = field(default_factory=list)
     bound: dict[str, Any] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Native:
+    """With memray. The C functions that allocated what is still there, as `holder.native_functions` returns them."""
+
+    functions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load(app: str) -> Application:
@@ -191,6 +199,23 @@ def measure_traced(job: Job) -> Traced:
     return traced
 
 
+def measure_native(job: Job) -> Native:
+    """See `Native`."""
+    from lowtide.diagnose import holder
+
+    memray: Any = importlib.import_module("memray")
+    application = load(job.app)
+    statuses: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, job.warm_up + 1):
+            _send(job, application, number, statuses)
+        with memray.Tracker(f"{folder}/trace", native_traces=True):
+            for number in range(job.warm_up + 1, job.warm_up + job.times + 1):
+                _send(job, application, number, statuses)
+        records = memray.FileReader(f"{folder}/trace").get_leaked_allocation_records(merge_threads=True)
+        return Native(holder.native_functions(records, job.times))
+
+
 def _clear_type_cache() -> None:
     """Empty CPython's cache of attribute look-ups: it keeps the names of up to 4096, which looks like a small leak."""
     (getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache)()
@@ -210,6 +235,13 @@ def _queries() -> int:
     return sum(len(connection.queries_log) for connection in sys.modules["django.db"].connections.all(True))
 
 
+MEASURES: dict[str, Callable[[Job], Any]] = {
+    "plain": measure_plain,
+    "traced": measure_traced,
+    "native": measure_native,
+}
+
+
 def main() -> int:
     kind = sys.argv[1]
     fields = json.load(sys.stdin)
@@ -217,8 +249,7 @@ def main() -> int:
     job = Job(**{**fields, "request": Request(**fields["request"], headers=headers)})
     answer: dict[str, Any]
     try:
-        measured = measure_plain(job) if kind == "plain" else measure_traced(job)
-        answer = asdict(measured)
+        answer = asdict(MEASURES[kind](job))
     except CannotRun as error:
         answer = {"cannot_run": str(error)}
     Path(job.result).write_text(json.dumps(answer))

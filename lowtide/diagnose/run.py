@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lowtide.diagnose.measure import CannotRun, Job, Plain, Traced
+from lowtide.diagnose.measure import CannotRun, Job, Native, Plain, Traced
 from lowtide.diagnose.request import Request
 
 LIBRARIES = ("matplotlib", "objgraph")
@@ -36,6 +36,21 @@ def measure(
         plain = Plain(**_child("plain", job, timeout_s, folder))
         traced = Traced(**_child("traced", job, timeout_s, folder))
     return plain, traced
+
+
+def native_functions(
+    app: str, request: Request, times: int, warm_up: int, timeout_s: float, folder: str = "."
+) -> list[dict[str, Any]] | None:
+    """What memray says of the same requests in one more process; None where it is not installed or gives up."""
+    if importlib.util.find_spec("memray") is None:
+        return None
+    with tempfile.TemporaryDirectory() as results:
+        try:
+            return Native(
+                **_child("native", Job(app, request, times, warm_up, f"{results}/result"), timeout_s, folder)
+            ).functions
+        except CannotRun:
+            return None
 
 
 def _child(kind: str, job: Job, timeout_s: float, folder: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The diagnosis for people, in words."""
 
+from pathlib import Path
+
 from lowtide.diagnose.verdict import Diagnosis, chain_text, size
 
 _WIDTH = 18
@@ -35,6 +37,9 @@ def render(diagnosis: Diagnosis, request: str, picture: str) -> str:
     for line in evidence["growing_lines"][:3]:
         amount = f"{size(line['bytes_per_request'])}, {line['blocks_per_request']:g} blocks a request"
         lines.append(f"  {'grows':<{_WIDTH}}{line['line']}: {amount}")
+    for item in evidence["c_functions"][:3]:
+        amount = f"{size(item['bytes_per_request'])}, {item['allocations_per_request']:g} allocations a request"
+        lines.append(f"  {'C function':<{_WIDTH}}{item['function']}, from {item['line']}: {amount}")
     if evidence["growing_types"]:
         types = ", ".join(f"{item['type']} +{item['per_request']:g}" for item in evidence["growing_types"][:4])
         lines.append(f"  {'growing types':<{_WIDTH}}{types} a request")
@@ -43,4 +48,5 @@ def render(diagnosis: Diagnosis, request: str, picture: str) -> str:
     lines += ["", *(f"But: {reason}." for reason in diagnosis.reasons), f"Next: {diagnosis.next}"]
     if picture:
         lines.append(f"Picture: {picture}")
-    return "\n".join(lines) + "\n"
+    # Places in the current folder are shown from there.
+    return ("\n".join(lines) + "\n").replace(f"{Path.cwd()}/", "")

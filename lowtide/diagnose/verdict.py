@@ -1,6 +1,6 @@
 """From two measurements to one verdict. Every threshold is in LIMITS, every rule in `_rules`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
@@ -195,7 +195,8 @@ def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
             "end_mb": round(plain.anonymous_mb[-1], 1),
             "peak_mb": round(plain.peak_mb, 1),
             "given_back_mb": round(facts.fell_mb, 1),
-            "unexplained_mb": round(facts.left_mb, 1),
+            # Below zero is noise: the two processes do not hold the same to the page.
+            "unexplained_mb": max(0.0, round(facts.left_mb, 1)),
             "growth_after_trim_bytes_per_request": round(facts.mapped),
             "trim_unavailable": plain.trim_unavailable,
         },
@@ -210,9 +211,25 @@ def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
         "growing_types": traced.types if verdict in ("leak", "cache", "debug") else [],
         "chain": traced.chain if verdict in ("leak", "cache") else [],
         "bounded_container": traced.bound if verdict == "cache" else {},
+        "c_functions": [],
         "limits": LIMITS._asdict(),
     }
     return Diagnosis(verdict, confidence, _sentence(verdict, facts, traced), evidence, _next(verdict, traced), reasons)
+
+
+def with_functions(diagnosis: Diagnosis, functions: list[dict[str, Any]] | None) -> Diagnosis:
+    """The diagnosis of native growth with what memray says; None is no memray."""
+    if functions is None:
+        return diagnosis
+    if functions:
+        first = functions[0]
+        further = f"Look at {first['line']}: what {first['function']} allocates for it is not given back."
+    else:
+        further = (
+            "memray saw no allocation that stays, so the memory does not come from a malloc that it can watch: look "
+            "for mmap, and at what ctypes and other foreign calls take."
+        )
+    return replace(diagnosis, evidence={**diagnosis.evidence, "c_functions": functions}, next=further)
 
 
 def _ok(plain: Plain) -> bool:
@@ -298,8 +315,8 @@ def _next(verdict: str, traced: Traced) -> str:
             return "Note the plateau for the size of a worker. If requests differ, repeat with {n} in --path."
         case "native":
             return (
-                "Look at C extensions, in their newest versions, and at what is opened and not closed. "
-                "`memray run --native` on a script that repeats the request names the C function."
+                "Look at C extensions, in their newest versions, and at what is opened and not closed. With memray "
+                "installed (pip install memray) the same command names the C function."
             )
         case "debug":
             return "Set DEBUG = False and diagnose again: whatever else there is shows only then."

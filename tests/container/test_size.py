@@ -185,5 +185,4 @@ def test_with_60_percent_of_the_memory_comes_trouble(sized: Sized, load: sizing.
     statuses = work(sized, feed, recommended.bound.large_at_once, until_trouble=True)
     killed, restarts = sized.kills()
     # A timeout or a 500 would be trouble too, but not what was warned of.
-    assert killed or restarts, f"{fewer} MiB carried it: the recommendation is too much"
-    assert set(statuses) != {200}
+    assert killed or restarts, f"{fewer} MiB carried it: the recommendation is too much ({set(statuses)})"

@@ -77,8 +77,18 @@ class Context:
         """The expanded values of a line; the written one where uWSGI skips the line."""
         return list(dict.fromkeys(option.value for option in self.options_of(line))) or [line.value]
 
+    @cached_property
+    def written(self) -> list[RawLine]:
+        """Every line of the files, and before them the options that the environment sets."""
+        environment = [
+            RawLine(None, 0, option.name, option.written, active=True)
+            for option in self.reading.options
+            if option.file is None and self.table.get(option.name)
+        ]
+        return [*environment, *self.reading.lines]
+
     def known_lines(self) -> Iterator[tuple[RawLine, Known]]:
-        for line in self.reading.lines:
+        for line in self.written:
             known = self.table.get(line.key)
             if known:
                 yield line, known

@@ -54,7 +54,7 @@ def comment_behind_value(context: Context) -> Iterator[Finding]:
     """In an INI file only a line that starts with `;` or `#` is a comment. Behind a value it belongs to the value:
     numbers survive because uWSGI reads their first digits, `master = false ; off` is true, a socket gets a file of that
     name."""
-    for line in context.reading.lines:
+    for line in context.written:
         found = _COMMENT.search(line.value)
         if not found or line.key in BLOCK_ENDS or is_free_text(line.key):
             continue
@@ -180,7 +180,7 @@ def not_a_boolean(context: Context) -> Iterator[Finding]:
 def quoted_value(context: Context) -> Iterator[Finding]:
     """uWSGI keeps quotes, in YAML too: `socket = "/run/app.sock"` makes a file whose name has quotes in it, and a
     number in quotes is 0."""
-    for line in context.reading.lines:
+    for line in context.written:
         known = context.table.get(line.key)
         if not _is_quoted(line.value) or known is None or is_free_text(line.key):
             continue

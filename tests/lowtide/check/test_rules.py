@@ -458,6 +458,7 @@ def test_lines_of_blocks_not_taken_are_checked_as_lines_only(findings_in: Findin
 
 
 SAYS = {
+    "all-of-it": ("processes = 4\nreload-on-rss = 256", "memory-over-limit", "are 1024 MB, all of the container's"),
     "percent": ("chdir = /srv/%n-%y", "percent-sign", "chdir = /srv/%n-%%y"),
     "lazy-apps": (
         "lazy-apps = 1\nprocesses = 2\nmax-requests = 9",
@@ -517,6 +518,27 @@ SAYS = {
         "harakiri = 5, or a stop grace of 35 seconds",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "effective"),
+    [
+        ("UWSGI_PROCESSES", "4 ; four", "comment-behind-value", "4"),
+        ("UWSGI_DIE_ON_TERM", "flase", "not-a-boolean", "true"),
+        ("UWSGI_RELOAD_ON_RSS", "512MB", "not-a-number", "512 MB"),
+        ("UWSGI_SOCKET", '"/run/a.sock"', "quoted-value", None),
+    ],
+)
+def test_values_of_the_environment_are_read_alike(
+    variable: str, value: str, code: str, effective: str | None, findings_in: Findings
+) -> None:
+    (found,) = (each for each in findings_in("master = true", environ={variable: value}) if each.code == code)
+    assert (found.file, found.line, found.written) == ("environment", 0, value)
+    assert effective in (None, found.effective)
+    # Kubernetes' variables of a service named uwsgi: no options, no finding.
+    assert code not in {
+        each.code for each in findings_in("master = true", environ={"UWSGI_PORT": "tcp://10.0.0.1 ; x"})
+    }
 
 
 @pytest.mark.parametrize("name", SAYS)

@@ -3,6 +3,7 @@
 DIAGNOSE_ATTEMPTS=3 repeats the table three times.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -49,6 +50,7 @@ def planted(capsys: pytest.CaptureFixture[str], name: str, *arguments: str, time
         ("cache_large", "cache", 20),
         ("native", "native", 20),
         ("native_mapped", "native", 12),
+        ("native_zlib", "native", 20),
         ("retention", "retention", 20),
         ("fragmentation", "fragmentation", 10),
         ("fragmentation_malloc", "fragmentation", 10),
@@ -83,6 +85,33 @@ def test_a_leak_through_a_closure_is_followed_to_the_registry(capsys: pytest.Cap
     assert round(grown["builtins.function"]) == 1
 
 
+def test_native_growth_names_the_c_function(capsys: pytest.CaptureFixture[str]) -> None:
+    document = planted(capsys, "native_zlib", times=20)
+    first = document["evidence"]["c_functions"][0]
+    assert first["function"].startswith("deflateInit")
+    assert first["line"].endswith("planted/native_zlib.py:15")
+    # zlib's own documentation: 256 KiB and some for the windows of level 6.
+    assert 256 * 1024 <= first["bytes_per_request"] < 300 * 1024
+    assert "deflateInit" in document["next"]
+
+
+def test_native_growth_that_memray_cannot_see_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    document = planted(capsys, "native_mapped", times=12)
+    assert document["verdict"] == "native"
+    assert document["evidence"]["c_functions"] == []
+    assert "memray saw no allocation" in document["next"]
+
+
+def test_without_memray_the_verdict_is_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "memray" else find_spec(name))
+    document = planted(capsys, "native_zlib", times=20)
+    assert document["verdict"] == "native"
+    assert "pip install memray" in document["next"]
+
+
 def test_a_cache_that_is_not_full_is_told_by_its_bound(capsys: pytest.CaptureFixture[str]) -> None:
     document = planted(capsys, "cache_large", times=20)
     assert document["evidence"]["bounded_container"]["bound"] == 100_000
@@ -99,13 +128,17 @@ def test_the_sample_application_retains_and_does_not_leak(capsys: pytest.Capture
     assert document["evidence"]["statuses"] == {"200 OK": 12}
 
 
-def test_the_picture_and_the_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_picture_and_the_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CHECKOUT)
     picture = tmp_path / "memory.png"
     app = f"{PLANTED}.leak_signal:application"
     code = cli.main(["diagnose", "--app", app, "--path", "/", "--times", "10", "--picture", str(picture)])
     out = capsys.readouterr().out
     assert code == 1
     assert out.startswith("Verdict: leak (confidence: medium)")
+    assert "allocated at tests/lowtide/diagnose/planted/leak_signal.py:20.\n" in out
     assert "only 10 requests were measured" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -1,4 +1,7 @@
-"""Say what the memory of one view does: `manage.py diagnose --path /catalog/` or `--view catalog:list`."""
+"""Say what the memory of one view does: `manage.py diagnose --path /catalog/` or `--view catalog:list`.
+
+Needs `lowtide` in INSTALLED_APPS.
+"""
 
 import argparse
 import sys
