@@ -15,8 +15,10 @@ TMP = "/tmp"  # noqa: S108 - in the container
 
 
 def compose() -> dict[str, str]:
-    """The defaults of docker-compose.yml, as `${NAME:-default}` says them."""
-    return dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+    """The defaults of docker-compose.yml, as `${NAME:-default}` says them, the same wherever a name stands."""
+    found = set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+    assert len(found) == len(dict(found)), f"two defaults for one name: {sorted(found)}"
+    return dict(found)
 
 
 def example() -> dict[str, str]:
