@@ -1,13 +1,16 @@
 """Properties of the built manifests, each with a mutation that it notices."""
 
+import base64
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.deploy.conftest import CHECKOUT
+from tests.deploy.conftest import CHECKOUT, TOOLS
 
 Objects = list[dict[str, Any]]
 Property = Callable[[Objects], Iterator[str]]
@@ -257,3 +260,136 @@ def test_refused_before_a_cluster_is_asked(words: list[str], reason: str) -> Non
     )
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+# Writes down how it was called and what it was given, and answers as the variables say. Manifests and secrets are built
+# by the real kubectl.
+KUBECTL = """#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+case "$*" in
+    kustomize*) "$REAL" "$@" | sed 's/replace-me/tested/; s/registry.example.com/registry.test/' ;;
+    *"create secret"*) "$REAL" "$@" ;;
+    *"apply --filename -"*) { echo ---; cat; } >>"$APPLIED" ;;
+    *apply*) { echo ---; cat "${@: -1}"; } >>"$APPLIED" ;;
+    version*) exit "${VERSION:-0}" ;;
+    *"get secret"*) exit "${SECRET:-0}" ;;
+    diff*) exit "${DIFF:-1}" ;;
+    *"get job"*) echo "${MIGRATION:-SuccessCriteriaMet Complete}" ;;
+    *"rollout status"*) exit "${ROLLOUT:-0}" ;;
+    *"wait --for=jsonpath"*) exit "${READY:-0}" ;;
+    *"wait --for=condition=complete"*) exit "${LOCUST:-0}" ;;
+    *) exit 0 ;;
+esac
+"""
+
+
+class Cluster:
+    """The scripts of deploy/kubernetes, run against a kubectl that only writes down what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls_path, self.applied_path = folder / "calls", folder / "applied"
+        program = folder / "kubectl"
+        program.write_text(KUBECTL)
+        program.chmod(0o755)
+        self.environment = {
+            "PATH": f"{folder}:/usr/bin:/bin",
+            "REAL": str(TOOLS / "kubectl"),
+            "CALLS": str(self.calls_path),
+            "APPLIED": str(self.applied_path),
+        }
+
+    def run(self, *words: str, answer: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(CHECKOUT / "deploy/kubernetes" / words[0]), *words[1:]],
+            env=self.environment | settings,
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    def changes(self) -> list[str]:
+        """Calls that change a cluster, without the names of files."""
+        verbs = "apply|delete|undo"
+        calls = [re.sub(r" --filename \S+", "", call) for call in self.calls_path.read_text().splitlines()]
+        return [call for call in calls if re.search(rf"(^| )({verbs})( |$)", call)]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+MIGRATE = "apply --selector app.kubernetes.io/component=migrate"
+SITE = "apply --selector app.kubernetes.io/component!=migrate"
+
+
+def test_the_site_follows_its_migration(cluster: Cluster) -> None:
+    done = cluster.run("deploy", "small", answer="small\n")
+    assert done.returncode == 0, done.stderr
+    job, *applied = cluster.changes()
+    assert job == "--namespace lowtide delete job lowtide-migrate --ignore-not-found"
+    assert applied == [MIGRATE, "apply --selector app.kubernetes.io/component=network", SITE]
+
+
+def test_plan_changes_nothing(cluster: Cluster) -> None:
+    done = cluster.run("deploy", "production", "--plan")
+    assert (done.returncode, done.stdout) == (0, "Nothing was changed.\n")
+    assert cluster.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings", "reason"),
+    [
+        ("yes\n", {}, "not confirmed"),
+        ("small\n", {"DIFF": "2"}, "the cluster does not accept these manifests"),
+        ("small\n", {"SECRET": "1"}, "there is no secret lowtide"),
+        ("small\n", {"VERSION": "1"}, "no cluster answers"),
+    ],
+)
+def test_refused_before_the_cluster_is_changed(
+    answer: str, settings: dict[str, str], reason: str, cluster: Cluster
+) -> None:
+    done = cluster.run("deploy", "small", answer=answer, **settings)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert cluster.changes() == []
+
+
+def test_the_site_stays_when_its_migration_fails(cluster: Cluster) -> None:
+    done = cluster.run("deploy", "small", "--yes", MIGRATION="FailureTarget Failed")
+    assert done.returncode == 1
+    assert "The site runs on as it was." in done.stderr
+    assert MIGRATE in cluster.changes()
+    assert SITE not in cluster.changes()
+
+
+def test_pods_that_do_not_become_ready_are_rolled_back(cluster: Cluster) -> None:
+    done = cluster.run("deploy", "small", "--yes", ROLLOUT="1")
+    assert done.returncode == 1
+    assert cluster.changes()[-1] == "--namespace lowtide rollout undo deployment/lowtide"
+
+
+LOAD = ("loadtest/run", "https://shop.test", "--i-own-this-host")
+
+
+@pytest.mark.parametrize(("settings", "code"), [({}, 0), ({"LOCUST": "1"}, 1), ({"READY": "1"}, 1)])
+def test_load_leaves_nothing_behind(settings: dict[str, str], code: int, cluster: Cluster) -> None:
+    done = cluster.run(*LOAD, **settings)
+    assert done.returncode == code, done.stderr
+    assert "HOST: https://shop.test\n" in cluster.applied_path.read_text()
+    assert cluster.changes()[-1] == "delete --ignore-not-found --wait=false"
+
+
+def test_the_token_reaches_locust_and_no_command_line(cluster: Cluster) -> None:
+    done = cluster.run(*LOAD, IMPORT_TOKEN="token-of-the-test")
+    assert done.returncode == 0, done.stderr
+    applied = list(yaml.safe_load_all(cluster.applied_path.read_text()))
+    (secret,) = [each for each in applied if each["kind"] == "Secret"]
+    assert base64.b64decode(secret["data"]["IMPORT_TOKEN"]) == b"token-of-the-test"
+    jobs = [each["spec"]["template"]["spec"]["containers"][0] for each in applied if each["kind"] == "Job"]
+    assert len(jobs) == 2
+    for job in jobs:
+        names = [each["secretRef"]["name"] for each in job["envFrom"] if "secretRef" in each]
+        assert names == [secret["metadata"]["name"]]
+    assert "token-of-the-test" not in cluster.calls_path.read_text() + done.stdout + done.stderr

@@ -15,8 +15,15 @@ TMP = "/tmp"  # noqa: S108 - in the container
 
 
 def compose() -> dict[str, str]:
-    """The defaults of docker-compose.yml, as `${NAME:-default}` says them."""
-    return dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+    """The defaults of docker-compose.yml, as `${NAME:-default}` says them, the same wherever a name stands."""
+    found = set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+    assert len(found) == len(dict(found)), f"two defaults for one name: {sorted(found)}"
+    return dict(found)
+
+
+def example() -> dict[str, str]:
+    """What `make up` writes to .env, which wins over the defaults of docker-compose.yml."""
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", (CHECKOUT / ".env.example").read_text(), re.MULTILINE))
 
 
 def ecs(parsed: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def rule(settings: dict[str, Any]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_all_three_have_the_same_settings(name: str, parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
-    found = {str(compose()[name]), str(ecs(parsed)[name])}
+    found = {compose()[name], example()[name], str(ecs(parsed)[name])}
     found |= {kubernetes(manifests[overlay])[name] for overlay in ("overlays/small", "overlays/production")}
     assert len(found) == 1, found
 
@@ -70,10 +77,10 @@ def test_kubernetes_follows_the_rule(overlay: str, manifests: dict[str, Any]) ->
 
 
 def test_compose_leaves_at_least_what_the_rule_asks_for() -> None:
-    found = compose()
-    hard, _ = rule(found)
-    assert found["APP_MEMORY"].endswith("g")
-    assert int(found["APP_MEMORY"].removesuffix("g")) * 1024 >= hard
+    hard, _ = rule(compose())
+    for found in (compose(), example()):
+        assert found["APP_MEMORY"].endswith("g")
+        assert int(found["APP_MEMORY"].removesuffix("g")) * 1024 >= hard
 
 
 def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manifests: dict[str, Any]) -> None:

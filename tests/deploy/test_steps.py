@@ -1,13 +1,17 @@
 """The order of a deployment, and what ends it: with an ECS and an ECR that say what they are told to."""
 
+import re
+import shlex
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy.aws import __main__ as command
 from deploy.aws import push, tasks
 from deploy.aws.environment import Environment
 from deploy.aws.stacks import Change, Failed
+from tests.deploy.conftest import CHECKOUT
 
 ENVIRONMENT = Environment("test", "123456789012", "eu-central-1", "shop.example.com", "", "")
 KNOWN = {
@@ -86,6 +90,25 @@ class Stacks:
     def deploy(self, stack: str, planned: list[Change] | None = None) -> bool:
         self.deployed.append(stack)
         return True
+
+
+WORKFLOW = (CHECKOUT / ".github/workflows/deploy.yml").read_text()
+# The words behind `python -m deploy.aws` that somebody is told to type, or that CI does.
+WRITTEN = re.findall(r"python -m deploy\.aws ([^`\n)]+)", (CHECKOUT / "docs/aws.md").read_text() + WORKFLOW)
+
+
+@pytest.mark.parametrize("words", WRITTEN)
+def test_a_command_that_is_written_down_can_be_typed(words: str) -> None:
+    command.parse(shlex.split(words))
+
+
+def test_ci_goes_back_only_when_the_new_images_do_not_answer() -> None:
+    job = yaml.safe_load(WORKFLOW)["jobs"]["deploy"]
+    steps = [step.get("run", "") for step in job["steps"]]
+    order = ("aws revision ", "aws push ", "aws deploy ", "/readyz", "aws rollback ")
+    assert [word for step in steps for word in order if word in step] == list(order)
+    assert job["steps"][-1]["if"] == "failure() && steps.look.outcome == 'failure'"
+    assert job["needs"] == "test"
 
 
 @pytest.fixture(autouse=True)

@@ -306,6 +306,38 @@ def alarmed(templates: Templates) -> Iterator[str]:
             yield f"nobody is told by {wanted}"
 
 
+def alarm_is_of_the_limit_that_kills(templates: Templates) -> Iterator[str]:
+    """ECS counts against the reservations of a task's containers; the alarm counts against the application's limit."""
+    parameters = templates["service"]["Parameters"]
+    hard, soft = (parameters[name]["Default"] for name in ("AppMemory", "AppMemoryReservation"))
+    nginx = container(templates, "service.Task.nginx")["MemoryReservation"]
+    alarm = dict(resources(templates, "AWS::CloudWatch::Alarm"))["alarms.MemoryAlarm"]
+    expression = alarm["Metrics"][0]["Expression"]["Fn::Sub"]
+    if expression != f"used * (${{AppMemoryReservation}} + {nginx}) / ${{AppMemory}}":
+        yield f"the alarm compares {expression}"
+    at_rest = 100 * (soft + nginx) / hard
+    if not at_rest < alarm["Threshold"] < 100:
+        yield f"the alarm fires at {alarm['Threshold']} %, and a task at rest may hold {at_rest:.0f} %"
+
+
+def way_out_is_a_choice(templates: Templates) -> Iterator[str]:
+    network = templates["network"]["Resources"]
+    for name in ("NatAddress", "NatGateway", "PrivateDefaultRoute"):
+        if network[name].get("Condition") != "Nat":
+            yield f"{name} is there whatever was chosen"
+    found = set()
+    for each in network.values():
+        if each["Type"] == "AWS::EC2::VPCEndpoint":
+            found.add(each["Properties"]["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
+            # That of S3 is a gateway, which costs nothing.
+            if each.get("Condition") != "Endpoints" and each["Properties"].get("VpcEndpointType") == "Interface":
+                yield "an interface endpoint is paid for whatever was chosen"
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html
+    needed = {"ecr.api", "ecr.dkr", "s3", "ecs", "ecs-agent", "ecs-telemetry", "logs", "secretsmanager"}
+    if needed - found:
+        yield f"without NAT nothing reaches {sorted(needed - found)}"
+
+
 def dashboard_draws_the_picture(templates: Templates) -> Iterator[str]:
     board = dict(resources(templates, "AWS::CloudWatch::Dashboard"))["alarms.Dashboard"]
     picture = json.loads(board["DashboardBody"]["Fn::Sub"])["widgets"][0]["properties"]["metrics"]
@@ -526,6 +558,12 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
     (ci_is_ours_alone, set_at("ci", "Resources", to=lambda old: old | {"Key": {"Type": "AWS::IAM::AccessKey"}})),
     (alarmed, drop("alarms", "Resources", "OomAlarm")),
     (alarmed, drop("alarms", "Resources", "RecycleAlarm", "Properties", "AlarmActions")),
+    (alarm_is_of_the_limit_that_kills, set_at("service", "Parameters", "AppMemory", "Default", to=592)),
+    (alarm_is_of_the_limit_that_kills, set_at(*NGINX, "MemoryReservation", to=128)),
+    (alarm_is_of_the_limit_that_kills, set_at("alarms", "Resources", "MemoryAlarm", "Properties", "Threshold", to=100)),
+    (way_out_is_a_choice, drop("network", "Resources", "LogsEndpoint")),
+    (way_out_is_a_choice, drop("network", "Resources", "NatGateway", "Condition")),
+    (way_out_is_a_choice, drop("network", "Resources", "EcsEndpoint", "Condition")),
     (
         dashboard_draws_the_picture,
         set_at(
