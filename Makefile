@@ -14,6 +14,8 @@ $(error RUNTIME=$(RUNTIME) is not a runtime: use docker or local)
 endif
 export RUNTIME
 
+# Containers need no Python on this machine but to write .env.
+TOOLS = $(if $(filter docker,$(RUNTIME)),.env,setup)
 ARGS ?=
 STACK = .venv/bin/python deploy/local/stack.py
 
@@ -22,25 +24,30 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Runtime: $(RUNTIME). Settings: .env.example."
 
+# A virtual environment holds its own path: in a checkout that was moved or copied it is made anew, and so is one whose
+# installation did not come to its end.
+ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.installed
+endif
 .venv/.installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: PYTHON=python3.x make ..." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing the tools into .venv"
-	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 .venv-deploy/.installed: requirements/deploy.txt .venv/.installed
 	@echo "Installing the checks of deploy/ into .venv-deploy"
-	@test -x .venv-deploy/bin/pip || .venv/bin/python -m venv .venv-deploy
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || .venv/bin/python -m venv --clear .venv-deploy
 	@.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 .env: ## Make the settings file, with fresh secrets
-	@$(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
-	pathlib.Path(".env").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
-	@chmod 600 .env
+	@umask 077; $(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
+	pathlib.Path(".env.new").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
+	@mv .env.new .env
 
 .PHONY: setup
 setup: .venv/.installed .env ## Install the tools and make .env; every other target does this by itself
@@ -50,17 +57,29 @@ setup: .venv/.installed .env ## Install the tools and make .env; every other tar
 note:
 	@$(if $(RUNTIME_NOTE),echo "$(RUNTIME_NOTE)",:)
 
-.PHONY: up
-up: note setup ## Build, migrate, start, and wait until the site answers
+# Compose names what it starts after the folder, so two checkouts in folders of one name would take over each other's.
+.PHONY: mine
+mine: $(TOOLS)
 ifeq ($(RUNTIME),docker)
-	docker compose up --build --detach --wait
+	@docker compose ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u | while read -r other; do \
+	  test ! -d "$$other" -o "$$other" -ef . || { echo "The checkout in $$other has containers of the same name:" \
+	  "\`make down\` there, or set COMPOSE_PROJECT_NAME to another name here." >&2; exit 2; }; done
+endif
+
+.PHONY: up
+up: note mine ## Build, migrate, start, and wait until the site answers
+ifeq ($(RUNTIME),docker)
+	@docker compose up --build --detach --wait || { echo "The stack did not start. What its containers said last, where one failed:" >&2; \
+	  docker compose ps --all --format '{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}' | \
+	  awk '$$2 != "running" && $$3 || $$2 == "restarting" || $$4 == "unhealthy" {print $$1}' | \
+	  xargs -r docker compose logs --no-color --tail 4 | uniq >&2; exit 2; }
 	@echo "Lowtide answers at http://$$(docker compose port nginx 8080) (Docker). \`make down\` stops it."
 else
 	@$(STACK) up
 endif
 
 .PHONY: down
-down: setup ## Stop; data stays
+down: mine ## Stop; data stays
 ifeq ($(RUNTIME),docker)
 	docker compose down
 else
@@ -68,7 +87,7 @@ else
 endif
 
 .PHONY: logs
-logs: setup ## Follow the logs
+logs: $(TOOLS) ## Follow the logs
 ifeq ($(RUNTIME),docker)
 	docker compose logs --follow --tail 50
 else
@@ -76,7 +95,7 @@ else
 endif
 
 .PHONY: shell
-shell: setup ## A shell where the application runs
+shell: mine ## A shell where the application runs
 ifeq ($(RUNTIME),docker)
 	docker compose exec app bash
 else
@@ -84,7 +103,7 @@ else
 endif
 
 .PHONY: manage
-manage: setup ## Run manage.py: make manage ARGS="createsuperuser"
+manage: mine ## Run manage.py: make manage ARGS="createsuperuser"
 ifeq ($(RUNTIME),docker)
 	docker compose exec app python app/manage.py $(ARGS)
 else
@@ -111,7 +130,7 @@ forks: setup ## What a fork costs, in memory and in first requests, by what is d
 	@.venv/bin/python -m loadtest.forks
 
 .PHONY: loadtest-ui
-loadtest-ui: up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
+loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
 	@.venv/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$${PORT:-8080}
 

@@ -16,7 +16,9 @@ MAX_STOCK = 2**31 - 1
 
 sku_matches = re.compile(SKU_PATTERN).fullmatch
 # What PostgreSQL cannot store (NUL, halves of surrogate pairs) or no page can show; tab and line feed are fine.
-find_unprintable = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]").search
+find_unprintable = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
+# Decimal() takes 1_000, NaN and the digits of every script too.
+decimal_matches = re.compile(r"[+-]?[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
         errors["price"] = 'must be a decimal such as "12.34"' if "price" in raw else "is missing"
         return Decimal(0)
     try:
-        price = Decimal(value.strip() if isinstance(value, str) else value)
+        if isinstance(value, str) and not decimal_matches(value := value.strip()):
+            raise InvalidOperation
+        price = Decimal(value)
         if not 0 <= price <= MAX_PRICE:
             errors["price"] = f"must be between 0 and {MAX_PRICE}"
         elif price != (price := price.quantize(Decimal("0.01"))):
@@ -102,7 +106,8 @@ def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
     except InvalidOperation:
         errors["price"] = 'must be a decimal such as "12.34"'
         return Decimal(0)
-    return price
+    # There is a -0, and a page would show it.
+    return abs(price)
 
 
 def _stock(raw: Mapping[str, object], errors: dict[str, str]) -> int:

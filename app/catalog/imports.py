@@ -10,7 +10,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -58,6 +58,8 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
         dry_run = {None: False, "0": False, "1": True}.get(request.GET.get("dry_run"))
         if dry_run is None:
             raise BadFeed(HTTPStatus.BAD_REQUEST, "dry_run must be 1 or 0")
+        if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
+            raise BadFeed(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {encoding} is not read: send it plain")
         match request.content_type:
             case "application/json":
                 return import_json(request, dry_run)
@@ -102,7 +104,7 @@ def import_json(request: HttpRequest, dry_run: bool) -> JsonResponse:
 def parse_feed(request: HttpRequest) -> list[object]:
     """The records of a JSON feed: a list, or an object with the list under "products". Raises BadFeed."""
     try:
-        feed = json.loads(request.body.decode(), parse_float=Decimal, parse_constant=refuse_constant)
+        feed = json.loads(request.body.decode(), parse_float=parse_fraction, parse_constant=refuse_constant)
     except RequestDataTooBig:
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         raise BadFeed(
@@ -163,7 +165,7 @@ def parse_lines(request: HttpRequest) -> Iterator[object]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line.decode().rstrip(), parse_float=Decimal, parse_constant=refuse_constant)
+            yield json.loads(line.decode().rstrip(), parse_float=parse_fraction, parse_constant=refuse_constant)
         except UnicodeDecodeError as error:
             yield InvalidRecord({"record": f"is not UTF-8: {error.reason} at byte {error.start}"})
         except json.JSONDecodeError as error:
@@ -194,6 +196,13 @@ def store(checked: list[tuple[Result, Record | None]]) -> None:
         if record:
             result["status"] = "created" if record.sku in created else "updated"
             created.discard(record.sku)
+
+
+def parse_fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text[:40]} is beyond any number") from None
 
 
 def refuse_constant(name: str) -> None:

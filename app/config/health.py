@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class HealthMiddleware:
-    """Answers /healthz and /readyz, first in MIDDLEWARE so that nothing else has a say in it.
+    """Answers /healthz and /readyz, before anything in MIDDLEWARE that could have a say in it.
 
     Load balancers and container engines ask over plain HTTP with an address of their choice as Host: the redirect
     to HTTPS and ALLOWED_HOSTS would answer them 301 and 400.

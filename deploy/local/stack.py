@@ -9,6 +9,8 @@ it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for the server alone.
 Exit codes: 0 done, 2 could not, with one line that says why.
 """
 
+import errno
+import ipaddress
 import os
 import shlex
 import shutil
@@ -38,8 +40,10 @@ def fail(message: str) -> NoReturn:
 
 def environment() -> dict[str, str]:
     """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
-    files = [dotenv_values(CHECKOUT / name) for name in (".env.example", ".env")]
-    env = {key: value for file in files for key, value in file.items() if value} | dict(os.environ)
+    example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))
+    env = {key: value for key, value in own.items() if value} | dict(os.environ)
+    # As in Compose, empty is unset.
+    env |= {key: value for key, value in example.items() if value and not env.get(key)}
     var = Path(env.get("VAR_DIR", "") or CHECKOUT / "var").resolve()
     run = var / "run"
     local = {
@@ -71,9 +75,19 @@ def check(env: dict[str, str]) -> None:
     )
     if settings.returncode:
         fail(settings.stderr.strip())
+    try:
+        address = str(ipaddress.IPv4Address(env["BIND"]))
+    except ValueError:
+        fail(f"BIND={env['BIND']} is not an IPv4 address: write 127.0.0.1, or 0.0.0.0 for all of this machine.")
     with socket.socket() as probe:
-        if probe.connect_ex((env["BIND"], int(env["PORT"]))) == 0:
-            fail(f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=...")
+        # As nginx binds: connections of an earlier start that are still closing do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, int(env["PORT"])))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                fail(f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=...")
+            fail(f"nginx cannot listen on BIND={address} PORT={env['PORT']}: {error.strerror}.")
 
 
 def install_nginx(env: dict[str, str]) -> None:
@@ -114,13 +128,21 @@ def supervisor_pid(env: dict[str, str]) -> int | None:
 
 def ready(url: str) -> str:
     """Empty when the site is ready, else what it said."""
+    # As JSON, nginx's own error pages are one line too.
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             return "" if answer.status == 200 else f"{url} answered {answer.status}"
     except urllib.error.HTTPError as error:
-        return f"{url} answered {error.code}: {error.read(300).decode(errors='replace')}"
+        return f"{url} answered {error.code}: {error.read(300).decode(errors='replace').strip()}"
     except OSError as error:
         return f"{url}: {error}"
+
+
+def given_up(env: dict[str, str]) -> str:
+    """The program that supervisord no longer tries to start, or empty."""
+    states = [line.split() for line in supervisorctl(env, "status").stdout.splitlines()]
+    return next((words[0] for words in states if words[1:2] == ["FATAL"]), "")
 
 
 def prepare(env: dict[str, str]) -> None:
@@ -137,14 +159,20 @@ def up(env: dict[str, str]) -> None:
     for name in ("log", "run", "static"):
         (Path(env["VAR_DIR"]) / name).mkdir(parents=True, exist_ok=True)
     install_nginx(env)
+    tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=env, capture_output=True, text=True)
+    if tested.returncode:
+        fail(tested.stderr.strip())
     prepare(env)
     subprocess.run([str(BIN / "supervisord"), "-c", SUPERVISOR_CONF], env=env, cwd=CHECKOUT, check=True)
     url = f"http://{env['BIND']}:{env['PORT']}"
     deadline = time.monotonic() + START_SECONDS
     while problem := ready(f"{url}/readyz"):
-        if time.monotonic() > deadline:
-            print(*tail(Path(env["VAR_DIR"]) / "log/uwsgi.log", 15), sep="\n", file=sys.stderr)
+        program = given_up(env)
+        if program or time.monotonic() > deadline:
+            print(*tail(Path(env["VAR_DIR"]) / f"log/{program or 'uwsgi'}.log", 15), sep="\n", file=sys.stderr)
             down(env)
+            if program:
+                fail(f"{program} ends as soon as it is started. Its log is above, and in {env['VAR_DIR']}/log")
             fail(f"Not ready after {START_SECONDS} s: {problem}. Logs: {env['VAR_DIR']}/log")
         time.sleep(0.1)
     print(f"Lowtide answers at {url} (local runtime, logs in {env['VAR_DIR']}/log). `make down` stops it.")

@@ -1,5 +1,6 @@
 """POST /catalog/import/, as JSON and as NDJSON."""
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -31,7 +32,11 @@ INVALID = [
     ({"description": "half a pair: \ud83d"}, "description", "U+D83D"),
     ({"price": "12,50"}, "price", "decimal"),
     ({"price": "NaN"}, "price", "decimal"),
-    ({"price": "Infinity"}, "price", "between 0"),
+    ({"price": "Infinity"}, "price", "decimal"),
+    ({"price": "1_000"}, "price", "decimal"),
+    ({"price": "\u0661\u0662"}, "price", "decimal"),
+    ({"price": "1e9999999999999999999"}, "price", "decimal"),
+    ({"name": "\x9b31m"}, "name", "U+009B"),
     ({"price": "1.999"}, "price", "two decimals"),
     ({"price": -1}, "price", "between 0"),
     ({"price": "1e30"}, "price", "between 0"),
@@ -67,6 +72,11 @@ def test_record_is_normalised() -> None:
     record = clean(raw | {"category": "Cafe\u0301"})
     assert (record.sku, record.name, record.category) == ("SKU-9", "two words", "Caf\u00e9")
     assert (record.description, str(record.price)) == ("a\nb", "5.00")
+
+
+@pytest.mark.parametrize("price", ["-0", "0e5", 0])
+def test_nothing_is_zero_without_a_sign(price: object) -> None:
+    assert str(clean(product(1, price=price)).price) == "0.00"
 
 
 def as_list(records: object) -> object:
@@ -125,7 +135,9 @@ def test_invalid_records_do_not_keep_out_the_others(client: Client) -> None:
 
 def test_unreadable_lines_do_not_keep_out_the_others(client: Client) -> None:
     too_long = b'"' + b"x" * (3 * MAX_LINE) + b'"'
-    lines = post_ndjson(client, [product(1), b'{"sku": 1', b"\xff", too_long, b"NaN", b"[" * 100_000, product(2)])
+    lines = post_ndjson(
+        client, [product(1), b'{"sku": 1', b"\xff", too_long, b"NaN", b"[" * 100_000, b"1e" + b"9" * 30, product(2)]
+    )
     errors = [line["errors"].get("record", "") for line in lines[:-1]]
     assert errors == [
         "",
@@ -134,11 +146,12 @@ def test_unreadable_lines_do_not_keep_out_the_others(client: Client) -> None:
         f"is longer than {MAX_LINE} bytes",
         "is not usable as JSON: NaN is not a number",
         errors[5],
+        f"is not usable as JSON: 1e{'9' * 30} is beyond any number",
         "",
     ]
     assert "recursion" in errors[5]
-    assert [line["record"] for line in lines[:-1]] == [1, 2, 3, 4, 5, 6, 7]
-    assert lines[-1]["totals"] == {"records": 7, "created": 2, "updated": 0, "valid": 0, "invalid": 5}
+    assert [line["record"] for line in lines[:-1]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert lines[-1]["totals"] == {"records": 8, "created": 2, "updated": 0, "valid": 0, "invalid": 6}
 
 
 @pytest.mark.parametrize("count", [3, 1203])
@@ -202,7 +215,7 @@ def test_feed_that_cannot_be_read_says_where(client: Client, body: bytes, expect
     assert (response.status_code, response.json()) == (400, expected)
 
 
-@pytest.mark.parametrize("body", [b"[" * 200_000, b"[" + b"9" * 10_000 + b"]"])
+@pytest.mark.parametrize("body", [b"[" * 200_000, b"[" + b"9" * 10_000 + b"]", b"[1e" + b"9" * 30 + b"]"])
 def test_feed_made_to_break_the_parser_is_refused(client: Client, body: bytes) -> None:
     response = post_json(client, body)
     assert response.status_code == 400
@@ -223,6 +236,14 @@ def test_other_content_types_and_methods_are_refused(client: Client) -> None:
     assert response.status_code == 415
     assert "application/x-ndjson" in response.json()["error"]
     assert client.get("/catalog/import/").status_code == 405
+
+
+def test_a_compressed_body_is_refused(client: Client) -> None:
+    response = post_json(client, gzip.compress(b"[]"), headers={"Content-Encoding": "gzip"})
+    assert (response.status_code, response.json()) == (
+        415,
+        {"error": "Content-Encoding gzip is not read: send it plain"},
+    )
 
 
 def test_import_asks_no_csrf_token() -> None:

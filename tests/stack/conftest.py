@@ -119,7 +119,8 @@ def start() -> Iterator[Start]:
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
 
         def begin(**settings: str) -> Stack:
-            started.append(start_stack(Path(folder) / str(len(started)), **settings))
+            # Spaces, because somebody's checkout has them in its path.
+            started.append(start_stack(Path(folder) / f"stack {len(started)}", **settings))
             return started[-1]
 
         yield begin

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.stack.conftest import CHECKOUT, Stack, Start
+from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
 
@@ -64,6 +65,47 @@ def test_the_request_id_is_in_answer_and_log(stack: Stack) -> None:
         "200",
     )
     assert float(str(entry["upstream_seconds"])) > 0
+
+
+def test_the_request_id_is_in_djangos_log_and_cannot_be_forged(stack: Stack) -> None:
+    answer = stack.get("/catalog/SKU-888888/", headers={"X-Request-ID": "forged"})
+    request_id = answer.headers["X-Request-ID"]
+    assert request_id != "forged"
+    assert any(f" django.request {request_id}: Not Found: /catalog/SKU-888888/" in line for line in stack.log())
+
+
+def test_a_form_is_accepted_from_the_sites_own_address(stack: Stack) -> None:
+    """A browser names scheme, host and port in Origin; Django compares them with what nginx hands on."""
+    stack.environment["DJANGO_SUPERUSER_PASSWORD"] = "a-password-for-tests"
+    words = ("createsuperuser", "--noinput", "--username=ann", "--email=ann@shop.example")
+    made = stack.control("run", sys.executable, "app/manage.py", *words)
+    assert made.returncode == 0, made.stderr
+    with requests.Session() as browser:
+        login = f"{stack.url}/admin/login/?next=/admin/"
+        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', browser.get(login, timeout=30).text)
+        assert token
+        form = {"username": "ann", "password": "a-password-for-tests", "csrfmiddlewaretoken": token[1]}
+        elsewhere = browser.post(login, data=form, headers={"Origin": "http://127.0.0.1:1"}, timeout=30)
+        assert elsewhere.status_code == 403
+        assert "This form was not accepted" in elsewhere.text
+        admin = browser.post(login, data=form, headers={"Origin": stack.url}, timeout=30)
+        assert (admin.status_code, admin.url) == (200, f"{stack.url}/admin/")
+        for asset in re.findall(r'"(/static/admin/[^"]+\.(?:css|js))"', admin.text):
+            assert browser.get(stack.url + asset, timeout=30).status_code == 200, asset
+
+
+def test_the_host_is_the_one_that_nginx_went_by(stack: Stack) -> None:
+    """Of a full URL in the request line, the host in the URL counts (RFC 9112, 3.2.2), not the header's."""
+
+    def status(target: str, host: str) -> str:
+        address = urlsplit(stack.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            connection.sendall(head.encode())
+            return connection.makefile().readline().split()[1]
+
+    assert status("http://127.0.0.1/catalog/", "evil.example") == "200"
+    assert status("http://evil.example/catalog/", "127.0.0.1") == "400"
 
 
 def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) -> None:
@@ -151,14 +193,30 @@ def test_a_port_in_use_is_said(stack: Stack) -> None:
         ("LARGE_WORKERS", "4", "LARGE_WORKERS=4 of WORKERS=4 leaves none for small requests"),
         ("WORKER_MANAGEMENT", "lowtied", "WORKER_MANAGEMENT=lowtied does not exist"),
         ("PORT", "0", "PORT=0 is not a port"),
+        ("BIND", "localhost", "BIND=localhost is not an IPv4 address"),
+        ("BIND", "192.0.2.1", "nginx cannot listen on BIND=192.0.2.1"),
+        ("MAX_BODY_MB", "32m", "MAX_BODY_MB=32m cannot be used: write a whole number, 1 or more."),
+        ("TRUSTED_PROXY", "balancer", "TRUSTED_PROXY=balancer cannot be used: write one address or block"),
+        ("LARGE_IN_FLIGHT", "0", "LARGE_IN_FLIGHT=0 cannot be used: write a whole number from 1"),
+        ("DATABASE_URL", "postgres://a:b@127.0.0.1:1/c", "the database of DATABASE_URL cannot be reached"),
         ("SECRET_KEY", "", "SECRET_KEY is not set"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting: str, value: str, says: str, stack: Stack) -> None:
-    other = stack.environment | {"PORT": "1", "VAR_DIR": str(stack.var / "third"), setting: value}
+    other = stack.environment | {"PORT": str(free_port()), "VAR_DIR": str(stack.var / "third"), setting: value}
     done = Stack("", stack.var, other).control("up")
     assert done.returncode == 2
     assert says in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+
+
+def test_a_server_that_does_not_stay_up_is_said_at_once(stack: Stack) -> None:
+    # uWSGI reads options from the environment too, and refuses those that do not exist (strict).
+    broken = {"UWSGI_NO_SUCH_OPTION": "1", "PORT": str(free_port()), "VAR_DIR": str(stack.var / "fourth")}
+    done = Stack("", stack.var, stack.environment | broken).control("up")
+    assert done.returncode == 2
+    assert "no-such-option" in done.stderr
+    assert "uwsgi ends as soon as it is started" in done.stderr
 
 
 def test_starting_twice_starts_anew(start: Start) -> None:

@@ -1,0 +1,28 @@
+"""The request's number in every line of the log: the one in nginx's log and in the answer's X-Request-ID."""
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from django.http import HttpRequest, HttpResponse
+
+current: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+class RequestIdMiddleware:
+    """Remembers X-Request-ID, which nginx sets, until the next request: Django logs a 404 after all middleware."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        current.set(request.headers.get("X-Request-ID", "-"))
+        return self.get_response(request)
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives each record its `request_id`, "-" outside of requests."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = current.get()
+        return True
