@@ -39,5 +39,21 @@ def installed(name: str) -> str:
     raise CannotMeasure(f"{name} was installed, but the dynamic linker does not know it.")
 
 
+def described(name: str) -> str:
+    """The allocator with the version of its Debian package, where it came from one."""
+    command = [
+        "dpkg-query",
+        "--show",
+        "--showformat",
+        "${db:Status-Status} ${source:Upstream-Version}\\n",
+        f"lib{name}[0-9]*",
+    ]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    except OSError:
+        lines = []
+    return " ".join([name, *(line.split()[1] for line in lines if line.startswith("installed "))][:2])
+
+
 SBIN = {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"}
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}

@@ -126,10 +126,9 @@ class LaneUser(FastHttpUser):
                 gevent.spawn(finish, self.environment)
             raise StopUser from None
         name = f"{row.lane}: {row.name}"
-        if STREAMING and row.streamed:
-            path = row.streamed
+        path, content_type = scenarios.target(row, path, STREAMING)
         if row.feed:
-            headers = HEADERS | {"Content-Type": "application/x-ndjson" if STREAMING else "application/json"}
+            headers = HEADERS | {"Content-Type": content_type}
             headers |= {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
             self.client.post(path, data=BODY, name=name, headers=headers)  # type: ignore[arg-type]
         else:

@@ -67,22 +67,27 @@ def write(results: Results) -> None:
     (results.directory / "memory.svg").write_text(svg(results), encoding="utf-8")
 
 
-def svg(results: Results, columns: int | None = None) -> str:
-    """The picture as SVG, the same text for the same results. `columns` as for `figure`."""
+def svg(results: Results, narrow: bool = False) -> str:
+    """The picture as SVG, the same text for the same results. `narrow` as for `figure`."""
     with matplotlib.rc_context(STYLE):
         text = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Title": "Memory and cumulative requests over time"}
-        figure(results, columns).savefig(text, format="svg", metadata=metadata)
+        figure(results, narrow).savefig(text, format="svg", metadata=metadata)
     return text.getvalue()
 
 
-def figure(results: Results, columns: int | None = None) -> Figure:
-    """Draw all variants in a grid of `columns`; by default side by side up to three, so that heights compare."""
+def figure(results: Results, narrow: bool = False) -> Figure:
+    """Draw all variants in a grid: side by side up to three, so that heights compare, and small where they are many.
+
+    `narrow` is for a phone.
+    """
     variants = results.summary.variants
-    columns = columns or (2 if len(variants) == 4 else min(3, len(variants)))
+    many = len(variants) > words.MANY
+    wide = 4 if many else 2 if len(variants) == 4 else min(3, len(variants))
+    columns = (2 if many else 1) if narrow else wide
     rows = math.ceil(len(variants) / columns)
-    width = 3.7 if columns == 1 and len(variants) > 1 else 9.0
-    height = 1.15 + rows * (3.0 if rows == 1 else 2.1)
+    width = 3.7 if narrow and len(variants) > 1 else 9.0
+    height = 1.15 + rows * (1.6 if many else 3.0 if rows == 1 else 2.1)
     with matplotlib.rc_context(STYLE):
         picture = Figure(figsize=(width, height), layout="constrained")
         grid = picture.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -105,16 +110,17 @@ def _label(axes: Axes, right: Axes, index: int, columns: int, summary: Summary) 
     """Put axis labels and ticks on the outer panels only."""
     variants = len(summary.variants)
     if index % columns == 0:
-        axes.set_ylabel(f"Memory ({summary.memory}, MiB)", color=COLOURS["memory"])
+        label = f"Memory ({summary.memory}, MiB)" if variants <= words.MANY else f"{summary.memory}, MiB"
+        axes.set_ylabel(label, color=COLOURS["memory"])
     else:
         axes.tick_params(axis="y", length=0)
     if index % columns == columns - 1 or index == variants - 1:
-        right.set_ylabel("Cumulative requests", color=COLOURS["requests"])
+        right.set_ylabel("Cumulative requests" if variants <= words.MANY else "requests", color=COLOURS["requests"])
     else:
         right.tick_params(labelright=False, length=0)
     if index + columns >= variants:
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel("Time since the load began (s)")
+        axes.set_xlabel("Time since the load began (s)" if variants <= words.MANY else "s since the load began")
     if index == variants - 1 and variants % columns:
         right.set_in_layout(False)  # it has the empty cell beside it to write into
 
@@ -123,8 +129,10 @@ def _panel(axes: Axes, results: Results, variant: Variant, lanes: list[str], gid
     """Draw one variant; returns the axes of the requests, on the right."""
     samples, events = results.samples[variant.name], results.events[variant.name]
     times = [sample.t_s for sample in samples]
-    axes.set_title(f"{_short(variant.name)}\n", fontsize=10, fontweight="bold", loc="left", pad=1)
-    axes.text(0, 1.025, words.end_in_idles(variant), transform=axes.transAxes, color=COLOURS["muted"], va="bottom")
+    many = len(results.summary.variants) > words.MANY
+    axes.set_title(f"{_short(variant.name)}\n", fontsize=8.5 if many else 10, fontweight="bold", loc="left", pad=1)
+    ends = words.end_in_short(variant) if many else words.end_in_idles(variant)
+    axes.text(0, 1.025, ends, transform=axes.transAxes, color=COLOURS["muted"], va="bottom")
     axes.grid(color=COLOURS["grid"], linewidth=0.6)
     axes.tick_params(axis="y", color=COLOURS["memory"], labelcolor=COLOURS["memory"])
     axes.yaxis.set_major_formatter("{x:,.0f}")

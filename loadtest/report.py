@@ -1,6 +1,7 @@
 """Make the outcome of an experiment from its files: the picture, `report.html` and the table for the terminal.
 
-`python -m loadtest.report DIRECTORY` makes them again; it exits with 2 when a file is missing or malformed.
+`python -m loadtest.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page instead. It
+exits with 2 when a file is missing or malformed.
 """
 
 import argparse
@@ -45,12 +46,15 @@ def page(results: Results) -> str:
     )
     jinja.filters |= {"number": words.number, "multiple": words.multiple, "ratio": ratio}
     summary = results.summary
+    columns = alike(results.options)
     return jinja.get_template("report.html").render(
         summary=summary,
         words=words,
         picture=inline(plot.svg(results), "wide"),
-        narrow_picture=inline(plot.svg(results, columns=1), "narrow"),
-        differences=differences(results.options),
+        narrow_picture=inline(plot.svg(results, narrow=True), "narrow"),
+        without=summary.variant("without"),
+        differences=differences(columns),
+        columns=list(columns),
         configured=list(results.options),
         locust_reports=locust_reports(results.directory, summary.variants),
     )
@@ -66,8 +70,20 @@ def inline(svg: str, prefix: str) -> Markup:
     return Markup(element)  # noqa: S704 - made by Matplotlib, which escapes the names in it
 
 
+def alike(options: Mapping[str, Options]) -> dict[str, Options]:
+    """The options by the names of all variants that have the same."""
+    groups: list[tuple[list[str], Options]] = []
+    for name, of_variant in options.items():
+        names = next((names for names, others in groups if others == of_variant), None)
+        if names is None:
+            groups.append(([name], of_variant))
+        else:
+            names.append(name)
+    return {", ".join(names): of_variants for names, of_variants in groups}
+
+
 def differences(options: Mapping[str, Options]) -> dict[str, list[list[str]]]:
-    """The options whose values differ between variants: for each, a list of values for each variant, in order."""
+    """The options whose values differ between columns: for each, a list of values for each column, in order."""
     keys = sorted({key for of_variant in options.values() for key in of_variant})
     rows = {key: [of_variant.get(key, []) for of_variant in options.values()] for key in keys}
     return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
@@ -93,7 +109,10 @@ def terminal(summary: dict[str, Any]) -> Group:
 
 
 def _table(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=False, caption=f"idle to end in MiB of {summary.memory}", caption_justify="left")
+    caption = f"idle to end in MiB of {summary.memory}"
+    if summary.rounds > 1:
+        caption += f"; medians of {summary.rounds} rounds"
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("variant", overflow="fold")
     for heading in ("idle", "peak", "mean", "end", "end/idle", "p99 ms", "failed", "OOM", "recycled"):
         table.add_column(heading, justify="right")
@@ -114,17 +133,59 @@ def _table(summary: Summary) -> Table:
 
 
 def _paragraphs(summary: Summary) -> list[Text]:
-    paragraphs = [Text.assemble((f"{variant.name}: ", "bold"), words.happened(variant)) for variant in summary.variants]
+    told = summary.variants if len(summary.variants) <= words.MANY else []
+    paragraphs = [Text.assemble((f"{variant.name}: ", "bold"), words.happened(variant)) for variant in told]
     colour = "green" if summary.verdict.holds else "red"
     headline = Text.assemble((f"{words.headline(summary)}. ", f"bold {colour}"), " ".join(words.verdict(summary)))
-    return [*paragraphs, Text(), headline, *(Text(f"- {failed}") for failed in words.failed_checks(summary))]
+    return [
+        *paragraphs,
+        *([Text()] if told else []),
+        headline,
+        *(Text(f"- {failed}") for failed in words.failed_checks(summary)),
+    ]
+
+
+def markdown(summary: Summary) -> str:
+    """Two tables of all variants, memory and what it costs, and what they were measured with, for a page."""
+    without = summary.variant("without")
+    p99, large = (without.small_p99_ms, without.large_p50_ms) if without else (None, None)
+    memory = [["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"]]
+    cost = [["", "small p50", "small p99", "/ without", "small max", "large p50", "/ without", "wall", "failed"]]
+    for variant in summary.variants:
+        row = [f"`{variant.name}`", (variant.label or "").rstrip(".")]
+        row += [_with_spread(variant, name) for name in ("idle_mb", "peak_mb", "mean_mb")]
+        row += [words.multiple(ratio(variant.mean_mb, summary.floor_mb)), _with_spread(variant, "end_mb")]
+        memory.append([*row, words.number(variant.recycles.total())])
+        row = [f"`{variant.name}`", _with_spread(variant, "small_p50_ms", 1), _with_spread(variant, "small_p99_ms", 1)]
+        row += [words.multiple(ratio(variant.small_p99_ms, p99)), _with_spread(variant, "small_max_ms", 1)]
+        row += [_with_spread(variant, "large_p50_ms"), words.multiple(ratio(variant.large_p50_ms, large))]
+        cost.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
+    return "\n".join([*_markdown(memory, 2), "", *_markdown(cost, 1), "", *words.measured_with(summary)])
+
+
+def _markdown(rows: list[list[str]], text_columns: int) -> list[str]:
+    """The lines of a table whose first row is its heading; figures are right-aligned."""
+    rule = ["---"] * text_columns + ["--:"] * (len(rows[0]) - text_columns)
+    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+
+
+def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
+    """A figure, and of several rounds in brackets the least and the most."""
+    spread = variant.spread(name)
+    told = f" ({words.number(spread[0], digits)} to {words.number(spread[1], digits)})" if spread else ""
+    return words.number(getattr(variant, name), digits) + told
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.report", description="Make the report of a run again.")
     parser.add_argument("directory", type=Path, help="where summary.json and samples.csv are")
-    directory = parser.parse_args().directory
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown and write nothing")
+    options = parser.parse_args()
+    directory = options.directory
     try:
+        if options.markdown:
+            print(markdown(summary_types.read(directory).summary))
+            return 0
         write(directory)
         Console().print(terminal(msgspec.json.decode((directory / "summary.json").read_bytes())))
     except ResultError as error:

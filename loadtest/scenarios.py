@@ -125,6 +125,13 @@ def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Reques
         yield row, row.path.format(page=page, sku=f"SKU-{sku:06d}", word=draw.choice(WORDS))
 
 
+def target(row: Request, path: str, streaming: bool) -> tuple[str, str]:
+    """Where a request goes, and the content type of a feed that goes with it."""
+    if streaming and row.streamed:
+        return row.streamed, "application/x-ndjson"
+    return path, "application/json"
+
+
 def lines(feed: bytes) -> bytes:
     """A feed as NDJSON, one record a line."""
     return b"".join(json.dumps(record).encode() + b"\n" for record in json.loads(feed))

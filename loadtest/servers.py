@@ -44,7 +44,9 @@ def environment(variant: Variant) -> dict[str, str]:
 
 
 def described(variant: Variant, uwsgi: str) -> str:
-    """The server and its version."""
+    """The server and its version, and what stands in for its allocator."""
+    if variant.preload:
+        return f"uWSGI {uwsgi} with {allocators.described(variant.preload)}"
     return f"uWSGI {uwsgi}" if variant.server == "uwsgi" else f"{variant.server} {version(variant.server)}"
 
 

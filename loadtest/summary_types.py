@@ -87,6 +87,11 @@ class Variant(Struct):
     def end_to_idle(self) -> float | None:
         return ratio(self.end_mb, self.idle_mb)
 
+    def spread(self, figure: str) -> tuple[float, float] | None:
+        """The least and the most of a figure over several rounds; None after one."""
+        values = [value for each in self.rounds if (value := getattr(each, figure)) is not None]
+        return (min(values), max(values)) if values else None
+
 
 class Check(Struct):
     """One comparison; `at_least` tells the direction of the limit, where the runner wrote it."""

@@ -58,13 +58,13 @@ VARIANTS = {
         Variant("lowtide", "What the stack ships: two pools, giving back, recycling.", {}),
         Variant(
             "trim-threshold",
-            "without, and glibc told to trim from 128 KiB of free heap on (MALLOC_TRIM_THRESHOLD_).",
+            "without, and MALLOC_TRIM_THRESHOLD_=131072: glibc trims from 128 KiB on.",
             WITHOUT,
             malloc={"MALLOC_TRIM_THRESHOLD_": "131072"},
         ),
         Variant(
             "arena-max",
-            "without, and glibc told to make two arenas at most (MALLOC_ARENA_MAX).",
+            "without, and MALLOC_ARENA_MAX=2: glibc makes no more arenas.",
             WITHOUT,
             malloc={"MALLOC_ARENA_MAX": "2"},
         ),

@@ -8,6 +8,8 @@ STAYED_HIGH = 5.0
 CAME_BACK = 1.25
 # A peak below this multiple of idle memory is no inflation worth the name.
 ROSE = 1.5
+# More variants than this are shown small, and in a terminal as a table alone.
+MANY = 6
 
 UNKNOWN = "not measured"
 REASONS = {
@@ -51,6 +53,12 @@ def end_in_idles(variant: Variant) -> str:
     if end_to_idle is None:
         return "end or idle memory not measured"
     return f"ends at {mib(variant.end_mb)}, {multiple(end_to_idle)} times idle"
+
+
+def end_in_short(variant: Variant) -> str:
+    """The title of a small panel: "end 765 MiB, 10.1 x idle"."""
+    end_to_idle = variant.end_to_idle()
+    return UNKNOWN if end_to_idle is None else f"end {mib(variant.end_mb)}, {multiple(end_to_idle)} x idle"
 
 
 def memory(variant: Variant) -> str:
@@ -187,6 +195,31 @@ def verdict(summary: Summary) -> list[str]:
     return sentences
 
 
+def servers(summary: Summary) -> list[str]:
+    """Each server with its version, once."""
+    named = [variant.server for variant in summary.variants if variant.server]
+    return list(dict.fromkeys(named or [f"uWSGI {summary.environment.uwsgi}"]))
+
+
+def measured_with(summary: Summary) -> list[str]:
+    """What a table was measured with: units, load, machine and versions, in whole sentences."""
+    load, environment = summary.load, summary.environment
+    figures = f"Memory in MiB of {summary.memory}, `small` and `large` in ms, `wall` in s."
+    if summary.rounds > 1:
+        figures += (
+            f" Medians of {summary.rounds} rounds, in brackets the least and the most; of `failed` the worst round."
+        )
+    if summary.floor_mb is not None:
+        figures += f" The ideal mean is {mib(summary.floor_mb)}."
+    processors = count(environment.cpus or 0, "processor") + (f" ({summary.machine})" if summary.machine else "")
+    return [
+        figures,
+        f"{load.requests:,} requests, {load.large_requests:,} of them large (seed {load.seed}), {load.workers} workers"
+        f" on {processors}, {summary.runtime} runtime.",
+        f"Python {environment.python}, Django {environment.django}, {environment.libc}, {', '.join(servers(summary))}.",
+    ]
+
+
 def next_steps(summary: Summary) -> list[str]:
     """What a reader can do now, from what was seen."""
     steps = []
@@ -224,8 +257,12 @@ def next_steps(summary: Summary) -> list[str]:
     missing = [name for name in ("without", "article", "lowtide") if summary.variant(name) is None]
     if missing and summary.runtime != "deployment":
         steps.append(f"This run left out {', '.join(missing)}: a bare make loadtest runs all three.")
-    if not summary.verdict.holds:
-        steps.append("Run make loadtest again before trusting one run: a busy machine changes the figures.")
+    if len(summary.variants) <= MANY:
+        steps.append("Compare with every other remedy, allocator and server: make compare.")
+    if not summary.verdict.holds or summary.rounds == 1:
+        steps.append(
+            "Do not trust one run, a busy machine changes the figures: ROUNDS=5 make loadtest shows the spread."
+        )
     return steps
 
 

@@ -106,10 +106,11 @@ def test_the_png_fits_a_readme_at_twice_its_width(written: Write, expected: dict
     assert (directory / "memory.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 4, 17])
-def test_any_number_of_variants(written: Write, expected: dict[str, Any], count: int) -> None:
+def test_any_number_of_variants(written: Write, expected: dict[str, Any], count: int, narrow: bool) -> None:
     expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0, rss=9) for index in range(count)]
-    figure = plot.figure(summary_types.read(written(expected)))
+    figure = plot.figure(summary_types.read(written(expected)), narrow)
     figure.draw_without_rendering()
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left").strip() for axes in panels] == [f"v{index}" for index in range(count)]
@@ -118,6 +119,15 @@ def test_any_number_of_variants(written: Write, expected: dict[str, Any], count:
     assert max(box.width for box in boxes) - min(box.width for box in boxes) < 0.01
     steps = [right.x0 - left.x0 for left, right in pairwise(boxes[:3]) if count > 2 and right.x0 > left.x0]
     assert max(steps, default=0) - min(steps, default=0) < 0.01
+
+
+def test_many_panels_are_small_and_say_less(written: Write, expected: dict[str, Any]) -> None:
+    expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0) for index in range(17)]
+    results = summary_types.read(written(expected))
+    assert "end 77 MiB, 1.01 x idle" in texts(plot.svg(results))
+    # Five rows of four in place of seven of three, and on a phone nine of two.
+    assert plot.figure(results).get_figheight() < 10
+    assert plot.figure(results, narrow=True).get_figheight() < 16
 
 
 def test_figures_that_were_not_measured(written: Write, expected: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from loadtest import report, summary_types, words
 from loadtest.summary_types import Check, ResultError, Summary, Variant
+from loadtest.variants import VARIANTS
 
 from .conftest import Write
 
@@ -67,6 +68,13 @@ def fails(summary: dict[str, Any], index: int, value: float | None) -> None:
     """Let one check fail."""
     summary["verdict"]["holds"] = False
     summary["verdict"]["checks"][index] |= {"value": value, "holds": False}
+
+
+def several(summary: dict[str, Any]) -> None:
+    """Three rounds, of which `without` shows the single runs."""
+    summary["rounds"] = 3
+    single = summary["variants"][0]
+    single["rounds"] = [single | {"mean_mb": mean_mb} for mean_mb in (650.0, 694.0, 701.0)]
 
 
 class TestWords:
@@ -213,9 +221,30 @@ class TestPage:
         page = Page(html(written(expected)))
         rows = [row for row in page.rows if row and row[0] == "without" and len(row) > 10]
         assert rows == [
-            ["without", "76", "766", "694", "765", "10.1", "4.34", "1.6", "4.1", "32.8", "320", "60.0", "6,000"]
+            ["without", "76", "766", "694", "765", "10.1", "4.34", "1.00", "1.00", "1.6", "4.1", "32.8", "320", "60.0"]
+            + ["6,000"]
             + ["0"] * 6
         ]
+        assert page.row("lowtide")[5:9] == ["1.01", "0.93", "4.37", "1.00"]
+
+    def test_a_label_says_what_a_row_is(self, written: Write, expected: dict[str, Any]) -> None:
+        expected["variants"][0]["label"] = "No worker management at all."
+        assert Page(html(written(expected))).row("without No worker management at all.")[1] == "76"
+
+    def test_several_rounds_show_their_spread(self, written: Write, expected: dict[str, Any]) -> None:
+        several(expected)
+        page = Page(html(written(expected)))
+        assert page.row("without")[3] == "694 650 to 701"
+        assert page.row("article")[3] == "640"
+        assert "Samples and marks are those of the first of 3 rounds." in page.text
+        assert "3 rounds, on one machine." in page.text
+
+    def test_variants_with_the_same_options_share_a_column(self, written: Write, expected: dict[str, Any]) -> None:
+        directory = written(expected)
+        (directory / "config-without.ini").write_text((directory / "config-article.ini").read_text())
+        page = Page(html(directory))
+        assert page.row("Option") == ["Option", "without, article", "lowtide"]
+        assert page.row("min-worker-lifetime") == ["min-worker-lifetime", "-", "1"]
 
     def test_checks_are_rows(self, written: Write, expected: dict[str, Any]) -> None:
         fails(expected, 1, 3.96)
@@ -296,7 +325,7 @@ class TestPage:
                 expected["variants"][0][key] = None
         page = Page(html(written(expected)))
         row = next(row for row in page.rows if row and row[0] == "without" and len(row) > 10)
-        assert row[1:12] == ["-"] * 11
+        assert row[1:14] == ["-"] * 13
         assert "None" not in page.text
         assert "Ideal is" not in page.text
         assert "ideal mean" not in page.text
@@ -330,6 +359,13 @@ class TestTerminal:
         assert "Memory did not come back down. Lowtide ended at 3.96 times" in text
         assert text.endswith("- lowtide: end / idle: measured 3.96, limit at most 1.25.")
 
+    def test_many_variants_are_a_table_alone(self, expected: dict[str, Any]) -> None:
+        expected["variants"] = [expected["variants"][2] | {"name": name} for name in VARIANTS]
+        text = self.shown(expected)
+        assert text.splitlines()[12].split()[:5] == ["gunicorn-recycle", "76", "309", "148", "77"]
+        assert max(map(len, text.splitlines())) <= 80
+        assert "Memory rose from" not in text
+
     def test_names_are_not_markup(self, expected: dict[str, Any]) -> None:
         expected["variants"][0]["name"] = "[red]x"
         assert self.shown(expected).splitlines()[1].startswith("[red]x ")
@@ -338,6 +374,28 @@ class TestTerminal:
         del expected["variants"][1]["end_mb"]
         with pytest.raises(ResultError, match=r"`end_mb` - at `\$\.variants\[1\]`"):
             report.terminal(expected)
+
+
+class TestMarkdown:
+    def test_the_tables_and_what_they_were_measured_with(self, expected: dict[str, Any]) -> None:
+        several(expected)
+        expected["variants"][0] |= {"label": "No worker management at all.", "server": "uWSGI 2.0.31"}
+        expected["variants"][2]["server"] = "gunicorn 27.0.1"
+        lines = report.markdown(checked(expected)).splitlines()
+        assert lines[2] == (
+            "| `without` | No worker management at all | 76 (76 to 76) | 766 (766 to 766) | 694 (650 to 701) | 4.34"
+            " | 765 (765 to 765) | 0 |"
+        )
+        assert lines[10] == "| `lowtide` | 1.6 | 17.9 | 4.37 | 143.2 | 320 | 1.00 | 60.0 | 0 |"
+        assert {line.count("|") for line in lines[:5]} == {9}
+        assert {line.count("|") for line in lines[6:11]} == {10}
+        assert "Medians of 3 rounds" in lines[12]
+        assert lines[14] == "Python 3.13.5, Django 5.2.19, glibc 2.41, uWSGI 2.0.31, gunicorn 27.0.1."
+
+    def test_without_a_base_there_are_no_ratios(self, expected: dict[str, Any]) -> None:
+        expected["variants"] = expected["variants"][1:]
+        expected["floor_mb"] = None
+        assert "| - |" in report.markdown(checked(expected)).splitlines()[2]
 
 
 def change(**changes: Any) -> Callable[[Path], None]:
@@ -411,8 +469,8 @@ def test_broken_files_are_named(
     assert "\n" not in str(raised.value)
 
 
-def run(directory: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "loadtest.report", str(directory)]
+def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "loadtest.report", str(directory), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -422,6 +480,14 @@ def test_the_command_makes_everything_again(written: Write, expected: dict[str, 
     assert (done.returncode, done.stderr) == (0, "")
     assert "Memory came back down" in done.stdout
     assert {"memory.png", "memory.svg", "report.html"} <= {path.name for path in directory.iterdir()}
+
+
+def test_the_command_prints_markdown_and_writes_nothing(written: Write, expected: dict[str, Any]) -> None:
+    directory = written(expected)
+    done = run(directory, "--markdown")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("|  | what it is | idle |")
+    assert not (directory / "report.html").exists()
 
 
 def test_the_command_fails_in_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""What `make compare` adds: its rows, rounds, other servers' logs, and what is asked of the streaming endpoints."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest import __main__ as command
+from loadtest import measure, requests_log, scenarios, servers, summary
+from loadtest.measure import Event, Measured, Sample
+from loadtest.runtimes import CannotMeasure
+from loadtest.variants import VARIANTS, Variant
+
+ROWS = """
+    without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
+    gunicorn gunicorn-recycle gunicorn-lowtide granian granian-recycle granian-lowtide streaming
+""".split()  # noqa: SIM905
+LOCAL_ONLY = set(ROWS[6:16])
+# Of gunicorn 27 and granian 2.8, with the log format of loadtest/peers/granian.log.json.
+LOG = """
+[2026-01-31 12:00:00 +0000] [10] [INFO] Booting worker with pid: 10
+[2026-01-31 12:00:01 +0000] [10] [INFO] Autorestarting worker after current request.
+[2026-01-31 12:00:02 +0000] [11] [INFO] Autorestarting worker after current request.
+[2026-01-31 12:00:03 +0000] [9] [CRITICAL] WORKER TIMEOUT (pid:12)
+[2026-01-31 12:00:04 +0000] [9] [ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?
+2026-01-31 12:00:05,000 WARNING django.request: Not Found: Autorestarting worker after current request.
+[2026-01-31 13:00:06 +0100] [20] [INFO] worker-1 RSS over threshold, gracefully respawning..
+[2026-01-31 12:00:06 +0000] [20] [INFO] Respawning worker-1
+[2026-01-31 12:00:07 +0000] [20] [INFO] Stopping old worker-1
+[2026-01-31 12:00:08 +0000] [20] [INFO] worker-2 lifetime expired, gracefully respawning..
+[2026-01-31 12:00:09 +0000] [20] [ERROR] Unexpected exit from worker-3
+""".splitlines()
+NOON = 1769860800.0
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
+    for name in ("VARIANTS", "RUNTIME", "QUICK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return [variant.name for variant in command.chosen_variants()]
+
+
+def test_all_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, VARIANTS="all") == ROWS
+    assert chosen(monkeypatch) == ["without", "article", "lowtide"]
+    assert chosen(monkeypatch, VARIANTS="gunicorn jemalloc gunicorn") == ["gunicorn", "jemalloc"]
+
+
+def test_in_docker_what_the_images_do_not_hold_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chosen(monkeypatch, VARIANTS="all", RUNTIME="docker") == [row for row in ROWS if row not in LOCAL_ONLY]
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("Left out")
+    assert said.endswith("granian, granian-recycle, granian-lowtide.")
+    with pytest.raises(CannotMeasure, match="nothing to run granian with: use RUNTIME=local"):
+        chosen(monkeypatch, VARIANTS="granian", RUNTIME="docker")
+
+
+def test_it_says_how_many_rows_are_left_and_how_long() -> None:
+    left = command.Left(17, scenarios.SCENARIOS["default"])
+    # 90 s each: 60 of load, 15 quiet, 3 idle, and 12 around them.
+    assert left.next() == "1 of 17, about 26 min left"
+    assert left.next().startswith("2 of 17, about ")
+
+
+@pytest.mark.parametrize(("value", "says"), [("0", "the least is 1"), ("two", "ROUNDS=two is not a whole number")])
+def test_rounds_that_are_none(value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROUNDS", value)
+    with pytest.raises(CannotMeasure, match=says):
+        command.number("ROUNDS", "1", least=1)
+
+
+def test_variables_of_the_server_alone_are_not_those_of_the_stack() -> None:
+    found = servers.environment(VARIANTS["arena-max"])
+    assert found["SERVER_VARIABLES"] == "MALLOC_ARENA_MAX=2"
+    assert "MALLOC_ARENA_MAX" not in found
+    assert "SERVER_COMMAND" not in found
+    assert "SERVER_VARIABLES" not in servers.environment(VARIANTS["without"])
+
+
+def test_other_servers_speak_http_and_have_one_pool() -> None:
+    for name in ROWS[10:16]:
+        found = servers.environment(VARIANTS[name])
+        assert (found["PROTOCOL"], found["LARGE_WORKERS"]) == ("http", "0")
+        assert found["SERVER_VARIABLES"].startswith("PEER=")
+
+
+def test_recycles_are_read_from_other_servers_logs() -> None:
+    found = servers.recycled(LOG, NOON + 2.5)
+    assert [(time - NOON, reason) for time, reason, _ in found] == [
+        (2, "requests"),
+        (3, "hung"),
+        (4, "died"),
+        (6, "rss"),
+        (8, "lifetime"),
+        (9, "died"),
+    ]
+    assert found[0][2] == "pid 11: Autorestarting worker after current request."
+
+
+def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path: Path) -> None:
+    log = tmp_path / "requests.csv"
+    assert requests_log.length(log) == 0
+    log.write_text("timestamp,response_time_ms\n10,500\n10.1,100\n11,2000\n")
+    assert requests_log.length(log) == 3
+    assert requests_log.ends(log) == [10.2, 10.5, 13.0]
+    samples = [Sample(time, 100, None, None, None, None) for time in (10, 10.3, 12, 13)]
+    assert [sample.requests for sample in measure.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
+
+
+def test_streaming_counterparts() -> None:
+    plain = {row.name: scenarios.target(row, row.path, streaming=False) for row in scenarios.TABLE}
+    streamed = {row.name: scenarios.target(row, row.path, streaming=True) for row in scenarios.TABLE}
+    assert {name: target for name, target in streamed.items() if target != plain[name]} == {
+        "import, dry run": ("/catalog/import/?dry_run=1", "application/x-ndjson"),
+        "import": ("/catalog/import/", "application/x-ndjson"),
+        "export.json": ("/catalog/export.ndjson", "application/x-ndjson"),
+    }
+
+
+def test_a_feed_as_lines_has_the_same_records(tmp_path: Path) -> None:
+    feed = scenarios.feed(scenarios.SCENARIOS["smoke"], 1, tmp_path).read_bytes()
+    assert [json.loads(line) for line in scenarios.lines(feed).splitlines()] == json.loads(feed)
+
+
+def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) -> Measured:
+    """A load of ten seconds at a level of memory."""
+    counts = variant.server == "uwsgi"
+    samples = [Sample(t, mean_mb, None, None, 10 if counts else None, 4 if counts else None) for t in range(-2, 15)]
+    events = [Event(0, "load-start"), *[Event(5, "rss")] * rss, Event(10, "load-end")]
+    latencies = requests_log.Latencies(100, failures, 1.0, 2.0, 3.0, mean_mb)
+    server_requests = 100 if counts else None
+    return Measured(
+        variant, samples, events, 0, 10, 80.0, 40.0, 90.0, latencies, server_requests, 0, "a = b\n" if counts else None
+    )
+
+
+HEAD: dict[str, Any] = {"runtime": "local", "environment": {"uwsgi": "2.0.31"}}
+
+
+def test_rounds_are_medians_with_the_single_runs_behind_them(tmp_path: Path) -> None:
+    variants = (VARIANTS["without"], VARIANTS["gunicorn"])
+    rounds = [[run_of(v, mean_mb, failures, rss) for v in variants] for mean_mb, failures, rss in
+              ((500.0, 0, 1), (300.0, 2, 4), (400.0, 0, 2))]  # fmt: skip
+    written = summary.write(tmp_path, rounds, None, Counter(), HEAD, {})
+    without, gunicorn = written["variants"]
+    assert (without["mean_mb"], without["large_p50_ms"], without["recycles"]["rss"]) == (400.0, 400.0, 2)
+    # A median would hide them.
+    assert without["failures"] == 2
+    assert [each["mean_mb"] for each in without["rounds"]] == [500.0, 300.0, 400.0]
+    assert gunicorn["server_requests"] is None
+    assert gunicorn["server"].startswith("gunicorn ")
+    with (tmp_path / "samples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["pss_mb"] for row in rows} == {"500.0"}
+    assert {row["workers"] for row in rows if row["variant"] == "gunicorn"} == {""}
+    assert not (tmp_path / "config-gunicorn.ini").exists()
+    checks = [check["name"] for check in written["verdict"]["checks"]]
+    assert [name for name in checks if "counted" in name] == [
+        "without: requests that only one of server and client counted"
+    ]
+
+
+def test_one_round_is_as_it_was(tmp_path: Path) -> None:
+    written = summary.write(tmp_path, [[run_of(VARIANTS["without"], 500.0)]], None, Counter(), HEAD, {})
+    assert "rounds" not in written["variants"][0]
+
+
+def test_requests_that_one_round_lost_are_seen() -> None:
+    lost = {"server_requests": 99, "requests": 100}
+    row = {
+        "name": "trim",
+        "wall_s": 10,
+        "server_requests": 100,
+        "requests": 100,
+        "rounds": [lost, lost | {"requests": 99}],
+    }
+    assert not summary.verdict([row], "local")["holds"]
