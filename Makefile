@@ -125,6 +125,10 @@ compare: note setup ## Every remedy, allocator and other server under the same l
 sweep: note setup ## Memory against number of workers, share and size of large requests: about 20 minutes, QUICK=1 for 12
 	@.venv/bin/python -m loadtest.sweep
 
+.PHONY: limit
+limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
+	@.venv/bin/python -m loadtest.limit
+
 .PHONY: forks
 forks: setup ## What a fork costs, in memory and in first requests, by what is done before it
 	@.venv/bin/python -m loadtest.forks

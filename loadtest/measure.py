@@ -329,6 +329,18 @@ def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Nee
     return Need(round(area, 2), round(max(height for _, height in points), 1), round(end - start, 3))
 
 
+def idle_mb(runtime: Runtime, variant: Variant, scenario: Scenario) -> float:
+    """PSS of a server that has served small requests only, MiB."""
+    runtime.start(variant.environment)
+    try:
+        warm_up(runtime.url, scenario)
+        with sampling(runtime, INTERVAL_S) as sampler:
+            time.sleep(IDLE_S)
+            return median_pss(sampler.samples)
+    finally:
+        runtime.stop()
+
+
 def needs(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say: Say, rounds: int) -> dict[str, Need]:
     """Each kind of large request, alone, `rounds` times, each time in a fresh worker: the median by kind."""
     body = scenarios.feed(scenario, seed, STATE).read_bytes()

@@ -85,6 +85,10 @@ SCENARIOS = {
     "smoke": Scenario(180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
     # The middle of what `make sweep` varies.
     "sweep": Scenario(970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
+    # One large request after the other, for a container that is hardly larger than what one of them needs.
+    "tight": Scenario(400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500),
+    # Long: 100,000 requests, hundreds of recycles.
+    "soak": Scenario(99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
     "article": Scenario(5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
 }
 

@@ -1,0 +1,105 @@
+"""A container that is just large enough: `make limit` runs large requests one after the other in 1.5 times the floor.
+
+The floor of this load is what an ideal server would average: idle memory, and of each large request its need while it
+runs; back to back, one of them always runs. Needs Docker: what ends a variant here is the kernel. `lowtide` gets
+LARGE requests, each other variant LARGE_OTHERS. Environment: VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR.
+Prints a table in Markdown and keeps it in results/limit/limit.md, with Locust's reports beside it.
+Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
+"""
+
+import os
+import signal
+from collections import Counter
+
+from loadtest import measure, scenarios
+from loadtest.__main__ import (
+    WORKERS,
+    Left,
+    Progress,
+    check_machine,
+    console,
+    guarded,
+    number,
+    results_folder,
+    seed_catalogue,
+)
+from loadtest.measure import Measured, Need
+from loadtest.runtimes import Docker
+from loadtest.variants import VARIANTS
+
+NAMES = "without article sized trim contained lowtide"
+FLOORS = 1.5
+LARGE, LARGE_OTHERS = 500, 60
+HEAD = """\
+| in the container | requests | failed | OOM kills | highest working set | PSS at the end |
+|---|---|---|---|---|---|"""
+
+
+def scenario(large: int) -> str:
+    """Almost as many small requests as large ones, which find out whether anybody still serves."""
+    return f"tight small={large * 4 // 5} large={large}"
+
+
+def floor_mb(idle_mb: float, needs: dict[str, Need], counts: Counter[str]) -> float:
+    """Idle memory, and the average need of the list's large requests over their own time, MiB."""
+    area = sum(counts[name] * need.mib_s for name, need in needs.items())
+    return idle_mb + area / sum(counts[name] * need.seconds for name, need in needs.items())
+
+
+def row(found: Measured) -> str:
+    peak_mb = max((sample.working_set_mb or 0) for sample in found.samples)
+    log = found.latencies
+    return (
+        f"| `{found.variant.name}` | {log.requests} | {log.failures} | {found.oom_kills} | {peak_mb:.0f} | "
+        f"{found.end_mb:.0f} |"
+    )
+
+
+def run() -> int:
+    names = (os.environ.get("VARIANTS") or NAMES).split()
+    seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
+    whole = scenarios.named(scenario(LARGE))
+    # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
+    settings = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(whole.max_body_mb), "LARGE_NEED_MB": "0"}
+    ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"})
+    check_machine(port, whole)
+    directory = results_folder() / "limit"
+    directory.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    left = Left(len(names), scenarios.named(scenario(LARGE_OTHERS)))
+    rows: list[str] = []
+    lost = 0
+    try:
+        progress.prefix = "floor"
+        progress("seeding")
+        versions = seed_catalogue(ample, VARIANTS["without"], whole.products, seed)
+        needs = measure.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
+        counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
+        idle_mb = measure.idle_mb(ample, VARIANTS["lowtide"], whole)
+        floor = floor_mb(idle_mb, needs, counts)
+        limit_mb = round(FLOORS * floor)
+        tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m"})
+        for name in names:
+            progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
+            load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
+            found = measure.variant(tight, VARIANTS[name], load, seed, directory, progress)
+            rows.append(row(found))
+            lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        progress.prefix = ""
+        progress("stopping")
+        ample.clean_up()
+        progress.end()
+    foot = (
+        f"Limit {limit_mb} MiB, {FLOORS} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
+        f"{WORKERS} workers, Python {versions['python']}, uWSGI {versions['uwsgi']}, {versions['libc']}."
+    )
+    table = "\n".join([HEAD, *rows, "", foot])
+    (directory / "limit.md").write_text(table + "\n")
+    console.print(table, soft_wrap=True)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(run))
