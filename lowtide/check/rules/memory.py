@@ -24,11 +24,12 @@ def memory_over_limit(context: Context) -> Iterator[Finding]:
     if not option or not limit or not each or not workers or workers * each <= HEADROOM * limit:
         return
     fits = int(HEADROOM * limit / workers)
-    over = workers * each > limit
+    over = workers * each >= limit
+    compared = "nearly" if not over else "more than" if workers * each > limit else "all of"
     yield context.finding(
         option,
         Level.ERROR if over else Level.WARNING,
-        f"{workers} workers of {each} MB are {workers * each} MB, {'more than' if over else 'nearly'} the container's "
+        f"{workers} workers of {each} MB are {workers * each} MB, {compared} the container's "
         f"{limit:.0f} MB. "
         + (
             "The kernel kills a worker before one reaches reload-on-rss."

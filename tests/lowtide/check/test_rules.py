@@ -190,7 +190,7 @@ CASES = [
         "memory-over-limit",
         "processes = 4\nreload-on-rss = 256",
         3,
-        W,
+        E,
         "processes = 0\nreload-on-rss = 2000",
         also={"container": COMPOSE},
     ),
@@ -458,6 +458,7 @@ def test_lines_of_blocks_not_taken_are_checked_as_lines_only(findings_in: Findin
 
 
 SAYS = {
+    "all-of-it": ("processes = 4\nreload-on-rss = 256", "memory-over-limit", "are 1024 MB, all of the container's"),
     "percent": ("chdir = /srv/%n-%y", "percent-sign", "chdir = /srv/%n-%%y"),
     "lazy-apps": (
         "lazy-apps = 1\nprocesses = 2\nmax-requests = 9",
