@@ -75,6 +75,8 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     runner.check_libraries()
     if not Path(arguments.chdir).is_dir():
         raise CannotRun(f"--chdir {arguments.chdir}: no such folder")
+    if not Path(arguments.picture).parent.is_dir():
+        raise CannotRun(f"--picture {arguments.picture}: no such folder")
     request = Request(
         path=arguments.path,
         method=arguments.method or ("POST" if arguments.body else "GET"),

@@ -101,6 +101,15 @@ def workers_only(context: Context) -> Iterator[Finding]:
                 "Count its memory when choosing the container's limit"
                 + ("; spooler-max-tasks = 100 replaces it now and then." if name == "spooler" else "."),
             )
+    option = context.settings.option("enable-threads")
+    if context.settings.positive("reload-on-rss") and option and context.settings.is_on("enable-threads"):
+        yield context.finding(
+            option,
+            Level.NOTE,
+            "reload-on-rss is read at the end of a request: what a thread of the application takes between requests "
+            "replaces nobody until the next one ends.",
+            "evil-reload-on-rss as well, which looks every 3 seconds, where threads of the application take much.",
+        )
 
 
 @rule("evil-below-reload", option_docs("evil-reload-on-rss"))

@@ -86,6 +86,13 @@ CASES = [
     Case("variable-unset", "chdir = $(A)", 2, N, "chdir = /srv", also={"environment_told": False}),
     Case("variable-unset", "chdir = %(a)", 2, W, "chdir = /srv", also={"environment_told": False}),
     Case("variable-unset", "chdir = %(root)", 2, W, "root = /srv\nchdir = %(root)"),
+    Case(
+        "workers-only",
+        "reload-on-rss = 100\nenable-threads = true",
+        3,
+        N,
+        "max-requests = 100\nenable-threads = true",
+    ),
     Case("post-buffering-kept", "post-buffering = 104857600", 2, W, "post-buffering = 8192"),
     Case(
         "map-socket",
@@ -190,7 +197,7 @@ CASES = [
         "memory-over-limit",
         "processes = 4\nreload-on-rss = 256",
         3,
-        W,
+        E,
         "processes = 0\nreload-on-rss = 2000",
         also={"container": COMPOSE},
     ),

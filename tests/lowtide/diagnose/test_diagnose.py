@@ -157,6 +157,8 @@ def test_answers_that_are_no_success_are_said(capsys: pytest.CaptureFixture[str]
         (["--app", f"{PLANTED}.refusing:application", "--path", "/raise"], "RuntimeError: no database here"),
         (["--app", f"{PLANTED}.clean:application"], "--path"),
         (["--app", f"{PLANTED}.clean:application", "--path", "/", "--chdir", "/nowhere"], "no such folder"),
+        # Said before the measuring, not after it.
+        (["--app", "no_such_module:a", "--path", "/", "--picture", "/nowhere/a.png"], "/nowhere/a.png: no such folder"),
         (["--pid", "999999999"], "no such process"),
     ],
 )
