@@ -120,7 +120,8 @@ def chosen_scenario() -> str:
 
 
 def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
-    environment = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb)}
+    # Imports are open, whatever .env says: the stack under test listens on loopback.
+    environment = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""}
     match os.environ.get("RUNTIME", "local"):
         case "docker":
             environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"

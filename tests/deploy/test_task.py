@@ -54,24 +54,26 @@ def value(given: Any, values: dict[str, str]) -> str:
 def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
     """`docker run` options that mean what a container definition says. A key that is not translated fails the test."""
     rest = dict(container)
-    for ignored in ("Name", "Image", "Essential", "LogConfiguration", "PortMappings", "DependsOn"):
+    for ignored in ("Name", "Image", "Essential", "LogConfiguration", "PortMappings", "DependsOn", "Command"):
         rest.pop(ignored, None)
     linux = dict(rest.pop("LinuxParameters"))
-    health = rest.pop("HealthCheck")
     memory = value(rest.pop("Memory"), values)
     assert linux.pop("MaxSwap") == 0
     assert linux.pop("Capabilities") == {"Drop": ["ALL"]}
-    assert health["Command"][0] == "CMD"
     words = [
         *("--memory", f"{memory}m", "--memory-swap", f"{memory}m"),
         *("--memory-reservation", f"{value(rest.pop('MemoryReservation'), values)}m"),
         *("--cpu-shares", str(rest.pop("Cpu")), "--user", rest.pop("User"), "--cap-drop", "ALL"),
-        *("--health-interval", f"{health['Interval']}s", "--health-timeout", f"{health['Timeout']}s"),
-        *("--health-start-period", f"{health['StartPeriod']}s", "--health-retries", str(health["Retries"])),
-        *("--stop-timeout", str(rest.pop("StopTimeout"))),
     ]
-    # The command line knows health checks for a shell only; ECS starts the words as they are.
-    words += ["--health-cmd", shlex.join(health["Command"][1:])]
+    if health := rest.pop("HealthCheck", None):
+        assert health["Command"][0] == "CMD"
+        words += ["--health-interval", f"{health['Interval']}s", "--health-timeout", f"{health['Timeout']}s"]
+        words += ["--health-start-period", f"{health['StartPeriod']}s", "--health-retries", str(health["Retries"])]
+        # The command line knows health checks for a shell only; ECS starts the words as they are.
+        words += ["--health-cmd", shlex.join(health["Command"][1:])]
+    if seconds := rest.pop("StopTimeout", None):
+        words += ["--stop-timeout", str(seconds)]
+    words += ["--init"] if linux.pop("InitProcessEnabled", False) else []
     words += ["--read-only"] if rest.pop("ReadonlyRootFilesystem") else []
     for each in rest.pop("DockerSecurityOptions"):
         words += ["--security-opt", each]
@@ -79,7 +81,7 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
         words += ["--tmpfs", f"{each['ContainerPath']}:{','.join(each['MountOptions'])},size={each['Size']}m"]
     for each in rest.pop("SystemControls", []):
         words += ["--sysctl", f"{each['Namespace']}={each['Value']}"]
-    for each in rest.pop("MountPoints"):
+    for each in rest.pop("MountPoints", []):
         words += ["--volume", f"{values[each['SourceVolume']]}:{each['ContainerPath']}"]
     for each in rest.pop("Environment"):
         words += ["--env", f"{each['Name']}={value(each['Value'], values)}"]
@@ -88,6 +90,11 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
     assert not rest, f"not translated: {rest}"
     assert not linux, f"not translated: {linux}"
     return words
+
+
+def without_tls(options: list[str]) -> list[str]:
+    """The database of the test has no TLS; RDS insists on it."""
+    return [word.replace("sslmode=require", "sslmode=prefer") for word in options]
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
     # Secrets go by file: a password with quotes has no place on a command line.
     secret: Path = tmp_path_factory.mktemp("task") / "db.env"
     secret.write_text(f"POSTGRES_USER=lowtide\nPOSTGRES_DB=lowtide\nPOSTGRES_PASSWORD={SECRETS['PGPASSWORD']}\n")
-    for target in ("app", "nginx"):
+    for target in ("app", "nginx", "locust"):
         docker("build", "--quiet", "--target", target, "--tag", f"{name}:{target}", ".")
     try:
         docker("network", "create", name)
@@ -158,16 +165,10 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
         while "accepting" not in docker("exec", f"{name}-db", "pg_isready", "--host=127.0.0.1", check=False):
             assert time.monotonic() < end, logs(f"{name}-db")
             time.sleep(0.5)
-        environment = {each["Name"]: value(each["Value"], values) for each in migrate["Environment"]}
-        environment |= {each["Name"]: SECRETS[each["Name"]] for each in migrate["Secrets"]}
-        # The image of the test has no TLS; RDS insists on it.
-        environment["DATABASE_URL"] = environment["DATABASE_URL"].replace("sslmode=require", "sslmode=prefer")
-        variables = [word for key, each in environment.items() for word in ("--env", f"{key}={each}")]
-        docker("run", "--rm", "--network", name, "--read-only", "--user", migrate["User"], *variables, f"{name}:app",
+        docker("run", "--rm", "--network", name, *without_tls(run_options(migrate, values)), f"{name}:app",
                *migrate["Command"])  # fmt: skip
         for target in ("app", "nginx"):
-            options = run_options(containers[target], values)
-            options = [word.replace("sslmode=require", "sslmode=prefer") for word in options]
+            options = without_tls(run_options(containers[target], values))
             sysctls = [at for at, word in enumerate(options) if word == "--sysctl"]
             for at in reversed(sysctls):
                 # The namespace is the other container's, which has it.
@@ -183,7 +184,7 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
             docker("rm", "--force", "--volumes", f"{name}-{each}", check=False)
         docker("volume", "rm", "--force", name, check=False)
         docker("network", "rm", name, check=False)
-        docker("rmi", f"{name}:app", f"{name}:nginx", check=False)
+        docker("rmi", f"{name}:app", f"{name}:nginx", f"{name}:locust", check=False)
 
 
 def test_the_site_answers_with_its_database(task: Task) -> None:
@@ -249,6 +250,15 @@ def test_it_runs_as_defined(task: Task, container: str) -> None:
         ["docker", "exec", f"{task.name}-{container}", "touch", "/srv/x"], capture_output=True, text=True
     )
     assert "Read-only file system" in written.stderr
+
+
+def test_locust_makes_its_bodies_where_it_may_write(task: Task) -> None:
+    """The task of the load test, up to the point where it would send something."""
+    template = cfn.load("loadtest")
+    (container,) = template["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
+    options = run_options(container, {"Scenario": template["Parameters"]["Scenario"]["Default"]})
+    listed = docker("run", "--rm", "--network", "none", *options, f"{task.name}:locust", "--list")
+    assert sorted(listed.split()[-2:]) == ["LargeUser", "SmallUser"]
 
 
 def test_it_stops_in_order_and_in_time(task: Task) -> None:

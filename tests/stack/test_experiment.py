@@ -38,7 +38,7 @@ def listens(port: str) -> bool:
 
 
 def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
-    with experiment(tmp_path, VARIANTS="without lowtide") as process:
+    with experiment(tmp_path, VARIANTS="without lowtide", IMPORT_TOKEN="of-the-real-site") as process:
         out, error = process.communicate(timeout=200)
     # 500 products inflate nothing, and the experiment says that it has reproduced nothing.
     assert process.returncode == 1, error
