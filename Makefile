@@ -136,7 +136,7 @@ forks: setup ## What a fork costs, in memory and in first requests, by what is d
 .PHONY: loadtest-ui
 loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
-	@.venv/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$${PORT:-8080}
+	@.venv/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
 
 .PHONY: check
 check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"
@@ -144,7 +144,7 @@ check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g 
 
 .PHONY: size
 size: setup ## Say which numbers to set, from the last measurement: make size ARGS="--memory 512m"
-	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $${APP_MEMORY:-1g})
+	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $$($(STACK) run printenv APP_MEMORY))
 
 .PHONY: diagnose
 diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path /catalog/ --times 30"

@@ -65,7 +65,7 @@ def environment() -> dict[str, str]:
 def check(env: dict[str, str]) -> None:
     """Refuse what would fail later with a worse message."""
     if not env.get("SECRET_KEY"):
-        fail("SECRET_KEY is not set: run `make .env`, or copy .env.example to .env and fill it in.")
+        fail("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
     if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
         fail(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
     if len(env["RUN_DIR"]) > 80:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import secrets
 import shutil
@@ -110,6 +111,22 @@ def test_missing_secret_stops_with_the_remedy(engine: None, name: str) -> None:
     assert attempt.returncode != 0
     assert name in attempt.stderr
     assert "make up" in attempt.stderr
+
+
+def test_containers_of_another_checkout_are_left_alone(engine: None, tmp_path: Path) -> None:
+    project = f"lowtide-test-{secrets.token_hex(4)}"
+    owner = {"project": project, "project.working_dir": str(tmp_path), "service": "app"}
+    # Compose looks at no container without them.
+    owner |= {"config-hash": "0", "container-number": "1", "oneoff": "False"}
+    labels = [f"--label=com.docker.compose.{name}={value}" for name, value in owner.items()]
+    assert run("docker", "create", "--name", project, *labels, "debian:trixie-slim").returncode == 0
+    try:
+        done = run("make", "down", env=os.environ | {"RUNTIME": "docker", "COMPOSE_PROJECT_NAME": project})
+        assert run("docker", "inspect", project).returncode == 0, "it was removed"
+    finally:
+        run("docker", "rm", "--force", project)
+    assert done.returncode == 2
+    assert f"The checkout in {tmp_path} has containers of the same name" in done.stderr
 
 
 @pytest.mark.parametrize("image", ["app", "nginx"])
