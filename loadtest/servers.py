@@ -20,7 +20,7 @@ REASONS = (
     (re.compile(r"worker-\d+ RSS over threshold"), "rss"),
     (re.compile(r"worker-\d+ lifetime expired"), "lifetime"),
     (re.compile(r"WORKER TIMEOUT"), "hung"),
-    (re.compile(r"Worker \(pid:\d+\) was sent|Unexpected exit from worker-\d+|Killing old worker-\d+"), "died"),
+    (re.compile(r"Worker \(pid:\d+\) was sent|Unexpected exit from worker-\d+"), "died"),
 )
 LINE = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\] \[(\d+)\] \[\w+\] (.*)")
 
