@@ -123,7 +123,7 @@ def _table(summary: Summary) -> Table:
         "/ideal": lambda variant: words.multiple(ratio(variant.mean_mb, summary.floor_mb)),
         "end": lambda variant: words.number(variant.end_mb),
         "end/idle": lambda variant: words.multiple(variant.end_to_idle()),
-        "p99 ms": lambda variant: words.number(variant.small_p99_ms, 1),
+        "p99 ms": lambda variant: words.number(variant.small_p99_ms, int((variant.small_p99_ms or 0) < 1000)),
         "failed": lambda variant: words.number(variant.failures),
         "OOM": lambda variant: words.number(variant.oom_kills),
         "recycled": lambda variant: words.number(variant.recycles.total()),
