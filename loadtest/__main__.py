@@ -102,7 +102,8 @@ def chosen_variants() -> list[Variant]:
     if not kept:
         raise CannotMeasure(f"The images hold nothing to run {left_out} with: use RUNTIME=local.")
     if left_out:
-        console.print(f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}.")
+        said = f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}."
+        console.print(said, soft_wrap=True)
     return kept
 
 

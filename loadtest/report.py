@@ -7,7 +7,7 @@ exits with 2 when a file is missing or malformed.
 import argparse
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -109,26 +109,31 @@ def terminal(summary: dict[str, Any]) -> Group:
 
 
 def _table(summary: Summary) -> Table:
+    """For 80 columns: many variants have longer names, and are compared with the ideal mean."""
     caption = f"idle to end in MiB of {summary.memory}"
     if summary.rounds > 1:
         caption += f"; medians of {summary.rounds} rounds"
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("variant", overflow="fold")
-    for heading in ("idle", "peak", "mean", "end", "end/idle", "p99 ms", "failed", "OOM", "recycled"):
+    many = len(summary.variants) > words.MANY
+    columns: dict[str, Callable[[Variant], str]] = {
+        "idle": lambda variant: words.number(variant.idle_mb),
+        "peak": lambda variant: words.number(variant.peak_mb),
+        "mean": lambda variant: words.number(variant.mean_mb),
+        "/ideal": lambda variant: words.multiple(ratio(variant.mean_mb, summary.floor_mb)),
+        "end": lambda variant: words.number(variant.end_mb),
+        "end/idle": lambda variant: words.multiple(variant.end_to_idle()),
+        "p99 ms": lambda variant: words.number(variant.small_p99_ms, int((variant.small_p99_ms or 0) < 1000)),
+        "failed": lambda variant: words.number(variant.failures),
+        "OOM": lambda variant: words.number(variant.oom_kills),
+        "recycled": lambda variant: words.number(variant.recycles.total()),
+    }
+    for heading in ("end/idle", "OOM") if many else ("/ideal",):
+        del columns[heading]
+    for heading in columns:
         table.add_column(heading, justify="right")
     for variant in summary.variants:
-        cells = (
-            words.number(variant.idle_mb),
-            words.number(variant.peak_mb),
-            words.number(variant.mean_mb),
-            words.number(variant.end_mb),
-            words.multiple(variant.end_to_idle()),
-            words.number(variant.small_p99_ms, 1),
-            words.number(variant.failures),
-            words.number(variant.oom_kills),
-            words.number(variant.recycles.total()),
-        )
-        table.add_row(Text(variant.name), *cells)
+        table.add_row(Text(variant.name), *(cell(variant) for cell in columns.values()))
     return table
 
 

@@ -20,8 +20,9 @@ REASONS = (
     (re.compile(r"worker-\d+ RSS over threshold"), "rss"),
     (re.compile(r"worker-\d+ lifetime expired"), "lifetime"),
     (re.compile(r"WORKER TIMEOUT"), "hung"),
-    (re.compile(r"Worker \(pid:\d+\) was sent|Unexpected exit from worker-\d+|Killing old worker-\d+"), "died"),
+    (re.compile(r"Worker \(pid:\d+\) was sent|Unexpected exit from worker-\d+"), "died"),
 )
+WORKER_PID = re.compile(r"\(pid:(\d+)\)")
 LINE = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\] \[(\d+)\] \[\w+\] (.*)")
 
 
@@ -69,11 +70,18 @@ def check_preloaded(name: str, pid: int) -> None:
 def recycled(lines: list[str], since: float) -> list[tuple[float, str, str]]:
     """What gunicorn or granian logged of workers that were replaced: time (whole Unix seconds), reason, the line."""
     found = []
+    hung: set[str] = set()
     for line in lines:
         if not (match := LINE.match(line)):
             continue
         time = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S %z").timestamp()
         reason = next((reason for pattern, reason in REASONS if pattern.search(match[3])), None)
+        # gunicorn logs the end of a worker that it killed for hanging as well.
+        worker = WORKER_PID.search(match[3])
+        if reason == "hung" and worker:
+            hung.add(worker[1])
+        elif worker and worker[1] in hung:
+            continue
         if reason and time >= int(since):
             found.append((time, reason, f"pid {match[2]}: {match[3]}"))
     return found

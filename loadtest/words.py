@@ -56,9 +56,9 @@ def end_in_idles(variant: Variant) -> str:
 
 
 def end_in_short(variant: Variant) -> str:
-    """The title of a small panel: "end 765 MiB, 10.1 x idle"."""
+    """The title of a small panel: "765 MiB, 10.1 x idle"."""
     end_to_idle = variant.end_to_idle()
-    return UNKNOWN if end_to_idle is None else f"end {mib(variant.end_mb)}, {multiple(end_to_idle)} x idle"
+    return UNKNOWN if end_to_idle is None else f"{mib(variant.end_mb)}, {multiple(end_to_idle)} x idle"
 
 
 def memory(variant: Variant) -> str:

@@ -6,9 +6,12 @@
 gunicorn's own hook after a request, post_request, comes too early: its caller still holds the environ, the response and
 the last part of the body (gunicorn/workers/sync.py, handle_request). So heap is given back when the worker is done with
 the connection (`handle`, which the sync, gthread and gevent workers have): the answer is sent, and the request is free.
+What was loaded by then is frozen (gc.freeze), or the collection before giving back would write into every object, and
+with preload_app copy every page that workers share.
 GIVE_BACK_MB in the environment is the threshold in MiB, 8 unless said otherwise, 0 for never.
 """
 
+import gc
 import os
 from typing import Any
 
@@ -23,6 +26,7 @@ def give_back(worker: Any) -> None:
         worker.log.warning("lowtide: %s has no handle(): nothing is given back", type(worker).__name__)
     if handle is None or not threshold_mb:
         return
+    gc.freeze()
     done = GiveBack(threshold_mb)
 
     def handle_and_give_back(*arguments: Any) -> Any:

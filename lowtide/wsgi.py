@@ -71,5 +71,14 @@ class AfterResponse:
 
 
 def give_back(application: Application, threshold_mb: float = DEFAULT_THRESHOLD_MB) -> Application:
-    """The application, with heap given back after each response that made the process grow by `threshold_mb` MiB."""
-    return AfterResponse(application, GiveBack(threshold_mb))
+    """The application, with heap given back after each response that made the process grow by `threshold_mb` MiB.
+
+    What the server itself frees only then, such as its copy of the response, goes back after the next one.
+    """
+    back = GiveBack(threshold_mb)
+
+    def done() -> None:
+        if not back():
+            back.rest()
+
+    return AfterResponse(application, done)

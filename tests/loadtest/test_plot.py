@@ -124,7 +124,7 @@ def test_any_number_of_variants(written: Write, expected: dict[str, Any], count:
 def test_many_panels_are_small_and_say_less(written: Write, expected: dict[str, Any]) -> None:
     expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0) for index in range(17)]
     results = summary_types.read(written(expected))
-    assert "end 77 MiB, 1.01 x idle" in texts(plot.svg(results))
+    assert "77 MiB, 1.01 x idle" in texts(plot.svg(results))
     # Five rows of four in place of seven of three, and on a phone nine of two.
     assert plot.figure(results).get_figheight() < 10
     assert plot.figure(results, narrow=True).get_figheight() < 16

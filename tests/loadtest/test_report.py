@@ -360,9 +360,11 @@ class TestTerminal:
         assert text.endswith("- lowtide: end / idle: measured 3.96, limit at most 1.25.")
 
     def test_many_variants_are_a_table_alone(self, expected: dict[str, Any]) -> None:
-        expected["variants"] = [expected["variants"][2] | {"name": name} for name in VARIANTS]
+        expected["variants"] = [
+            expected["variants"][2] | {"name": name, "peak_mb": 1309.0, "small_p99_ms": 1009.2} for name in VARIANTS
+        ]
         text = self.shown(expected)
-        assert text.splitlines()[12].split()[:5] == ["gunicorn-recycle", "76", "309", "148", "77"]
+        assert text.splitlines()[12].split()[:7] == ["gunicorn-recycle", "76", "1,309", "148", "0.93", "77", "1,009"]
         assert max(map(len, text.splitlines())) <= 80
         assert "Memory rose from" not in text
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lowtide import memory
+from lowtide import gunicorn, memory
 from lowtide.give_back import GiveBack, Unavailable, malloc_trim
-from lowtide.wsgi import AfterResponse
+from lowtide.wsgi import AfterResponse, give_back
 
 RETAINS = """
 import sys
@@ -193,3 +193,51 @@ def test_an_application_that_raises_still_calls_back() -> None:
     with pytest.raises(RuntimeError):
         AfterResponse(broken, lambda: log.append("done"))({}, lambda *_: None)
     assert log == ["done"]
+
+
+def test_what_the_server_frees_later_goes_back_after_the_next_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    gave = iter([True, False])
+
+    class Back:
+        def __init__(self, threshold_mb: float) -> None:
+            log.append(f"over {threshold_mb}")
+
+        def __call__(self) -> bool:
+            log.append("look")
+            return next(gave)
+
+        def rest(self) -> None:
+            log.append("rest")
+
+    monkeypatch.setattr("lowtide.wsgi.GiveBack", Back)
+    application = give_back(lambda environ, start: [b"a"], 5)
+    for _ in range(2):
+        application({}, lambda *_: None).close()  # type: ignore[attr-defined]
+    assert log == ["over 5", "look", "look", "rest"]
+
+
+def test_a_gunicorn_worker_freezes_what_it_has_loaded() -> None:
+    class Worker:
+        def handle(self, answer: str) -> str:
+            return answer
+
+    worker = Worker()
+    try:
+        gunicorn.give_back(worker)
+        assert gc.get_freeze_count() > 0
+        assert worker.handle("done") == "done"
+    finally:
+        gc.unfreeze()
+
+
+def test_a_gunicorn_worker_with_a_threshold_of_nothing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVE_BACK_MB", "0")
+
+    class Worker:
+        handle = "as it was"
+
+    worker = Worker()
+    gunicorn.give_back(worker)
+    assert worker.handle == "as it was"
+    assert gc.get_freeze_count() == 0
