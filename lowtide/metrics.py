@@ -1,9 +1,10 @@
-"""Memory, requests and workers of a running uWSGI for Prometheus, at http://0.0.0.0:9117/metrics.
+"""Memory, requests and workers of a running uWSGI for Prometheus, at http://127.0.0.1:9117/metrics.
 
     python -m lowtide.metrics
 
-Environment: RUN_DIR (its stats.sock has uWSGI's statistics), METRICS_PORT (9117). Runs beside the server, as its user,
-and must see its processes in /proc. lowtide_up is 0 while uWSGI does not answer, and then the only figure.
+Environment: RUN_DIR (its stats.sock has uWSGI's statistics), METRICS_BIND (127.0.0.1; 0.0.0.0 opens it to the network),
+METRICS_PORT (9117). Runs beside the server, as its user, and must see its processes in /proc. lowtide_up is 0 while
+uWSGI does not answer, and then the only figure.
 """
 
 import os
@@ -64,8 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     Handler.stats_socket = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/stats.sock"
-    # Scraped from other pods.
-    address = ("0.0.0.0", int(os.environ.get("METRICS_PORT") or PORT))  # noqa: S104
+    address = (os.environ.get("METRICS_BIND") or "127.0.0.1", int(os.environ.get("METRICS_PORT") or PORT))
     with ThreadingHTTPServer(address, Handler) as server:
         server.serve_forever()
 

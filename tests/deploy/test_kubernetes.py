@@ -155,6 +155,9 @@ def monitored(objects: Objects) -> Iterator[str]:
         yield "the monitor finds no service"
     if monitor["endpoints"][0]["port"] not in {port["name"] for port in service["spec"]["ports"]}:
         yield "the monitor asks a port that the service does not have"
+    everywhere = "0.0.0.0"  # noqa: S104
+    if {"name": "METRICS_BIND", "value": everywhere} not in site(objects)["containers"][0].get("env", []):
+        yield "no other pod reaches the metrics"
     if not site(objects).get("shareProcessNamespace"):
         yield "the metrics' container sees no process of the application"
 
@@ -203,6 +206,7 @@ MUTATIONS: list[tuple[Property, str, str | None, Callable[[dict[str, Any]], None
     (scales, "Deployment", None, at("spec", "replicas", to=2)),
     (monitored, "ServiceMonitor", None, at("spec", "endpoints", 0, "port", to="http-metrics")),
     (monitored, "Deployment", None, at(*POD, "shareProcessNamespace")),
+    (monitored, "Deployment", None, at(*POD, "containers", 0, "env")),
 ]
 PROPERTIES = list(dict.fromkeys(row[0] for row in MUTATIONS))
 EVERYWHERE = [each for each in PROPERTIES if each not in (scales, monitored)]
