@@ -12,8 +12,8 @@ import time
 import requests
 
 from loadtest import measure, scenarios
-from loadtest.__main__ import WORKERS, check_machine, guarded, number, seed_catalogue
 from loadtest.runtimes import Local, Runtime
+from loadtest.session import WORKERS, check_machine, guarded, number, seed_catalogue
 from loadtest.variants import VARIANTS, Variant
 
 ROUNDS = 12

@@ -8,23 +8,13 @@ Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be
 """
 
 import os
-import signal
 from collections import Counter
 
 from loadtest import measure, scenarios
-from loadtest.__main__ import (
-    WORKERS,
-    Left,
-    Progress,
-    check_machine,
-    console,
-    guarded,
-    number,
-    results_folder,
-    seed_catalogue,
-)
 from loadtest.measure import Measured, Need
+from loadtest.progress import Left, console
 from loadtest.runtimes import Docker
+from loadtest.session import WORKERS, check_machine, guarded, number, results_folder, seed_catalogue, session
 from loadtest.variants import VARIANTS
 
 NAMES = "without article sized trim contained lowtide"
@@ -65,11 +55,10 @@ def run() -> int:
     check_machine(port, whole)
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
-    progress = Progress()
     left = Left(len(names), scenarios.named(scenario(LARGE_OTHERS)))
     rows: list[str] = []
     lost = 0
-    try:
+    with session(ample) as progress:
         progress.prefix = "floor"
         progress("seeding")
         versions = seed_catalogue(ample, VARIANTS["without"], whole.products, seed)
@@ -85,12 +74,6 @@ def run() -> int:
             found = measure.variant(tight, VARIANTS[name], load, seed, directory, progress)
             rows.append(row(found))
             lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        progress.prefix = ""
-        progress("stopping")
-        ample.clean_up()
-        progress.end()
     foot = (
         f"Limit {limit_mb} MiB, {FLOORS} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
         f"{WORKERS} workers, Python {versions['python']}, uWSGI {versions['uwsgi']}, {versions['libc']}."

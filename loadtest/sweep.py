@@ -7,7 +7,6 @@ Results go to results/sweep/: sweep.csv, sweep.png, sweep.svg. Exit codes: 0 mea
 
 import csv
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from loadtest import measure, plot, scenarios, summary
-from loadtest.__main__ import (
-    Left,
-    Progress,
-    check_machine,
-    chosen_runtime,
-    console,
-    guarded,
-    number,
-    results_folder,
-    seed_catalogue,
-)
+from loadtest.progress import Left, console
 from loadtest.runtimes import STATE
+from loadtest.session import check_machine, chosen_runtime, guarded, number, results_folder, seed_catalogue, session
 from loadtest.variants import VARIANTS, Variant
 
 NAMES = ("without", "article", "lowtide")
@@ -143,9 +133,8 @@ def run() -> int:
     directory = results_folder() / "sweep"
     directory.mkdir(parents=True, exist_ok=True)
     measured: dict[tuple[Point, str], dict[str, str]] = {}
-    progress = Progress()
     left = Left(len(dict.fromkeys(point for _, point in wanted)) * len(NAMES), base)
-    try:
+    with session(runtime) as progress:
         progress.prefix = "catalogue"
         progress("seeding")
         versions = seed_catalogue(runtime, VARIANTS["without"], base.products, seed)
@@ -157,12 +146,6 @@ def run() -> int:
                 found = measure.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
                 row = summary.row(found, versions["uwsgi"])
                 measured[point, name] = {column: str(row[column]) for column in COLUMNS[3:]}
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        progress.prefix = ""
-        progress("stopping")
-        runtime.clean_up()
-        progress.end()
     rows = [
         {"axis": axis, "value": f"{value(axis, point, seed):g}", "variant": name} | measured[point, name]
         for axis, point in wanted

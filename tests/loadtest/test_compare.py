@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from loadtest import __main__ as command
-from loadtest import measure, requests_log, scenarios, servers, summary
+from loadtest import measure, progress, requests_log, scenarios, servers, session, summary
 from loadtest.measure import Event, Measured, Sample
 from loadtest.runtimes import CannotMeasure
 from loadtest.variants import VARIANTS, Variant
@@ -42,7 +41,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return [variant.name for variant in command.chosen_variants()]
+    return [variant.name for variant in session.chosen_variants()]
 
 
 def test_all_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +63,7 @@ def test_in_docker_what_the_images_do_not_hold_is_left_out(
 
 
 def test_it_says_how_many_rows_are_left_and_how_long() -> None:
-    left = command.Left(17, scenarios.SCENARIOS["default"])
+    left = progress.Left(17, scenarios.SCENARIOS["default"])
     # 90 s each: 60 of load, 15 quiet, 3 idle, and 12 around them.
     assert left.next() == "1 of 17, about 26 min left"
     assert left.next().startswith("2 of 17, about ")
@@ -74,7 +73,7 @@ def test_it_says_how_many_rows_are_left_and_how_long() -> None:
 def test_rounds_that_are_none(value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUNDS", value)
     with pytest.raises(CannotMeasure, match=says):
-        command.number("ROUNDS", "1", least=1)
+        session.number("ROUNDS", "1", least=1)
 
 
 def test_variables_of_the_server_alone_are_not_those_of_the_stack() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from loadtest import scenarios
-from loadtest.__main__ import check_machine
 from loadtest.runtimes import CannotMeasure
+from loadtest.session import check_machine
 from tests.stack.conftest import CHECKOUT, Stack, free_port
 
 pytestmark = pytest.mark.stack

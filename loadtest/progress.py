@@ -1,0 +1,58 @@
+"""What the terminal shows while something is measured."""
+
+import math
+import time
+
+from rich.console import Console
+
+from loadtest import measure
+from loadtest.scenarios import Scenario
+
+# Starting, warming up and stopping one variant, roughly.
+START_S = 12
+console = Console(highlight=False)
+
+
+class Progress:
+    """One line that is rewritten on a terminal, and a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self.prefix = ""
+        self._phase = ""
+        self._printed = 0.0
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        clock = int(time.monotonic() - self._started)
+        line = f"{clock // 60}:{clock % 60:02} {self.prefix:<10} {text}"
+        phase = f"{self.prefix} {text.split()[0]}"
+        if console.is_terminal:
+            console.file.write(f"\r\033[K{line}")
+            console.file.flush()
+        elif phase != self._phase or time.monotonic() - self._printed >= 10:
+            console.print(line, soft_wrap=True)
+            self._printed = time.monotonic()
+        self._phase = phase
+
+    def end(self) -> None:
+        if console.is_terminal:
+            console.file.write("\r\033[K")
+
+
+class Left:
+    """How long the rest will take: at first what the scenario says, then as long as the rows before."""
+
+    def __init__(self, rows: int, scenario: Scenario) -> None:
+        self._rows = rows
+        self._done = 0
+        load_s = max(scenario.small / scenario.small_rate, scenario.large / scenario.large_rate)
+        self._row_s = START_S + measure.IDLE_S + load_s + scenario.quiet_s
+        self._started = time.monotonic()
+
+    def next(self) -> str:
+        """ "3 of 17, about 22 min left" for the row that begins."""
+        if self._done:
+            self._row_s = (time.monotonic() - self._started) / self._done
+        minutes = math.ceil((self._rows - self._done) * self._row_s / 60)
+        self._done += 1
+        return f"{self._done} of {self._rows}, about {minutes} min left"

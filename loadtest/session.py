@@ -1,0 +1,132 @@
+"""What every command of the experiment begins and ends with: the choices, a machine that can do it, a clean end."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from loadtest import remote, runtimes, scenarios, servers
+from loadtest.progress import Progress, console
+from loadtest.runtimes import CHECKOUT, CannotMeasure, Runtime
+from loadtest.variants import VARIANTS, Variant
+
+DEFAULT_VARIANTS = "without article lowtide"
+WORKERS = 4
+
+
+def number(name: str, default: str, least: int = 0) -> int:
+    value = os.environ.get(name) or default
+    if not value.isdecimal():
+        raise CannotMeasure(f"{name}={value} is not a whole number.")
+    if int(value) < least:
+        raise CannotMeasure(f"{name}={value} is too small: the least is {least}.")
+    return int(value)
+
+
+def chosen_variants() -> list[Variant]:
+    """What VARIANTS names and this runtime can run."""
+    names = (os.environ.get("VARIANTS") or DEFAULT_VARIANTS).split()
+    if names == ["all"]:
+        names = list(VARIANTS)
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
+    chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
+    if os.environ.get("RUNTIME") != "docker":
+        return chosen
+    left_out = ", ".join(variant.name for variant in chosen if variant.local_only)
+    kept = [variant for variant in chosen if not variant.local_only]
+    if not kept:
+        raise CannotMeasure(f"The images hold nothing to run {left_out} with: use RUNTIME=local.")
+    if left_out:
+        said = f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}."
+        console.print(said, soft_wrap=True)
+    return kept
+
+
+def chosen_scenario() -> str:
+    name = os.environ.get("SCENARIO") or "default"
+    try:
+        scenarios.named(name)
+    except ValueError as problem:
+        raise CannotMeasure(str(problem)) from None
+    if os.environ.get("QUICK") not in (None, "", "0"):
+        if name != "default":
+            raise CannotMeasure(f"QUICK=1 has a scenario of its own: it does not go with SCENARIO={name}.")
+        return "quick"
+    return name
+
+
+def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
+    # Imports are open, whatever .env says: the stack under test listens on loopback.
+    environment = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""}
+    match os.environ.get("RUNTIME", "local"):
+        case "docker":
+            environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"
+            return runtimes.Docker(port, environment)
+        case "local":
+            return runtimes.Local(port, environment)
+        case other:
+            raise CannotMeasure(f"RUNTIME={other} is not a runtime: use docker or local.")
+
+
+def check_machine(port: int, scenario: scenarios.Scenario) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise CannotMeasure(f"Port {port} is in use: choose another with LOADTEST_PORT=...")
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) // 1024
+    if free < scenario.memory_mb:
+        raise CannotMeasure(
+            f"Too little memory: this scenario needs {scenario.memory_mb} MiB, {free} MiB are available."
+        )
+
+
+def seed_catalogue(runtime: Runtime, variant: Variant, products: int, seed: int) -> dict[str, Any]:
+    """Fill the catalogue once, before anything is measured; returns the versions of what serves."""
+    runtime.start(servers.environment(variant))
+    try:
+        command = ["python", "app/manage.py", "seed_catalog", "--products", str(products), "--seed", str(seed)]
+        runtime.run(command)
+        return runtimes.versions(runtime)
+    finally:
+        runtime.stop()
+
+
+def results_folder() -> Path:
+    return Path(os.environ.get("RESULTS_DIR") or CHECKOUT / "results")
+
+
+@contextmanager
+def session(runtime: Runtime) -> Iterator[Progress]:
+    """Progress on the terminal; whatever happens, the stack under test is stopped."""
+    progress = Progress()
+    try:
+        yield progress
+    finally:
+        # A second Ctrl-C must not leave anything running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        progress.prefix = ""
+        progress("stopping")
+        runtime.clean_up()
+        progress.end()
+
+
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """The exit code of `run`, of what it could not measure, or of an interruption."""
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        return run()
+    except (CannotMeasure, remote.Forbidden, remote.Unreadable) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: everything that was started is stopped.", file=sys.stderr)
+        return 130
