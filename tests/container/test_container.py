@@ -302,6 +302,7 @@ def test_four_inflated_workers_are_killed_without_worker_management_only(healthy
     assert oom(healthy) == (0, 0)
     inflate(healthy, feed, lambda: oom(healthy) != (0, 0))
     assert oom(healthy) != (0, 0), "nothing was killed: the inflation was not reproduced"
+    wait_until("the log says why", lambda: '"reason": "oom"' in healthy.compose("logs", "app").stdout)
 
     healthy.env = shipped
     healthy.up()
