@@ -1,12 +1,15 @@
 """A container that is just large enough: `make limit` runs large requests one after the other in 1.5 times the floor.
 
 The floor of this load is what an ideal server would average: idle memory, and of each large request its need while it
-runs; back to back, one of them always runs. Needs Docker: what ends a variant here is the kernel. `lowtide` gets
-LARGE requests, each other variant LARGE_OTHERS. Environment: VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR.
+runs; back to back, one of them always runs. reload-on-rss is sized to so small a container: an idle worker and
+GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once. `lowtide` gets LARGE requests,
+each other variant LARGE_OTHERS. Needs Docker: what ends a variant here is the kernel.
+Environment: VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR.
 Prints a table in Markdown and keeps it in results/limit/limit.md, with Locust's reports beside it.
 Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
 """
 
+import math
 import os
 from collections import Counter
 
@@ -16,6 +19,7 @@ from loadtest.progress import Left, console
 from loadtest.runtimes import Docker
 from loadtest.session import WORKERS, check_machine, guarded, number, results_folder, seed_catalogue, session
 from loadtest.variants import VARIANTS
+from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"
 FLOORS = 1.5
@@ -64,10 +68,11 @@ def run() -> int:
         versions = seed_catalogue(ample, VARIANTS["without"], whole.products, seed)
         needs = measure.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
-        idle_mb = measure.idle_mb(ample, VARIANTS["lowtide"], whole)
+        idle_mb, worker_rss_mb = measure.idle(ample, VARIANTS["lowtide"], whole)
         floor = floor_mb(idle_mb, needs, counts)
         limit_mb = round(FLOORS * floor)
-        tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m"})
+        reload_on_rss = math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)
+        tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
@@ -76,7 +81,8 @@ def run() -> int:
             lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
     foot = (
         f"Limit {limit_mb} MiB, {FLOORS} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
-        f"{WORKERS} workers, Python {versions['python']}, uWSGI {versions['uwsgi']}, {versions['libc']}."
+        f"{WORKERS} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, uWSGI {versions['uwsgi']}, "
+        f"{versions['libc']}."
     )
     table = "\n".join([HEAD, *rows, "", foot])
     (directory / "limit.md").write_text(table + "\n")

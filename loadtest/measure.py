@@ -329,14 +329,14 @@ def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Nee
     return Need(round(area, 2), round(max(height for _, height in points), 1), round(end - start, 3))
 
 
-def idle_mb(runtime: Runtime, variant: Variant, scenario: Scenario) -> float:
-    """PSS of a server that has served small requests only, MiB."""
+def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float, float]:
+    """Of a server that has served small requests only: its PSS, and RSS of its largest worker, MiB."""
     runtime.start(variant.environment)
     try:
         warm_up(runtime.url, scenario)
         with sampling(runtime, INTERVAL_S) as sampler:
             time.sleep(IDLE_S)
-            return median_pss(sampler.samples)
+            return median_pss(sampler.samples), idle_rss_mb(runtime)
     finally:
         runtime.stop()
 
