@@ -121,7 +121,9 @@ def interrupted(*_: object) -> NoReturn:
 
 def guarded(run: Callable[[], int]) -> int:
     """The exit code of `run`, of what it could not measure, or of an interruption."""
-    signal.signal(signal.SIGTERM, interrupted)
+    # SIGINT too: a shell starts what it puts into the background with that ignored.
+    for interrupting in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interrupting, interrupted)
     try:
         return run()
     except (CannotMeasure, remote.Forbidden, remote.Unreadable) as problem:
