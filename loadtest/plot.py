@@ -131,7 +131,7 @@ def _panel(axes: Axes, results: Results, variant: Variant, lanes: list[str], gid
     times = [sample.t_s for sample in samples]
     many = len(results.summary.variants) > words.MANY
     axes.set_title(f"{_short(variant.name)}\n", fontsize=8.5 if many else 10, fontweight="bold", loc="left", pad=1)
-    ends = words.end_in_short(variant) if many else words.end_in_idles(variant)
+    ends = words.end_in_short(variant) if many else words.end_in_idles(variant, results.summary.rounds)
     axes.text(0, 1.025, ends, transform=axes.transAxes, color=COLOURS["muted"], va="bottom")
     axes.grid(color=COLOURS["grid"], linewidth=0.6)
     axes.tick_params(axis="y", color=COLOURS["memory"], labelcolor=COLOURS["memory"])

@@ -47,12 +47,13 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-def end_in_idles(variant: Variant) -> str:
-    """The title of a panel: "ends at 765 MiB, 10.1 times idle"."""
+def end_in_idles(variant: Variant, rounds: int = 1) -> str:
+    """The title of a panel: "ends at 765 MiB, 10.1 times idle", of several rounds with "(median)" behind it."""
     end_to_idle = variant.end_to_idle()
     if end_to_idle is None:
         return "end or idle memory not measured"
-    return f"ends at {mib(variant.end_mb)}, {multiple(end_to_idle)} times idle"
+    median = " (median)" if rounds > 1 else ""
+    return f"ends at {mib(variant.end_mb)}, {multiple(end_to_idle)} times idle{median}"
 
 
 def end_in_short(variant: Variant) -> str:

@@ -153,6 +153,11 @@ class TestWords:
     def test_what_memory_did(self, expected: dict[str, Any], peak: float, end: float | None, said: str) -> None:
         assert words.memory(of(expected, peak_mb=peak, end_mb=end)) == said
 
+    def test_a_panel_says_that_its_title_is_a_median_of_rounds(self, expected: dict[str, Any]) -> None:
+        variant = of(expected, idle_mb=100, end_mb=150)
+        assert words.end_in_idles(variant) == "ends at 150 MiB, 1.50 times idle"
+        assert words.end_in_idles(variant, rounds=5) == "ends at 150 MiB, 1.50 times idle (median)"
+
     def test_idle_memory_of_zero_makes_no_ratio(self, expected: dict[str, Any]) -> None:
         assert words.end_in_idles(of(expected, idle_mb=0)) == "end or idle memory not measured"
 
