@@ -61,7 +61,7 @@ ENV PATH=/srv/venv/bin:$PATH \
     WORKER_MANAGEMENT=lowtide \
     RELOAD_ON_RSS=128 \
     GIVE_BACK_MB=8 \
-    LARGE_NEED_MB=171
+    LARGE_NEED_MB=212
 USER 10001:10001
 # uwsgi.ini makes SIGTERM finish what is in flight and leave.
 STOPSIGNAL SIGTERM
