@@ -1,10 +1,10 @@
-"""A container that is just large enough: `make limit` runs large requests one after the other in 1.5 times the floor.
+"""A container that is just large enough: `make limit` runs one large request after the other in FLOORS times the floor.
 
 The floor of this load is what an ideal server would average: idle memory, and of each large request its need while it
 runs; back to back, one of them always runs. reload-on-rss is sized to so small a container: an idle worker and
 GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once. `lowtide` gets LARGE requests,
 each other variant LARGE_OTHERS. Needs Docker: what ends a variant here is the kernel.
-Environment: VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR.
+Environment: FLOORS (1.5), RELOAD_ON_RSS, and VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment.
 Prints a table in Markdown and keeps it in results/limit/limit.md, with Locust's reports beside it.
 Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
 """
@@ -16,13 +16,12 @@ from collections import Counter
 from loadtest import measure, scenarios
 from loadtest.measure import Measured, Need
 from loadtest.progress import Left, console
-from loadtest.runtimes import Docker
+from loadtest.runtimes import CannotMeasure, Docker
 from loadtest.session import WORKERS, check_machine, guarded, number, results_folder, seed_catalogue, session
 from loadtest.variants import VARIANTS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"
-FLOORS = 1.5
 LARGE, LARGE_OTHERS = 500, 60
 HEAD = """\
 | in the container | requests | failed | OOM kills | highest working set | PSS at the end |
@@ -40,6 +39,13 @@ def floor_mb(idle_mb: float, needs: dict[str, Need], counts: Counter[str]) -> fl
     return idle_mb + area / sum(counts[name] * need.seconds for name, need in needs.items())
 
 
+def positive(name: str, default: str) -> float:
+    value = os.environ.get(name) or default
+    if not value.replace(".", "", 1).isdecimal() or float(value) <= 0:
+        raise CannotMeasure(f"{name}={value} is not a number over 0.")
+    return float(value)
+
+
 def row(found: Measured) -> str:
     peak_mb = max((sample.working_set_mb or 0) for sample in found.samples)
     log = found.latencies
@@ -51,6 +57,7 @@ def row(found: Measured) -> str:
 
 def run() -> int:
     names = (os.environ.get("VARIANTS") or NAMES).split()
+    floors = positive("FLOORS", "1.5")
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
     # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
@@ -70,8 +77,8 @@ def run() -> int:
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
         idle_mb, worker_rss_mb = measure.idle(ample, VARIANTS["lowtide"], whole)
         floor = floor_mb(idle_mb, needs, counts)
-        limit_mb = round(FLOORS * floor)
-        reload_on_rss = math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)
+        limit_mb = round(floors * floor)
+        reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
         tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
@@ -80,7 +87,7 @@ def run() -> int:
             rows.append(row(found))
             lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
     foot = (
-        f"Limit {limit_mb} MiB, {FLOORS} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
+        f"Limit {limit_mb} MiB, {floors:g} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
         f"{WORKERS} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, uWSGI {versions['uwsgi']}, "
         f"{versions['libc']}."
     )
