@@ -147,7 +147,7 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
 
     with ThreadPoolExecutor(at_once) as pool:
         return [
-            status for each in pool.map(one, range(LARGE_REQUESTS * (4 if until_trouble else 1))) for status in each
+            status for each in pool.map(one, range(LARGE_REQUESTS * (8 if until_trouble else 1))) for status in each
         ]
 
 
