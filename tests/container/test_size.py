@@ -24,7 +24,7 @@ LARGE_REQUESTS = 10
 SMALL_AFTER_EACH = 20
 FEWER = 0.6
 # Workers, of them for large requests, and the limit in MiB; None is the smallest that carries them.
-SETTINGS = {"smallest": (2, 1, None), "middle": (3, 2, None), "large, one pool": (4, 0, 1024)}
+SETTINGS = {"smallest": (2, 1, None), "middle": (3, 2, None), "large, one pool": (4, 0, None)}
 
 
 class Sized(Stack):
