@@ -8,6 +8,9 @@ Around the application that `module =` names, whose code stays as it is:
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
 - logs why workers are replaced (`lowtide.recycles`);
+- has the master notice at once that a worker has gone. By itself it looks once a second (core/master.c:687, 759), and
+  the place stays empty for as long;
+- lets workers leave one after the other, when several reach a limit together;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
   still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
 
@@ -59,6 +62,8 @@ _IDLE_S = _number("lowtide-recycle-idle")
 _THRESHOLD_MB = float(os.environ.get("GIVE_BACK_MB") or DEFAULT_THRESHOLD_MB)
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
+# How long to wait for the successor of another worker: a fork away, unless something is wrong.
+_TURN_S = 2.0
 # When this worker was last busy, by the monotonic clock.
 _busy = time.monotonic()
 
@@ -125,10 +130,14 @@ def _leave(reason: str = "") -> None:
         end = recycles.Recycle(time.time(), worker, os.getpid(), reason, round(age_s, 3), requests, round(rss_mb, 1))
         recycles.log(end)
     else:
+        if reason != "signal":
+            _slots.wait_for_turn(worker, _TURN_S)
         _slots.say(worker, reason, requests, rss_mb)
 
 
 def _arrive() -> None:
+    # Only the master waits for workers.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = uwsgi.worker_id()
     if worker and not _LAZY and (end := _slots.born(worker, os.getpid(), _HARAKIRI)):
         recycles.log(end)
@@ -138,6 +147,8 @@ def _arrive() -> None:
         _previous()
 
 
+# Nothing is done in the handler: that there is one ends the master's wait for events.
+signal.signal(signal.SIGCHLD, lambda *_: None)
 _previous = getattr(uwsgi, "post_fork_hook", None)
 uwsgi.post_fork_hook = _arrive
 uwsgi.atexit = _leave

@@ -1,6 +1,9 @@
 """Why a worker ended, told by its slot. The reasons themselves are provoked on a real uWSGI in tests/stack."""
 
 import json
+import os
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -20,7 +23,8 @@ def test_last_words_are_told_by_the_successor() -> None:
     assert (end.worker, end.pid, end.reason, end.requests, end.rss_mb) == (2, 100, "rss", 431, 201.4)
     line = json.loads(end.line())
     assert line["event"] == "recycle"
-    assert set(line) == {"event", "time", "worker", "pid", "reason", "age_s", "requests", "rss_mb"}
+    assert set(line) == {"event", "time", "worker", "pid", "reason", "age_s", "requests", "rss_mb", "away_s"}
+    assert line["away_s"] >= 0
 
 
 def test_words_are_said_once() -> None:
@@ -61,3 +65,49 @@ def test_each_oom_kill_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory, "oom_kills", lambda: 4)
     reasons = [end.reason for worker in (1, 2) if (end := slots.born(worker, 200 + worker, 0))]
     assert reasons == ["oom", "died"]
+
+
+def child(ask: Callable[[], bool]) -> int:
+    """Another process, which ends with 0 if `ask` returns true: a turn ends with its process."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if ask() else 1)
+    return pid
+
+
+def answer(pid: int) -> bool:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_nobody_leaves_while_another_worker_is_away() -> None:
+    slots = recycles.Slots(2)
+    for worker in (1, 2):
+        slots.born(worker, 100 + worker, 0)
+    slots.say(1, "rss", 1, 200)
+    pid = child(lambda: slots.wait_for_turn(2, 60))
+    time.sleep(0.2)
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    slots.born(1, 201, 0)
+    assert answer(pid)
+
+
+def test_a_turn_is_held_until_the_process_ends() -> None:
+    slots = recycles.Slots(2)
+
+    def hold() -> bool:
+        turn = slots.wait_for_turn(1, 60)
+        time.sleep(1)
+        return turn
+
+    holder = child(hold)
+    time.sleep(0.5)
+    assert not answer(child(lambda: slots.wait_for_turn(2, 0.05)))
+    assert answer(holder)
+    assert answer(child(lambda: slots.wait_for_turn(2, 60)))
+
+
+def test_whoever_stays_away_is_not_waited_for() -> None:
+    slots = recycles.Slots(2)
+    slots.say(1, "signal", 1, 200)
+    time.sleep(0.1)
+    assert answer(child(lambda: slots.wait_for_turn(2, 0.1)))
