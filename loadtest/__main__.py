@@ -64,7 +64,7 @@ def run() -> int:
     with session(runtime) as progress:
         progress.prefix = "catalogue"
         progress("seeding")
-        versions = seed_catalogue(runtime, chosen[0], scenario.products, seed)
+        versions = seed_catalogue(runtime, chosen[0], scenario, seed)
         measured: list[list[measure.Measured]] = []
         left = Left(len(chosen) * rounds, scenario)
         for number_of_round in range(1, rounds + 1):

@@ -61,7 +61,12 @@ def run() -> int:
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
     # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
-    settings = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(whole.max_body_mb), "LARGE_NEED_MB": "0"}
+    settings = {
+        "WORKERS": str(WORKERS),
+        "MAX_BODY_MB": str(whole.max_body_mb),
+        "LARGE_NEED_MB": "0",
+        "IMPORT_TOKEN": "",
+    }
     ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"})
     check_machine(port, whole)
     directory = results_folder() / "limit"
@@ -72,7 +77,7 @@ def run() -> int:
     with session(ample) as progress:
         progress.prefix = "floor"
         progress("seeding")
-        versions = seed_catalogue(ample, VARIANTS["without"], whole.products, seed)
+        versions = seed_catalogue(ample, VARIANTS["without"], whole, seed)
         needs = measure.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
         idle_mb, worker_rss_mb = measure.idle(ample, VARIANTS["lowtide"], whole)

@@ -135,13 +135,13 @@ def run() -> int:
     measured: dict[tuple[Point, str], dict[str, str]] = {}
     left = Left(len(dict.fromkeys(point for _, point in wanted)) * len(NAMES), base)
     with session(runtime) as progress:
-        progress.prefix = "catalogue"
-        progress("seeding")
-        versions = seed_catalogue(runtime, VARIANTS["without"], base.products, seed)
         for axis, point in wanted:
+            if (point, NAMES[0]) in measured:
+                continue
+            progress.prefix = "catalogue"
+            progress("seeding")
+            versions = seed_catalogue(runtime, VARIANTS["without"], scenarios.named(point.scenario), seed)
             for name in NAMES:
-                if (point, name) in measured:
-                    continue
                 progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
                 found = measure.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
                 row = summary.row(found, versions["uwsgi"])
