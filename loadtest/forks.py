@@ -1,11 +1,15 @@
-"""What a fork costs: memory of idle workers, and the first request to a fresh one, by what was done before the fork.
+"""What replacing a worker costs: how long its place is empty, idle memory, the first request to a fresh one.
 
     make forks          or: python -m loadtest.forks
 
 Kills all workers of a running stack, again and again, and times the next request; each time the successors are fresh.
+Then tells one worker at a time to leave, and reads from the log how long it was until its successor started.
 Prints a table in Markdown. In the local runtime, on LOADTEST_PORT. Exit codes: 0 measured, 2 could not.
 """
 
+import json
+import os
+import signal
 import statistics
 import time
 
@@ -15,10 +19,12 @@ from loadtest import measure, scenarios
 from loadtest.runtimes import Local, Runtime
 from loadtest.session import WORKERS, check_machine, guarded, number, seed_catalogue
 from loadtest.variants import VARIANTS, Variant
+from lowtide import sample
 
 ROUNDS = 12
 MEASURES = {
-    "nothing before the fork but imports": {"PRELOAD": "off", "GC_FREEZE": "0"},
+    "uWSGI as it comes": {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
+    "the master woken by SIGCHLD": {"PRELOAD": "off", "GC_FREEZE": "0"},
     "and the garbage collector frozen": {"PRELOAD": "off"},
     "and URLconf and templates loaded": {"PRELOAD": "code"},
     "and requests answered (what ships)": {},
@@ -30,6 +36,19 @@ def first_request_ms(runtime: Runtime, sampler: measure.Sampler) -> float:
     start = time.perf_counter()
     measure.get(f"{runtime.url}/catalog/?page=7")
     return (time.perf_counter() - start) * 1000
+
+
+def away_ms(runtime: Runtime) -> list[float]:
+    """How long the places of ROUNDS workers were empty. Nobody asks for statistics meanwhile: that wakes the master."""
+    started = time.time()
+    for turn in range(ROUNDS):
+        pid = sample.stats(runtime.stats_socket)["workers"][turn % WORKERS]["pid"]
+        # At another moment of the master's second each time.
+        time.sleep(0.3 + turn / ROUNDS)
+        os.kill(pid, signal.SIGHUP)
+        time.sleep(1.3)
+    ends = [json.loads(line) for line in runtime.log() if line.startswith('{"event": "recycle"')]
+    return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
 def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> str:
@@ -46,11 +65,12 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
             for page in range(50):
                 answer = requests.get(f"{runtime.url}/catalog/?page={page + 1}", timeout=60)
                 later.append(answer.elapsed.total_seconds() * 1000)
+        away = away_ms(runtime)
     finally:
         runtime.stop()
     return (
-        f"| {label} | {fresh_mb:.0f} | {idle_mb:.0f} | {statistics.median(first):.1f} | {max(first):.1f} | "
-        f"{statistics.median(later):.1f} |"
+        f"| {label} | {statistics.median(away):.0f} | {max(away):.0f} | {fresh_mb:.0f} | {idle_mb:.0f} | "
+        f"{statistics.median(first):.1f} | {max(first):.1f} | {statistics.median(later):.1f} |"
     )
 
 
@@ -63,14 +83,14 @@ def run() -> int:
     shipped = VARIANTS["lowtide"]
     try:
         versions = seed_catalogue(runtime, shipped, scenario, 1)
-        print("| before the fork | fresh MiB | idle MiB | first request ms | its worst | later ones ms |")
-        print("|---|---|---|---|---|---|")
+        print("| measure | away ms | its worst | fresh MiB | idle MiB | first request ms | its worst | later ones ms |")
+        print("|---|---|---|---|---|---|---|---|")
         for label, environment in MEASURES.items():
             variant = Variant(shipped.name, label, shipped.environment | environment)
             print(row(runtime, label, variant, scenario), flush=True)
     finally:
         runtime.clean_up()
-    print(f"\nPSS of master and {WORKERS} workers; {ROUNDS} first requests each. Python {versions['python']}.")
+    print(f"\nPSS of master and {WORKERS} workers; {ROUNDS} workers and requests each. Python {versions['python']}.")
     return 0
 
 

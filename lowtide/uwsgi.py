@@ -9,7 +9,7 @@ Around the application that `module =` names, whose code stays as it is:
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
 - logs why workers are replaced (`lowtide.recycles`);
 - has the master notice at once that a worker has gone. By itself it looks once a second (core/master.c:687, 759), and
-  the place stays empty for as long;
+  the place stays empty for as long; WAKE_MASTER=0 leaves that out;
 - lets workers leave one after the other, when several reach a limit together;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
   still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
@@ -147,8 +147,9 @@ def _arrive() -> None:
         _previous()
 
 
-# Nothing is done in the handler: that there is one ends the master's wait for events.
-signal.signal(signal.SIGCHLD, lambda *_: None)
+if os.environ.get("WAKE_MASTER") != "0":
+    # Nothing is done in the handler: that there is one ends the master's wait for events.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
 _previous = getattr(uwsgi, "post_fork_hook", None)
 uwsgi.post_fork_hook = _arrive
 uwsgi.atexit = _leave

@@ -233,3 +233,7 @@ def test_the_master_is_woken_by_the_end_of_a_worker(serve: Serve) -> None:
     bit = 1 << (signal.SIGCHLD - 1)
     assert caught(server.master) & bit
     assert not caught(server.pids()[0]) & bit
+
+
+def test_without_wake_master_it_is_as_uwsgi_comes(serve: Serve) -> None:
+    assert not caught(serve(WAKE_MASTER="0").master) & 1 << (signal.SIGCHLD - 1)
