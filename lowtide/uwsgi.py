@@ -5,6 +5,7 @@
 Around the application that `module =` names, whose code stays as it is:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 unless said otherwise, 0 for never;
+- reads request bodies in parts, so that uWSGI does not hold each a second time;
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
 - logs why workers are replaced (`lowtide.recycles`);
@@ -32,7 +33,7 @@ import uwsgi
 
 from lowtide import recycles
 from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
-from lowtide.wsgi import AfterResponse
+from lowtide.wsgi import AfterResponse, read_in_parts
 
 
 def _text(name: str) -> str:
@@ -102,7 +103,10 @@ def _wrap() -> bool:
         return False
     attribute = attribute or _text("callable") or "application"
     module: ModuleType = importlib.import_module(name)
-    setattr(module, attribute, AfterResponse(getattr(module, attribute), _close, _begin))
+    application = getattr(module, attribute)
+    if _give_back:
+        application = read_in_parts(application)
+    setattr(module, attribute, AfterResponse(application, _close, _begin))
     return True
 
 

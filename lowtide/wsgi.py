@@ -7,6 +7,7 @@ The callback runs in the response's close(), which PEP 3333 has the server call 
 for reload-on-rss after that (core/utils.c:1082), so a request whose memory was given back does not recycle its worker.
 """
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+PART_BYTES = 64 * 1024
 
 
 class _Response:
@@ -68,6 +70,45 @@ class AfterResponse:
         if hasattr(body, "read"):
             return body
         return _Response(body, self._done)
+
+
+class Body:
+    """wsgi.input, read in parts of PART_BYTES whatever is asked for."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = -1 if size is None else size
+        if 0 <= left <= PART_BYTES:
+            part: bytes = self._body.read(left)
+            return part
+        whole = io.BytesIO()
+        while left and (part := self._body.read(min(left, PART_BYTES) if left > 0 else PART_BYTES)):
+            whole.write(part)
+            left -= len(part) if left > 0 else 0
+        return whole.getvalue()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+
+def read_in_parts(application: Application) -> Application:
+    """The application, with request bodies read in parts.
+
+    For uWSGI: it copies as much as it is asked for into a buffer of its own, and keeps that until the request is over
+    (core/reader.c, post_read_buf), so a body that is read at once is there twice.
+    """
+
+    def reading(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH"):
+            environ["wsgi.input"] = Body(environ["wsgi.input"])
+        return application(environ, start_response)
+
+    return reading
 
 
 def give_back(application: Application, threshold_mb: float = DEFAULT_THRESHOLD_MB) -> Application:

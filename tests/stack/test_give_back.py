@@ -1,6 +1,7 @@
 """What a worker holds after large requests, with giving back and without."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,17 @@ def test_a_request_whose_memory_was_given_back_does_not_recycle_its_worker(start
     for _ in range(ROUNDS):
         assert keeping.post_feed(feed).status_code == 200
     assert "rss" in {event.event for event in keeping.recycles()}
+
+
+def test_a_body_is_held_once_and_without_twice(start: Start, feed: bytes) -> None:
+    peaks = []
+    for settings in ({}, {"GIVE_BACK_MB": "0", "WORKER_MANAGEMENT": "without"}):
+        stack = start(**settings)
+        pid = stack.workers()[-1]["pid"]
+        before = memory.rss_mb(pid)
+        assert stack.post_feed(feed).status_code == 200
+        status = Path(f"/proc/{pid}/status").read_text()
+        (peak,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+        peaks.append(peak - before)
+    once, twice = peaks
+    assert once < twice - len(feed) / memory.MIB / 2, peaks
