@@ -105,7 +105,7 @@ endif
 .PHONY: manage
 manage: mine ## Run manage.py: make manage ARGS="createsuperuser"
 ifeq ($(RUNTIME),docker)
-	docker compose exec app python app/manage.py $(ARGS)
+	docker compose exec $(foreach name,$(filter DJANGO_SUPERUSER_%,$(.VARIABLES)),--env "$(name)=$$$(name)") app python app/manage.py $(ARGS)
 else
 	@$(STACK) run .venv/bin/python app/manage.py $(ARGS)
 endif
