@@ -138,7 +138,7 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
         if trouble.is_set():
             return []
         # Looking for trouble: the largest request only, and nothing between, so that the peaks meet.
-        report = not until_trouble and number // at_once % 2 == 0
+        report = until_trouble or number // at_once % 2 == 0
         statuses = [sized.ask(REPORT) if report else sized.ask(DRY_RUN, feed)]
         statuses += [sized.ask("/catalog/") for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
         if until_trouble and statuses != [200] * len(statuses):
@@ -153,7 +153,7 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
 
 def test_a_live_server_is_measured(load: sizing.Load) -> None:
     assert load.workers == 4
-    # An import adds more than its worker is; both are far from nothing.
+    # A report adds more than its worker is; both are far from nothing.
     assert 60 < load.idle_mb < 200
     assert 30 < load.worker_rss_mb < load.idle_mb
     assert load.large_mb > 60
