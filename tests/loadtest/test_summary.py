@@ -101,6 +101,9 @@ def test_the_list_is_the_same_for_the_same_seed() -> None:
 def test_large_requests_come_by_weight() -> None:
     names = Counter(row.name for row, _ in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
     assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
+    tight = scenarios.named("tight large=90")
+    names = Counter(row.name for row, _ in scenarios.requests(tight, "large", 1))
+    assert names == {"import, dry run": 70, "import": 10, "export.json": 10}
 
 
 def test_a_feed_is_made_once_and_is_what_the_import_takes(tmp_path: Path) -> None:

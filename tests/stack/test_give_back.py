@@ -63,4 +63,5 @@ def test_a_body_is_held_once_and_without_twice(start: Start, feed: bytes) -> Non
         (peak,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
         peaks.append(peak - before)
     once, twice = peaks
+    print(f"at the peak of an import: {once:.0f} MiB with its body read in parts, {twice:.0f} MiB without")
     assert once < twice - len(feed) / memory.MIB / 2, peaks
