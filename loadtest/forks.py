@@ -7,7 +7,6 @@ Then tells one worker at a time to leave, and reads from the log how long it was
 Prints a table in Markdown. In the local runtime, on LOADTEST_PORT. Exit codes: 0 measured, 2 could not.
 """
 
-import json
 import os
 import signal
 import statistics
@@ -47,7 +46,7 @@ def away_ms(runtime: Runtime) -> list[float]:
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)
         time.sleep(1.3)
-    ends = [json.loads(line) for line in runtime.log() if line.startswith('{"event": "recycle"')]
+    ends = measure.recycle_lines(runtime.log())
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 

@@ -227,15 +227,18 @@ def locust(
         raise CannotMeasure(f"Locust failed (exit code {process.returncode}): {log}")
 
 
+def recycle_lines(lines: list[str]) -> list[dict[str, Any]]:
+    """The recycles in uWSGI's log, as lowtide.uwsgi writes them (lowtide/recycles.py has the keys)."""
+    return [json.loads(line) for line in lines if line.startswith('{"event": "recycle"')]
+
+
 def recycles(lines: list[str], since: float) -> list[Event]:
-    """The recycles in uWSGI's log, as lowtide.uwsgi writes them."""
+    """The same as marks for the picture."""
     events = []
-    for line in lines:
-        if line.startswith('{"event": "recycle"'):
-            end = json.loads(line)
-            if end["time"] >= since:
-                detail = f"pid {end['pid']}, {end['age_s']:.0f} s, {end['requests']} requests, {end['rss_mb']} MiB"
-                events.append(Event(end["time"], end["reason"], end["worker"], detail))
+    for end in recycle_lines(lines):
+        if end["time"] >= since:
+            detail = f"pid {end['pid']}, {end['age_s']:.0f} s, {end['requests']} requests, {end['rss_mb']} MiB"
+            events.append(Event(end["time"], end["reason"], end["worker"], detail))
     return events
 
 

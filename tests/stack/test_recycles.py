@@ -1,6 +1,5 @@
 """Each reason for a recycle, provoked on a real uWSGI with the uwsgi.ini that ships; and that not all leave at once."""
 
-import json
 import os
 import signal
 import subprocess
@@ -44,7 +43,7 @@ class Server:
 
     def most_away(self) -> int:
         """How many workers were away at once, at most: each from its last words to the start of its successor."""
-        ends = [json.loads(line) for line in self.log().splitlines() if line.startswith('{"event": "recycle"')]
+        ends = measure.recycle_lines(self.log().splitlines())
         # To the millisecond, both ends rounded.
         spans = [(end["time"] - end["away_s"] + 0.002, end["time"]) for end in ends]
         assert len(spans) >= 4, self.log()
