@@ -5,7 +5,9 @@
 Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
 counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), IMPORT_TOKEN (what the site's
 imports ask for, optional). With several Locust processes (`--processes`, or master and workers with
-`--expect-workers`) each takes its share of the list, and together they keep the same rates.
+`--expect-workers`) each takes its share of the list, and together they keep the same rates. A worker says in its
+reports that its share is done, and the master ends the test: from a worker that left by itself the others would
+inherit its users.
 """
 
 import os
@@ -22,7 +24,7 @@ from locust import FastHttpUser, constant_pacing, events, task
 from locust.contrib.csv_request_logger import CsvRequestLogger
 from locust.env import Environment
 from locust.exception import StopUser
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import scenarios
 
@@ -40,6 +42,12 @@ class Share:
     def __init__(self) -> None:
         self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
         self.users: Counter[str] = Counter()
+        self.done = False
+
+    def start_over(self) -> None:
+        self.lanes.clear()
+        self.users.clear()
+        self.done = False
 
     def next(self, lane: scenarios.Lane, environment: Environment) -> tuple[scenarios.Request, str]:
         """The next request of the lane, or of one that has no user in this process; StopIteration when all are done."""
@@ -87,9 +95,29 @@ def share_out(environment: Environment, **_: Any) -> None:
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def start_over(**_: Any) -> None:
-    SHARE.lanes.clear()
-    SHARE.users.clear()
+    SHARE.start_over()
+
+
+@events.report_to_master.add_listener  # type: ignore[untyped-decorator]
+def say_done(data: dict[str, Any], **_: Any) -> None:
+    data["share_done"] = SHARE.done
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def end_with_the_last_share(environment: Environment, **_: Any) -> None:
+    if not isinstance(master := environment.runner, MasterRunner):
+        return
+    done: dict[str, bool] = {}
+
+    def hear(client_id: str, data: dict[str, Any], **_: Any) -> None:
+        done[client_id] = data["share_done"]
+        at_work = (*master.clients.spawning, *master.clients.running)
+        if done[client_id] and all(done.get(worker.id) for worker in at_work):
+            gevent.spawn(finish, environment)
+
+    environment.events.worker_report.add_listener(hear)  # type: ignore[no-untyped-call]
 
 
 class LaneUser(FastHttpUser):
@@ -122,7 +150,8 @@ class LaneUser(FastHttpUser):
             row, path = SHARE.next(self.lane, self.environment)
         except StopIteration:
             SHARE.users[self.lane] -= 1
-            if SHARE.users.total() == 0:
+            SHARE.done = SHARE.users.total() == 0
+            if SHARE.done and not isinstance(self.environment.runner, WorkerRunner):
                 gevent.spawn(finish, self.environment)
             raise StopUser from None
         name = f"{row.lane}: {row.name}"

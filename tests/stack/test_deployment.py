@@ -192,25 +192,24 @@ def test_locust_on_several_machines_serves_the_list_once(
     master_words, worker_words, count = arguments(stack.url)
     port = str(free_port())
 
-    def locust(words: list[str], *more: str) -> subprocess.Popen[str]:
+    def locust(words: list[str], *more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/locustfile.py", *words, *more]
         # Each makes its bodies in a folder of its own, as each container does.
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
-        return subprocess.Popen(
-            command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return subprocess.Popen(command, cwd=CHECKOUT, env=environment)
 
     before = sum(stack.served())
     report = str(tmp_path / "run")
     master = locust(master_words, "--master-bind-port", port, "--csv", report)
     workers = [locust(worker_words, "--master-port", port) for _ in range(count)]
     try:
-        out, _ = master.communicate(timeout=150)
+        # They end by themselves, the master first.
+        ended = [process.wait(150) for process in (master, *workers)]
     finally:
         for process in (master, *workers):
-            process.terminate()
-            process.communicate(timeout=20)
-    assert master.returncode == 0, out
+            process.kill()
+            process.wait()
+    assert ended == [0] * (1 + count)
     assert sum(stack.served(before + SMOKE.requests)) - before == SMOKE.requests
     with Path(f"{report}_stats_history.csv").open(newline="") as file:
         users = max(int(row["User Count"]) for row in csv.DictReader(file))
