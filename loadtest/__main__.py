@@ -4,7 +4,7 @@ Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide", or al
 QUICK=1, ROUNDS (1: how often the variants are run in turn), SEED, LOADTEST_PORT (18080: the stack under test runs
 beside one that is up).
 Results go to results/<time>/ (RESULTS_DIR), and results/latest points there.
-Exit codes: 0 the verdict holds, 1 it does not, 2 it could not be measured, 130 interrupted.
+Exit codes: 0 the verdict holds, 1 it does not, 2 something could not be measured, 130 interrupted.
 """
 
 import argparse
@@ -64,8 +64,9 @@ def run() -> int:
     with session(runtime) as progress:
         progress.prefix = "catalogue"
         progress("seeding")
-        versions = seed_catalogue(runtime, chosen[0], scenario, seed)
+        versions = seed_catalogue(runtime, VARIANTS["without"], scenario, seed)
         measured: list[list[measure.Measured]] = []
+        left_out: dict[str, str] = {}
         left = Left(len(chosen) * rounds, scenario)
         for number_of_round in range(1, rounds + 1):
             # The variants in turn, again and again, so that a busy hour meets all of them alike.
@@ -74,9 +75,19 @@ def run() -> int:
             measured.append([])
             for variant in chosen:
                 progress.prefix = f"{variant.name} ({left.next()})"
-                measured[-1].append(measure.variant(runtime, variant, name, seed, folder, progress))
+                if variant.name in left_out:
+                    continue
+                try:
+                    measured[-1].append(measure.variant(runtime, variant, name, seed, folder, progress))
+                except CannotMeasure as problem:
+                    # The others' hours are not thrown away for it.
+                    left_out[variant.name] = str(problem)
+                    progress(f"cannot be measured: {problem}")
+        measured = [[each for each in row if each.variant.name not in left_out] for row in measured]
+        if not measured[0]:
+            raise CannotMeasure("\n".join(dict.fromkeys(left_out.values())))
         needs = None
-        if "without" in [variant.name for variant in chosen]:
+        if "without" in [each.variant.name for each in measured[0]]:
             progress.prefix = "floor"
             repeats = 3 if name == "default" else 1
             needs = measure.needs(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
@@ -87,6 +98,7 @@ def run() -> int:
         "started": started.isoformat(),
         "machine": summary.cpu_model(),
         "rounds": rounds,
+        "left_out": left_out,
     }
     load = {
         "seed": seed,
@@ -103,6 +115,8 @@ def run() -> int:
     latest.symlink_to(directory.name)
     console.print(report.terminal(outcome))
     console.print(f"The picture, the table and every figure: {os.path.relpath(latest)}/report.html")
+    if left_out:
+        return 2
     return 0 if outcome["verdict"]["holds"] else 1
 
 

@@ -251,8 +251,8 @@ def variant(runtime: Runtime, variant: Variant, scenario_name: str, seed: int, d
     """Measure one variant on a stack that is started for it and stopped after it."""
     scenario = scenarios.named(scenario_name)
     say("starting")
-    runtime.start(servers.environment(variant))
     try:
+        runtime.start(servers.environment(variant))
         counts = variant.server == "uwsgi"
         pid = None if counts else servers.pid(runtime)
         if variant.preload:

@@ -147,13 +147,13 @@ def _paragraphs(summary: Summary) -> list[Text]:
         *([Text()] if told else []),
         headline,
         *(Text(f"- {failed}") for failed in words.failed_checks(summary)),
+        *map(Text, words.left_out(summary)),
     ]
 
 
 def markdown(summary: Summary) -> str:
     """Two tables of all variants, memory and what it costs, and what they were measured with, for a page."""
     without = summary.variant("without")
-    p99, large = (without.small_p99_ms, without.large_p50_ms) if without else (None, None)
     memory = [["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"]]
     cost = [["", "small p50", "small p99", "/ without", "small max", "large p50", "/ without", "wall", "failed"]]
     for variant in summary.variants:
@@ -162,8 +162,8 @@ def markdown(summary: Summary) -> str:
         row += [words.multiple(ratio(variant.mean_mb, summary.floor_mb)), _with_spread(variant, "end_mb")]
         memory.append([*row, words.number(variant.recycles.total())])
         row = [f"`{variant.name}`", _with_spread(variant, "small_p50_ms", 1), _with_spread(variant, "small_p99_ms", 1)]
-        row += [words.multiple(ratio(variant.small_p99_ms, p99)), _with_spread(variant, "small_max_ms", 1)]
-        row += [_with_spread(variant, "large_p50_ms"), words.multiple(ratio(variant.large_p50_ms, large))]
+        row += [words.multiple(variant.over(without, "small_p99_ms")), _with_spread(variant, "small_max_ms", 1)]
+        row += [_with_spread(variant, "large_p50_ms"), words.multiple(variant.over(without, "large_p50_ms"))]
         cost.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
     return "\n".join([*_markdown(memory, 2), "", *_markdown(cost, 1), "", *words.measured_with(summary)])
 

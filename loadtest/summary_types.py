@@ -6,6 +6,7 @@ Keys that are not listed here are ignored, so a runner may write more.
 """
 
 import csv
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,14 @@ class Variant(Struct):
         values = [value for each in self.rounds if (value := getattr(each, figure)) is not None]
         return (min(values), max(values)) if values else None
 
+    def over(self, other: "Variant | None", figure: str) -> float | None:
+        """A figure over the other variant's; of several rounds the median of the ratios, each within a round."""
+        if other is None:
+            return None
+        pairs = zip(self.rounds or [self], other.rounds or [other], strict=False)
+        ratios = [found for own, its in pairs if (found := ratio(getattr(own, figure), getattr(its, figure)))]
+        return statistics.median(ratios) if ratios else None
+
 
 class Check(Struct):
     """One comparison; `at_least` tells the direction of the limit, where the runner wrote it."""
@@ -124,6 +133,8 @@ class Summary(Struct):
     # What the figures of memory are.
     memory: Literal["PSS", "working set"] = "PSS"
     rounds: Count = 1
+    # Variants that could not be measured, and why.
+    left_out: dict[str, str] = {}
 
     def variant(self, name: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.name == name), None)

@@ -123,6 +123,11 @@ def failed_checks(summary: Summary) -> list[str]:
     return [failed_check(check) for check in summary.verdict.checks if not check.holds]
 
 
+def left_out(summary: Summary) -> list[str]:
+    """The variants that could not be measured, each with its reason."""
+    return [f"{name} could not be measured and is left out: {reason}" for name, reason in summary.left_out.items()]
+
+
 def happened(variant: Variant) -> str:
     """One variant in a few sentences."""
     return " ".join((memory(variant), recycled(variant), losses(variant), latency(variant)))
@@ -208,7 +213,8 @@ def measured_with(summary: Summary) -> list[str]:
     figures = f"Memory in MiB of {summary.memory}, `small` and `large` in ms, `wall` in s."
     if summary.rounds > 1:
         figures += (
-            f" Medians of {summary.rounds} rounds, in brackets the least and the most; of `failed` the worst round."
+            f" Medians of {summary.rounds} rounds, in brackets the least and the most; `/ without` pairs the runs of a"
+            " round; of `failed` the worst round."
         )
     if summary.floor_mb is not None:
         figures += f" The ideal mean is {mib(summary.floor_mb)}."

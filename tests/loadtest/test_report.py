@@ -244,6 +244,26 @@ class TestPage:
         assert "Samples and marks are those of the first of 3 rounds." in page.text
         assert "3 rounds, on one machine." in page.text
 
+    def test_ratios_pair_the_runs_of_a_round(self, written: Write, expected: dict[str, Any]) -> None:
+        expected["rounds"] = 3
+        for variant, p99 in zip(
+            expected["variants"], ((50.0, 100.0, 80.0), (1.0, 1.0, 1.0), (100.0, 50.0, 60.0)), strict=True
+        ):
+            variant |= {"small_p99_ms": sorted(p99)[1], "rounds": [variant | {"small_p99_ms": each} for each in p99]}
+        # The ratio of the medians, 60 to 80, would be the same.
+        expected["variants"][2]["rounds"][1]["small_p99_ms"] = 150.0
+        page = Page(html(written(expected)))
+        assert page.row("lowtide")[7] == "1.50"
+        assert "| 1.50 |" in report.markdown(checked(expected)).splitlines()[10]
+
+    def test_a_variant_that_was_left_out_is_named(self, written: Write, expected: dict[str, Any]) -> None:
+        expected["left_out"] = {"granian": "The stack did not start."}
+        said = "granian could not be measured and is left out: The stack did not start."
+        assert said in Page(html(written(expected))).text
+        console = Console(width=200, record=True)
+        console.print(report.terminal(expected))
+        assert said in console.export_text()
+
     def test_variants_with_the_same_options_share_a_column(self, written: Write, expected: dict[str, Any]) -> None:
         directory = written(expected)
         (directory / "config-without.ini").write_text((directory / "config-article.ini").read_text())

@@ -102,6 +102,16 @@ def test_what_cannot_be_measured_is_said_in_one_line(settings: dict[str, str], s
     assert error.count("\n") == 1
 
 
+def test_a_variant_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    with experiment(tmp_path, VARIANTS="gunicorn trim", GUNICORN_CMD_ARGS="--no-such-option") as process:
+        out, error = process.communicate(timeout=200)
+    assert process.returncode == 2, error
+    summary = json.loads((tmp_path / "results/latest/summary.json").read_text())
+    assert [row["name"] for row in summary["variants"]] == ["trim"]
+    assert list(summary["left_out"]) == ["gunicorn"]
+    assert "gunicorn could not be measured and is left out: " in out
+
+
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
