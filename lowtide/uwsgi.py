@@ -12,8 +12,6 @@ Around the application that `module =` names, whose code stays as it is:
 - has the master notice at once that a worker has gone. By itself it looks once a second (core/master.c:687, 759), and
   the place stays empty for as long; WAKE_MASTER=0 leaves that out;
 - lets workers leave one after the other, when several reach a limit together;
-- with `set-placeholder = lowtide-nice=1:10` runs the workers of socket 1 (as in map-socket) at niceness 10: where they
-  and the others want the same processor, the others come first;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
   still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
 
@@ -141,19 +139,10 @@ def _leave(reason: str = "") -> None:
         _slots.say(worker, reason, requests, rss_mb)
 
 
-def _nice() -> dict[int, int]:
-    """Niceness by worker, from `lowtide-nice` (SOCKET:NICENESS) and `map-socket` (SOCKET:WORKER,WORKER)."""
-    socket, _, niceness = _text("lowtide-nice").partition(":")
-    maps = uwsgi.opt.get("map-socket", [])
-    maps = [each.decode().partition(":") for each in (maps if isinstance(maps, list) else [maps])]
-    return {int(worker): int(niceness) for of, _, workers in maps if of == socket for worker in workers.split(",")}
-
-
 def _arrive() -> None:
     # Only the master waits for workers.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = uwsgi.worker_id()
-    os.nice(_NICE.get(worker, 0))
     if worker and not _LAZY and (end := _slots.born(worker, os.getpid(), _HARAKIRI)):
         recycles.log(end)
     if worker and _give_back:
@@ -165,7 +154,6 @@ def _arrive() -> None:
 if os.environ.get("WAKE_MASTER") != "0":
     # Nothing is done in the handler: that there is one ends the master's wait for events.
     signal.signal(signal.SIGCHLD, lambda *_: None)
-_NICE = _nice()
 _previous = getattr(uwsgi, "post_fork_hook", None)
 uwsgi.post_fork_hook = _arrive
 uwsgi.atexit = _leave
