@@ -42,12 +42,11 @@ class Share:
     def __init__(self) -> None:
         self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
         self.users: Counter[str] = Counter()
-        self.done = False
 
-    def start_over(self) -> None:
-        self.lanes.clear()
-        self.users.clear()
-        self.done = False
+    @property
+    def done(self) -> bool:
+        """Whether users have begun and all of them have found nothing left to ask."""
+        return bool(self.users) and self.users.total() == 0
 
     def next(self, lane: scenarios.Lane, environment: Environment) -> tuple[scenarios.Request, str]:
         """The next request of the lane, or of one that has no user in this process; StopIteration when all are done."""
@@ -97,7 +96,8 @@ def share_out(environment: Environment, **_: Any) -> None:
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def start_over(**_: Any) -> None:
-    SHARE.start_over()
+    SHARE.lanes.clear()
+    SHARE.users.clear()
 
 
 @events.report_to_master.add_listener  # type: ignore[untyped-decorator]
@@ -150,7 +150,6 @@ class LaneUser(FastHttpUser):
             row, path = SHARE.next(self.lane, self.environment)
         except StopIteration:
             SHARE.users[self.lane] -= 1
-            SHARE.done = SHARE.users.total() == 0
             if SHARE.done and not isinstance(self.environment.runner, WorkerRunner):
                 gevent.spawn(finish, self.environment)
             raise StopUser from None

@@ -98,8 +98,9 @@ class Variant(Struct):
         if other is None:
             return None
         pairs = zip(self.rounds or [self], other.rounds or [other], strict=False)
-        ratios = [found for own, its in pairs if (found := ratio(getattr(own, figure), getattr(its, figure)))]
-        return statistics.median(ratios) if ratios else None
+        ratios = [ratio(getattr(own, figure), getattr(its, figure)) for own, its in pairs]
+        known = [each for each in ratios if each is not None]
+        return statistics.median(known) if known else None
 
 
 class Check(Struct):

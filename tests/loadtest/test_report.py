@@ -250,8 +250,8 @@ class TestPage:
             expected["variants"], ((50.0, 100.0, 80.0), (1.0, 1.0, 1.0), (100.0, 50.0, 60.0)), strict=True
         ):
             variant |= {"small_p99_ms": sorted(p99)[1], "rounds": [variant | {"small_p99_ms": each} for each in p99]}
-        # The ratio of the medians, 60 to 80, would be the same.
         expected["variants"][2]["rounds"][1]["small_p99_ms"] = 150.0
+        # Of 2.00, 1.50 and 0.75. The ratio of the medians, 60 to 80, is another.
         page = Page(html(written(expected)))
         assert page.row("lowtide")[7] == "1.50"
         assert "| 1.50 |" in report.markdown(checked(expected)).splitlines()[10]
