@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from loadtest import deployment, measure, report, scenarios, servers, summary
@@ -28,7 +29,7 @@ from loadtest.session import (
     seed_catalogue,
     session,
 )
-from loadtest.variants import VARIANTS
+from loadtest.variants import VARIANTS, Variant
 
 
 def run_deployment(options: argparse.Namespace) -> int:
@@ -45,6 +46,13 @@ def run_deployment(options: argparse.Namespace) -> int:
     console.print(report.terminal(outcome))
     console.print(f"The picture, the table and every figure: {os.path.relpath(directory)}/report.html")
     return 0 if outcome["verdict"]["holds"] else 1
+
+
+def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
+    """The round and the variant of each run, forwards and then backwards: so a machine that slows down favours none."""
+    for number_of_round in range(1, rounds + 1):
+        for variant in chosen if number_of_round % 2 else reversed(chosen):
+            yield number_of_round, variant
 
 
 def run() -> int:
@@ -65,29 +73,26 @@ def run() -> int:
         progress.prefix = "catalogue"
         progress("seeding")
         versions = seed_catalogue(runtime, VARIANTS["without"], scenario, seed)
-        measured: list[list[measure.Measured]] = []
+        measured: dict[str, list[measure.Measured]] = {variant.name: [] for variant in chosen}
         left_out: dict[str, str] = {}
         left = Left(len(chosen) * rounds, scenario)
-        for number_of_round in range(1, rounds + 1):
-            # The variants in turn, again and again, so that a busy hour meets all of them alike.
+        for number_of_round, variant in turns(chosen, rounds):
+            progress.prefix = f"{variant.name} ({left.next()})"
+            if variant.name in left_out:
+                continue
             folder = directory if number_of_round == 1 else directory / f"round-{number_of_round}"
             folder.mkdir(exist_ok=True)
-            measured.append([])
-            for variant in chosen:
-                progress.prefix = f"{variant.name} ({left.next()})"
-                if variant.name in left_out:
-                    continue
-                try:
-                    measured[-1].append(measure.variant(runtime, variant, name, seed, folder, progress))
-                except CannotMeasure as problem:
-                    # The others' hours are not thrown away for it.
-                    left_out[variant.name] = str(problem)
-                    progress(f"cannot be measured: {problem}")
-        measured = [[each for each in row if each.variant.name not in left_out] for row in measured]
-        if not measured[0]:
+            try:
+                measured[variant.name].append(measure.variant(runtime, variant, name, seed, folder, progress))
+            except CannotMeasure as problem:
+                # The others' hours are not thrown away for it.
+                left_out[variant.name] = str(problem)
+                del measured[variant.name]
+                progress(f"cannot be measured: {problem}")
+        if not measured:
             raise CannotMeasure("\n".join(dict.fromkeys(left_out.values())))
         needs = None
-        if "without" in [each.variant.name for each in measured[0]]:
+        if "without" in measured:
             progress.prefix = "floor"
             repeats = 3 if name == "default" else 1
             needs = measure.needs(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
@@ -108,7 +113,7 @@ def run() -> int:
         "large_body_mb": round(feed.stat().st_size / 2**20, 1),
     }
     counts = Counter(row.name for row, _ in scenarios.requests(scenario, "large", seed))
-    outcome = summary.write(directory, measured, needs, counts, head, load)
+    outcome = summary.write(directory, list(measured.values()), needs, counts, head, load)
     report.write(directory)
     latest = results / "latest"
     latest.unlink(missing_ok=True)

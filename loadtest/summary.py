@@ -124,7 +124,7 @@ def verdict(rows: list[dict[str, Any]], runtime: str) -> dict[str, Any]:
 
 def write(
     directory: Path,
-    rounds: list[list[Measured]],
+    measured: list[list[Measured]],
     needs: dict[str, Need] | None,
     counts: Counter[str],
     head: dict[str, Any],
@@ -132,11 +132,11 @@ def write(
 ) -> dict[str, Any]:
     """Write every file but the pictures and the report; returns the summary.
 
-    `rounds` are the variants in order, once a round. Samples and events are those of the first.
+    `measured` has the runs of each variant, one a round. Samples and events are those of the first.
     """
-    measured = rounds[0]
+    firsts = [of_variant[0] for of_variant in measured]
     uwsgi = head["environment"]["uwsgi"]
-    rows = [merged([row(each, uwsgi) for each in of_variant]) for of_variant in zip(*rounds, strict=True)]
+    rows = [merged([row(each, uwsgi) for each in of_variant]) for of_variant in measured]
     without = next((each for each in rows if each["name"] == "without"), None)
     summary = {
         "schema": 1,
@@ -151,7 +151,7 @@ def write(
     with (directory / "samples.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["variant", "t_s", "pss_mb", "working_set_mb", "requests", "workers"])
-        for each in measured:
+        for each in firsts:
             base = [s.requests or 0 for s in each.samples if s.time < each.load_start][-1]
             for s in each.samples:
                 working_set = "" if s.working_set_mb is None else s.working_set_mb
@@ -162,11 +162,11 @@ def write(
     with (directory / "events.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["variant", "t_s", "event", "worker", "detail"])
-        for each in measured:
+        for each in firsts:
             for event in each.events:
                 t = round(event.time - each.load_start, 2)
                 out.writerow([each.variant.name, t, event.event, event.worker or "", event.detail])
-    for each in measured:
+    for each in firsts:
         if each.configuration is not None:
             (directory / f"config-{each.variant.name}.ini").write_text(each.configuration)
     return summary

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loadtest import measure, progress, requests_log, scenarios, servers, session, summary
+from loadtest.__main__ import turns
 from loadtest.measure import Event, Measured, Sample
 from loadtest.runtimes import CannotMeasure
 from loadtest.variants import VARIANTS, Variant
@@ -144,11 +145,26 @@ def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) ->
 HEAD: dict[str, Any] = {"runtime": "local", "environment": {"uwsgi": "2.0.31"}}
 
 
+def test_every_other_round_goes_backwards() -> None:
+    chosen = [VARIANTS[name] for name in ("without", "article", "lowtide")]
+    assert [(number, variant.name) for number, variant in turns(chosen, 3)] == [
+        (1, "without"),
+        (1, "article"),
+        (1, "lowtide"),
+        (2, "lowtide"),
+        (2, "article"),
+        (2, "without"),
+        (3, "without"),
+        (3, "article"),
+        (3, "lowtide"),
+    ]
+
+
 def test_rounds_are_medians_with_the_single_runs_behind_them(tmp_path: Path) -> None:
     variants = (VARIANTS["without"], VARIANTS["gunicorn"])
-    rounds = [[run_of(v, mean_mb, failures, rss) for v in variants] for mean_mb, failures, rss in
-              ((500.0, 0, 1), (300.0, 2, 4), (400.0, 0, 2))]  # fmt: skip
-    written = summary.write(tmp_path, rounds, None, Counter(), HEAD, {})
+    rounds = ((500.0, 0, 1), (300.0, 2, 4), (400.0, 0, 2))
+    measured = [[run_of(v, mean_mb, failures, rss) for mean_mb, failures, rss in rounds] for v in variants]
+    written = summary.write(tmp_path, measured, None, Counter(), HEAD, {})
     without, gunicorn = written["variants"]
     assert (without["mean_mb"], without["large_p50_ms"], without["recycles"]["rss"]) == (400.0, 400.0, 2)
     # A median would hide them.
