@@ -8,6 +8,8 @@ the collector comes by. Small requests pay for one read of /proc/self/statm and 
 
 import ctypes
 import gc
+import math
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +17,22 @@ from collections.abc import Callable
 from lowtide import memory
 
 DEFAULT_THRESHOLD_MB = 8.0
+
+
+def threshold_mb() -> float:
+    """GIVE_BACK_MB of the environment, in MiB; 0 means never.
+
+    Raises:
+        ValueError: it is no number of at least 0.
+    """
+    value = os.environ.get("GIVE_BACK_MB") or str(DEFAULT_THRESHOLD_MB)
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"GIVE_BACK_MB={value} cannot be used: write a number of MiB, or 0 for never.")
+    return number
 
 
 class Unavailable(Exception):

@@ -12,22 +12,21 @@ GIVE_BACK_MB in the environment is the threshold in MiB, 8 unless said otherwise
 """
 
 import gc
-import os
 from typing import Any
 
-from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
+from lowtide.give_back import GiveBack, threshold_mb
 
 
 def give_back(worker: Any) -> None:
     """For post_worker_init: have this worker give heap back after each request that made it grow."""
-    threshold_mb = float(os.environ.get("GIVE_BACK_MB") or DEFAULT_THRESHOLD_MB)
+    threshold = threshold_mb()
     handle = getattr(worker, "handle", None)
     if handle is None:
         worker.log.warning("lowtide: %s has no handle(): nothing is given back", type(worker).__name__)
-    if handle is None or not threshold_mb:
+    if handle is None or not threshold:
         return
     gc.freeze()
-    done = GiveBack(threshold_mb)
+    done = GiveBack(threshold)
 
     def handle_and_give_back(*arguments: Any) -> Any:
         try:

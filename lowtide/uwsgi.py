@@ -32,7 +32,7 @@ from types import ModuleType
 import uwsgi
 
 from lowtide import recycles
-from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
+from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.wsgi import AfterResponse, read_in_parts
 
 
@@ -60,7 +60,7 @@ _LIFETIME, _LIFETIME_DELTA = _number("max-worker-lifetime"), _number("max-worker
 _RSS = _number("reload-on-rss")
 _HARAKIRI = _number("harakiri")
 _IDLE_S = _number("lowtide-recycle-idle")
-_THRESHOLD_MB = float(os.environ.get("GIVE_BACK_MB") or DEFAULT_THRESHOLD_MB)
+_THRESHOLD_MB = threshold_mb()
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
 # How long to wait for the successor of another worker: a fork away, unless something is wrong.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lowtide import gunicorn, memory
-from lowtide.give_back import GiveBack, Unavailable, malloc_trim
+from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack, Unavailable, malloc_trim, threshold_mb
 from lowtide.wsgi import AfterResponse, give_back
 
 RETAINS = """
@@ -105,6 +105,21 @@ def test_cycles_are_collected_before_memory_is_given_back(monkeypatch: pytest.Mo
 def test_a_threshold_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold_mb=0 must be over 0"):
         GiveBack(0)
+
+
+@pytest.mark.parametrize(("value", "threshold"), [("", DEFAULT_THRESHOLD_MB), ("0", 0), ("2.5", 2.5)])
+def test_the_threshold_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, threshold: float
+) -> None:
+    monkeypatch.setenv("GIVE_BACK_MB", value)
+    assert threshold_mb() == threshold
+
+
+@pytest.mark.parametrize("value", ["8MiB", "-1", "nan", "inf"])
+def test_a_threshold_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("GIVE_BACK_MB", value)
+    with pytest.raises(ValueError, match=f"GIVE_BACK_MB={value} cannot be used: write a number of MiB"):
+        threshold_mb()
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -92,9 +92,12 @@ def left_mb(port: int) -> float:
 
 SYNC = gunicorn()
 THREADS = gunicorn("--worker-class", "gthread", "--threads", "4")
+GREENLETS = gunicorn("--worker-class", "gevent")
 
 
-@pytest.mark.parametrize("command", [SYNC, THREADS, granian("wrapped")], ids=["sync", "gthread", "granian"])
+@pytest.mark.parametrize(
+    "command", [SYNC, THREADS, GREENLETS, granian("wrapped")], ids=["sync", "gthread", "gevent", "granian"]
+)
 def test_a_large_request_goes_back(tmp_path: Path, command: list[str]) -> None:
     with serving(tmp_path, command) as port:
         get(port, "/")
