@@ -16,7 +16,7 @@ import requests
 
 from loadtest import measure, scenarios
 from loadtest.runtimes import Local, Runtime
-from loadtest.session import WORKERS, check_machine, guarded, number, seed_catalogue
+from loadtest.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
 from loadtest.variants import VARIANTS, Variant
 from lowtide import sample
 
@@ -77,7 +77,7 @@ def run() -> int:
     scenario = scenarios.SCENARIOS["quick"]
     port = number("LOADTEST_PORT", "18080")
     # Compose hands only documented variables to the container, and these are for this measurement alone.
-    runtime = Local(port, {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""})
+    runtime = Local(port, stack_environment(scenario))
     check_machine(port, scenario)
     shipped = VARIANTS["lowtide"]
     try:

@@ -17,7 +17,16 @@ from loadtest import measure, scenarios
 from loadtest.measure import Measured, Need
 from loadtest.progress import Left, console
 from loadtest.runtimes import CannotMeasure, Docker
-from loadtest.session import WORKERS, check_machine, guarded, number, results_folder, seed_catalogue, session
+from loadtest.session import (
+    WORKERS,
+    check_machine,
+    guarded,
+    number,
+    results_folder,
+    seed_catalogue,
+    session,
+    stack_environment,
+)
 from loadtest.variants import VARIANTS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
@@ -61,12 +70,7 @@ def run() -> int:
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
     # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
-    settings = {
-        "WORKERS": str(WORKERS),
-        "MAX_BODY_MB": str(whole.max_body_mb),
-        "LARGE_NEED_MB": "0",
-        "IMPORT_TOKEN": "",
-    }
+    settings = stack_environment(whole) | {"LARGE_NEED_MB": "0"}
     ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"})
     check_machine(port, whole)
     directory = results_folder() / "limit"

@@ -60,9 +60,14 @@ def chosen_scenario() -> str:
     return name
 
 
-def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
+def stack_environment(scenario: scenarios.Scenario) -> dict[str, str]:
+    """The variables of every stack under test."""
     # Imports are open, whatever .env says: the stack under test listens on loopback.
-    environment = {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""}
+    return {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""}
+
+
+def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
+    environment = stack_environment(scenario)
     match os.environ.get("RUNTIME", "local"):
         case "docker":
             environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"
