@@ -52,8 +52,7 @@ class Page(HTMLParser):
 
 
 def html(directory: Path) -> str:
-    report.write(directory)
-    return (directory / "report.html").read_text()
+    return report.page(summary_types.read(directory))
 
 
 def checked(summary: dict[str, Any]) -> Summary:
