@@ -12,6 +12,8 @@ Around the application that `module =` names, whose code stays as it is:
 - has the master notice at once that a worker has gone. By itself it looks once a second (core/master.c:687, 759), and
   the place stays empty for as long; WAKE_MASTER=0 leaves that out;
 - lets workers leave one after the other, when several reach a limit together;
+- has SIGTERM end a server that is still loading its application. By itself uWSGI ignores it until its master runs
+  (core/uwsgi.c:2071, core/master.c:347), and who asked for the stop waits in vain;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
   still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
 
@@ -102,7 +104,12 @@ def _wrap() -> bool:
     if _LAZY or not name:
         return False
     attribute = attribute or _text("callable") or "application"
-    module: ModuleType = importlib.import_module(name)
+    # Nothing has been forked yet, and nobody is served.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        module: ModuleType = importlib.import_module(name)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     application = getattr(module, attribute)
     if _give_back:
         application = read_in_parts(application)

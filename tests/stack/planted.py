@@ -1,10 +1,13 @@
 """A WSGI application whose workers end in every way that there is. For tests only."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+if os.environ.get("STOP_AT_IMPORT"):
+    os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
 held: list[bytearray] = []
 

@@ -225,6 +225,14 @@ def test_nor_when_every_request_reaches_reload_on_rss(serve: Serve) -> None:
     assert server.most_away() == 1
 
 
+def test_a_stop_while_the_application_loads_is_heard(serve: Serve) -> None:
+    """uWSGI by itself would come up and stay."""
+    with pytest.raises(AssertionError) as ended:
+        serve(STOP_AT_IMPORT="1")
+    assert "python threads support enabled" in str(ended.value)
+    assert "spawned uWSGI" not in str(ended.value)
+
+
 def caught(pid: int) -> int:
     """The signals that a process handles, as bits (proc(5), SigCgt)."""
     status = Path(f"/proc/{pid}/status").read_text()
