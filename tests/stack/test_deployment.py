@@ -26,10 +26,10 @@ SMOKE = scenarios.SCENARIOS["smoke"]
 
 def loadtest(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`make loadtest` with words on its command line, results and state below `folder`."""
-    kept = {"QUICK", "VARIANTS", "SCENARIO", "HOST", "MEMORY_FROM", "IMPORT_TOKEN"}
+    dropped = {"QUICK", "VARIANTS", "SCENARIO", "HOST", "MEMORY_FROM", "IMPORT_TOKEN"}
     # What the make that runs the tests was told.
-    kept |= {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES"}
-    environment = {key: value for key, value in os.environ.items() if key not in kept}
+    dropped |= {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES"}
+    environment = {key: value for key, value in os.environ.items() if key not in dropped}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "RESULTS_DIR": str(folder / "results")}
     environment |= {"VAR_DIR": str(folder / "var")} | settings
     return subprocess.run(

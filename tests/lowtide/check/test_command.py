@@ -111,7 +111,7 @@ SLOW = {
     "placeholders": b"[uwsgi]\nmodule = " + b"$(" * 400_000 + b"\n",
     "unknown-names": b"[uwsgi]\n" + b"".join(b"prozesses%d = 1\n" % number for number in range(4900)),
     "percent": b"%" * 1_000_000,
-    "sections": b"[uwsgi]\n" + b"[a\n" * 100_000,
+    "sections": b"[uwsgi]\n" + b"[a\n" * 300_000,
     "terminal-codes": b"[uwsgi]\nsocket = \x1b[31m ; x\n",
 }
 
