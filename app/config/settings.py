@@ -155,6 +155,9 @@ def database(url: str) -> dict[str, Any]:
         raise ValueError(url)
     config: dict[str, Any] = env.db_url_config(url)
     options = config.setdefault("OPTIONS", {})
+    # Connections live on between requests. With SQLite too: the last one to close writes the whole WAL into the
+    # database while everybody waits, half a second after a large import.
+    config["CONN_MAX_AGE"] = whole_number("CONN_MAX_AGE", 60, minimum=0)
     if parts.scheme == "sqlite":
         Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         # WAL: readers do not wait for the writer. IMMEDIATE: a transaction takes the write lock when it begins and
@@ -163,8 +166,7 @@ def database(url: str) -> dict[str, Any]:
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
     else:
-        # Connections live on between requests; one that the server has closed meanwhile is opened again.
-        config["CONN_MAX_AGE"] = whole_number("CONN_MAX_AGE", 60, minimum=0)
+        # One that the server has closed meanwhile is opened again.
         config["CONN_HEALTH_CHECKS"] = True
         options.setdefault("connect_timeout", 5)
     return config

@@ -137,6 +137,12 @@ def test_a_password_does_not_reach_the_log() -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("given", "age_s"), [({}, 60), ({"CONN_MAX_AGE": "0"}, 0)])
+def test_connections_live_on_with_sqlite_too(given: dict[str, str], age_s: int, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    assert loaded(DATABASE_URL=url, **given)["DATABASES"]["default"]["CONN_MAX_AGE"] == age_s
+
+
 def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
     show = "from django.db import connection as c; k = c.cursor(); print(k.execute('PRAGMA journal_mode').fetchone())"
     url = f"sqlite:///{tmp_path}/db.sqlite3"

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from lowtide import sample
 from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
@@ -43,6 +45,19 @@ def test_security_headers_are_said_once(stack: Stack) -> None:
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert headers["Server"] == "nginx"
     assert "Retry-After" not in headers
+
+
+def test_workers_keep_their_database_connections_and_share_none(start: Start) -> None:
+    def open_files(pid: int) -> set[str]:
+        return {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()}
+
+    stack = start()
+    database = str(stack.var / "db.sqlite3")
+    master = sample.stats(str(stack.var / "run/stats.sock"))["pid"]
+    assert database not in open_files(master)
+    for _ in range(20):
+        assert stack.get("/catalog/").status_code == 200
+    assert any(database in open_files(worker["pid"]) for worker in stack.workers())
 
 
 def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
