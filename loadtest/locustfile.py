@@ -10,8 +10,10 @@ reports that its share is done, and the master ends the test: from a worker that
 inherit its users.
 """
 
+import io
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +22,9 @@ from typing import Any, ClassVar
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gevent
-from locust import FastHttpUser, constant_pacing, events, task
+from locust import FastHttpUser, events, task
 from locust.contrib.csv_request_logger import CsvRequestLogger
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
@@ -34,6 +37,7 @@ STREAMING = os.environ.get("LOWTIDE_STREAMING") == "1"
 FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
 HEADERS = {"Accept-Encoding": "identity"}
 TOKEN = os.environ.get("IMPORT_TOKEN")
+PIECE_BYTES = 128 * 1024
 
 
 class Share:
@@ -42,6 +46,7 @@ class Share:
     def __init__(self) -> None:
         self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
         self.users: Counter[str] = Counter()
+        self.paces: dict[str, scenarios.Pace] = {}
 
     @property
     def done(self) -> bool:
@@ -57,6 +62,14 @@ class Share:
             for found in self.lanes[name]:
                 return found
         raise StopIteration
+
+    def wait(self, lane: scenarios.Lane, rate: float, environment: Environment) -> float:
+        """Seconds until the next request of the lane is due in this process."""
+        index, count = position(environment)
+        now = time.monotonic()
+        if lane not in self.paces:
+            self.paces[lane] = scenarios.Pace(count / rate, now + index / rate)
+        return self.paces[lane].wait(now)
 
 
 SHARE = Share()
@@ -98,6 +111,7 @@ def share_out(environment: Environment, **_: Any) -> None:
 def start_over(**_: Any) -> None:
     SHARE.lanes.clear()
     SHARE.users.clear()
+    SHARE.paces.clear()
 
 
 @events.report_to_master.add_listener  # type: ignore[untyped-decorator]
@@ -121,7 +135,7 @@ def end_with_the_last_share(environment: Environment, **_: Any) -> None:
 
 
 class LaneUser(FastHttpUser):
-    """A closed loop over its lane's list; ends with the list, and the last one ends the test."""
+    """One of those that work off their lane's list; ends with the list, and the last one ends the test."""
 
     abstract = True
     lane: ClassVar[scenarios.Lane]
@@ -131,10 +145,8 @@ class LaneUser(FastHttpUser):
     connection_timeout = 5
 
     def on_start(self) -> None:
-        # Started together they would all ask at the same moment, ten times a second.
-        before = SHARE.users.total()
         SHARE.users[self.lane] += 1
-        gevent.sleep(before / SCENARIO.small_rate)
+        gevent.sleep(self.wait_time())
 
     @classmethod
     def users(cls, environment: Environment) -> int:
@@ -142,7 +154,7 @@ class LaneUser(FastHttpUser):
         return max(cls.most, processes(environment))
 
     def wait_time(self) -> float:
-        return constant_pacing(self.users(self.environment) / self.rate)(self)
+        return SHARE.wait(self.lane, self.rate, self.environment)
 
     @task
     def next_request(self) -> None:
@@ -158,9 +170,44 @@ class LaneUser(FastHttpUser):
         if row.feed:
             headers = HEADERS | {"Content-Type": content_type}
             headers |= {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
-            self.client.post(path, data=BODY, name=name, headers=headers)  # type: ignore[arg-type]
+            self.ask("POST", path, name, headers, Body(BODY))
+        elif row.lane == "large":
+            self.ask("GET", path, name, HEADERS)
         else:
             self.client.get(path, name=name, headers=HEADERS)
+
+    def ask(self, method: str, path: str, name: str, headers: dict[str, str], body: "Body | None" = None) -> None:
+        """A large request, piece by piece. Received at once, 30 MB would keep all other users waiting for 0.15 s."""
+        began = time.perf_counter()
+        with self.client.request(
+            method,
+            path,
+            name=name,
+            headers=headers,
+            data=body,  # type: ignore[arg-type]
+            stream=True,
+            catch_response=True,
+        ) as response:
+            length = 0
+            try:
+                while response.status_code and (piece := response.read(PIECE_BYTES)):
+                    length += len(piece)
+                    gevent.sleep(0)
+            except FAILURE_EXCEPTIONS as error:
+                response.failure(error)
+            took_ms = (time.perf_counter() - began) * 1000
+            response.request_meta.update(response_length=length, response_time=took_ms)
+
+
+class Body(io.BytesIO):
+    """What is sent with a request, piece by piece, so that other users have their turns meanwhile."""
+
+    def __len__(self) -> int:
+        return len(BODY)
+
+    def read(self, _size: int | None = -1) -> bytes:
+        gevent.sleep(0)
+        return super().read(PIECE_BYTES)
 
 
 BODY = scenarios.lines(FEED.read_bytes()) if STREAMING else FEED.read_bytes()

@@ -65,8 +65,8 @@ def test_in_docker_what_the_images_do_not_hold_is_left_out(
 
 def test_it_says_how_many_rows_are_left_and_how_long() -> None:
     left = progress.Left(17, scenarios.SCENARIOS["default"])
-    # 90 s each: 60 of load, 15 quiet, 3 idle, and 12 around them.
-    assert left.next() == "1 of 17, about 26 min left"
+    # 150 s each: 120 of load, 15 quiet, 3 idle, and 12 around them.
+    assert left.next() == "1 of 17, about 43 min left"
     assert left.next().startswith("2 of 17, about ")
 
 

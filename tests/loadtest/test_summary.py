@@ -98,6 +98,11 @@ def test_the_list_is_the_same_for_the_same_seed() -> None:
     assert lists[0] != list(scenarios.requests(scenario, "small", 2))
 
 
+def test_requests_are_evenly_spaced_and_what_a_slow_server_missed_is_not_made_up_for() -> None:
+    pace = scenarios.Pace(0.02, first=5)
+    assert [round(pace.wait(now), 3) for now in (5, 5, 5.01, 5.5, 5.5, 5.6)] == [0, 0.02, 0.03, 0, 0.02, 0]
+
+
 def test_large_requests_come_by_weight() -> None:
     names = Counter(row.name for row, _ in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
     assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}

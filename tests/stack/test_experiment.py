@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,41 @@ def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     expected = scenarios.SCENARIOS["smoke"].requests
     assert sum(stack.served(before + expected)) - before == expected
+
+
+class HalfAnAnswer(BaseHTTPRequestHandler):
+    """Promises a megabyte, sends a tenth and hangs up."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"x" * 100_000)
+        self.close_connection = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)  # type: ignore[attr-defined]
+        self.do_GET()
+
+
+def test_an_answer_that_breaks_off_is_a_failed_request(tmp_path: Path) -> None:
+    scenario = scenarios.named("smoke small=3 large=10")
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfAnAnswer) as server:
+        server.bodies = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+        command += ["--host", f"http://127.0.0.1:{server.server_port}"]
+        log = tmp_path / "requests.csv"
+        environment = os.environ | {"LOWTIDE_SCENARIO": "smoke small=3 large=10", "LOWTIDE_REQUEST_LOG": str(log)}
+        environment |= {"LOWTIDE_FEEDS": str(tmp_path)}
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60)
+        server.shutdown()
+        thread.join()
+    assert done.returncode == 1, done.stderr
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 13
+    assert all(row["exception"] for row in rows)
+    assert set(server.bodies) == {scenarios.feed(scenario, 1, tmp_path).read_bytes()}  # type: ignore[attr-defined]
