@@ -20,10 +20,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import xmlrpc.client
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dotenv import dotenv_values
+from supervisor.xmlrpc import SupervisorTransport
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -115,15 +117,13 @@ def install_nginx(env: dict[str, str]) -> None:
                 fail(f"`{' '.join(command)}` failed: {log} says why.")
 
 
-def supervisorctl(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "supervisorctl"), "-c", SUPERVISOR_CONF, *words]
-    return subprocess.run(command, env=env, capture_output=True, text=True)
-
-
-def supervisor_pid(env: dict[str, str]) -> int | None:
-    """The running supervisord of this VAR_DIR, or None."""
-    answer = supervisorctl(env, "pid").stdout.strip()
-    return int(answer) if answer.isdecimal() else None
+def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
+    """What this VAR_DIR's supervisord answers, through its XML-RPC interface; None where it does not run or refuses."""
+    transport = SupervisorTransport(serverurl=f"unix://{env['RUN_DIR']}/supervisor.sock")
+    try:
+        return getattr(xmlrpc.client.ServerProxy("http://localhost", transport).supervisor, method)(*arguments)
+    except (OSError, xmlrpc.client.Error):
+        return None
 
 
 def ready(url: str) -> str:
@@ -141,19 +141,24 @@ def ready(url: str) -> str:
 
 def given_up(env: dict[str, str]) -> str:
     """The program that supervisord no longer tries to start, or empty."""
-    states = [line.split() for line in supervisorctl(env, "status").stdout.splitlines()]
-    return next((words[0] for words in states if words[1:2] == ["FATAL"]), "")
+    programs = supervisor(env, "getAllProcessInfo") or []
+    return next((str(program["name"]) for program in programs if program["statename"] == "FATAL"), "")
 
 
 def prepare(env: dict[str, str]) -> None:
-    """Tables and static files, as the application expects them."""
-    for words in (["migrate", "--noinput"], ["collectstatic", "--noinput"]):
-        if run(env, [sys.executable, "app/manage.py", *words, "--verbosity=0"]):
-            fail(f"`manage.py {words[0]}` failed: what it printed above says why.")
+    """Tables and static files, as the application expects them: side by side, most of either is Django's start."""
+    manage = [sys.executable, "app/manage.py"]
+    running = {
+        name: subprocess.Popen([*manage, name, "--noinput", "--verbosity=0"], env=env, cwd=CHECKOUT)
+        for name in ("migrate", "collectstatic")
+    }
+    failed = [name for name, process in running.items() if process.wait()]
+    if failed:
+        fail(f"`manage.py {failed[0]}` failed: what it printed above says why.")
 
 
 def up(env: dict[str, str]) -> None:
-    if supervisor_pid(env):
+    if supervisor(env, "getPID"):
         down(env)
     check(env)
     for name in ("log", "run", "static"):
@@ -179,16 +184,16 @@ def up(env: dict[str, str]) -> None:
 
 
 def down(env: dict[str, str]) -> None:
-    pid = supervisor_pid(env)
+    pid = supervisor(env, "getPID")
     if pid is None:
         print("Nothing is running.")
         return
     # nginx first, and to its end, so that requests in flight still find uWSGI. Each by its name: supervisord answers
     # that at once, while in its own shutdown it looks once a second at what still runs, and takes several looks.
-    supervisorctl(env, "stop", "nginx", "uwsgi")
-    supervisorctl(env, "shutdown")
+    for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
+        supervisor(env, *call)
     deadline = time.monotonic() + STOP_SECONDS
-    while Path(f"/proc/{pid}").exists() or supervisor_pid(env):
+    while Path(f"/proc/{pid}").exists() or supervisor(env, "getPID"):
         if time.monotonic() > deadline:
             fail(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {env['VAR_DIR']}/log")
         time.sleep(0.1)
