@@ -1,7 +1,5 @@
-"""`python -m lowtide`: the same as the `lowtide` command."""
+"""`python -m lowtide`: the same as the `lowtide` command, where its tools are installed."""
 
-import sys
+import runpy
 
-from lowtide.cli import main
-
-sys.exit(main())
+runpy.run_module("lowtide.tools", run_name="__main__")

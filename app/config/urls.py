@@ -1,4 +1,4 @@
-"""Every address of the site but /healthz and /readyz, which config.health answers before the rest runs."""
+"""Every address of the site but /healthz and /readyz, which lowtide.django.health answers before the rest runs."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,0 +1,1 @@
+"""Lowtide for Django projects: health checks, request ids, preloading before the fork, the command `diagnose`."""

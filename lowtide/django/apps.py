@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class LowtideConfig(AppConfig):
+    name = "lowtide.django"
+    label = "lowtide"

@@ -1,0 +1,176 @@
+"""The command `lowtide check`."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lowtide.tools.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
+from lowtide.tools.check.container import Container, pair, parse_duration, parse_memory, read_container, read_env_file
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.fix import apply_fixes
+from lowtide.tools.check.options import load_options, version_key
+from lowtide.tools.check.output import json_format, sarif, text
+from lowtide.tools.check.reader import Reader, UnreadableError
+from lowtide.tools.check.report import Report
+from lowtide.tools.check.rules import RULES, Context, run_rules
+from lowtide.tools.check.settings import Settings
+
+HELP = "say what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts"
+DESCRIPTION = """Say what uWSGI makes of a uwsgi.ini, line by line, and what that does to memory and to restarts.
+Exit code 0: nothing above a note. 1: findings. 2: could not read."""
+
+_FORMATS: Mapping[str, Callable[[Report], str]] = {
+    "text": text.render,
+    "json": json_format.render,
+    "sarif": sarif.render,
+}
+_MAX_FIX_RUNS = 5
+_SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments to its parser."""
+    parser.add_argument(
+        "file", nargs="?", default="uwsgi.ini", metavar="UWSGI_INI", help="INI or YAML; file:section works"
+    )
+    parser.add_argument("--memory", type=_memory, metavar="SIZE", help="the container's memory limit: 512m, 1g")
+    parser.add_argument("--processes", type=_count, metavar="N", help="number of workers, instead of the file's")
+    parser.add_argument(
+        "--stop-grace", type=_duration, metavar="TIME", help="time between SIGTERM and SIGKILL: 10s, 1m30s"
+    )
+    parser.add_argument("--somaxconn", type=_count, metavar="N", help="net.core.somaxconn where uWSGI runs")
+    parser.add_argument(
+        "--container",
+        type=Path,
+        metavar="FILE",
+        help="Compose file, Kubernetes manifest or ECS task definition to read these from",
+    )
+    parser.add_argument("--service", metavar="NAME", help="the service or container in that file")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="NAME=VALUE lines of uWSGI's environment")
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="one variable of it; may be repeated"
+    )
+    parser.add_argument("--uwsgi-version", metavar="X.Y.Z", help="uWSGI in use (default: the installed one)")
+    parser.add_argument("--python-version", metavar="X.Y", help="Python inside uWSGI (default: this one)")
+    parser.add_argument("--no-compare", action="store_true", help="do not ask an installed uWSGI for its own reading")
+    parser.add_argument("--format", choices=sorted(_FORMATS), default="text", help="output (default: text)")
+    parser.add_argument(
+        "--fix", action="store_true", help="rewrite what is safe to rewrite, keeping layout and comments"
+    )
+    parser.add_argument("--codes", action="store_true", help="list all codes with their explanations, and exit")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
+    if arguments.codes:
+        for rule in RULES:
+            sys.stdout.write(f"{rule.code}\n    {rule.explanation}\n    {rule.docs}\n")
+        return 0
+    try:
+        report = check(arguments)
+    except UnreadableError as error:
+        sys.stderr.write(f"lowtide check: {error}\n")
+        return 2
+    sys.stdout.write(_FORMATS[arguments.format](report))
+    return report.exit_code
+
+
+def check(arguments: argparse.Namespace) -> Report:
+    """Read, apply the rules, and with --fix rewrite and read again.
+
+    Raises UnreadableError.
+    """
+    fixed = 0
+    for _ in range(_MAX_FIX_RUNS):
+        context, findings = _check_once(arguments)
+        if not arguments.fix:
+            break
+        rewritten = apply_fixes(context.main, context.shown(context.main), findings)
+        fixed += rewritten
+        if not rewritten:
+            break
+    compared = context.comparison.sentence() if context.comparison else ""
+    return Report(arguments.file, context.shown(context.main), findings, compared, fixed)
+
+
+def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
+    cwd = Path.cwd()
+    environ, container = _surroundings(arguments)
+    table = load_options()
+    reader = Reader(table, environ, cwd)
+    reading = reader.read(arguments.file)
+    uwsgi = find_uwsgi()
+    version = arguments.uwsgi_version or (uwsgi_version(uwsgi) if uwsgi else None) or table.version
+    if arguments.no_compare:
+        comparison = Comparison(skipped="--no-compare")
+    elif uwsgi is None:
+        comparison = Comparison(skipped="none is installed here")
+    else:
+        comparison = compare(uwsgi, arguments.file, reading, environ, cwd)
+    context = Context(
+        main=reading.files[0],
+        cwd=cwd,
+        reading=reading,
+        settings=Settings(reading, table, arguments.processes),
+        table=table,
+        container=container,
+        strict=reader.is_strict(),
+        declared=frozenset(reader.declared),
+        uwsgi=version_key(version),
+        python=version_key(arguments.python_version or platform.python_version()),
+        somaxconn=arguments.somaxconn or _local_somaxconn(),
+        comparison=comparison,
+        environment_told=bool(arguments.env or arguments.env_file),
+    )
+    return context, run_rules(context)
+
+
+def _surroundings(arguments: argparse.Namespace) -> tuple[dict[str, str], Container]:
+    """uWSGI's environment and its container. The shell wins over --env-file, as in Compose; the container's own
+    environment wins over both, and --env over everything."""
+    given = dict(pair(text) for text in arguments.env)
+    environ = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **os.environ, **given}
+    if arguments.container:
+        container = read_container(arguments.container, arguments.service, environ, not arguments.env_file)
+        environ = {**environ, **container.environment, **given}
+    elif arguments.service:
+        raise UnreadableError("--service needs --container FILE")
+    else:
+        container = Container("command line")
+    return environ, Container(
+        source=container.source,
+        memory=arguments.memory or container.memory,
+        stop_grace=container.stop_grace if arguments.stop_grace is None else arguments.stop_grace,
+        stop_signal=container.stop_signal,
+        somaxconn=arguments.somaxconn or container.somaxconn,
+    )
+
+
+def _local_somaxconn() -> int | None:
+    try:
+        return int(_SOMAXCONN.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _memory(value: str) -> float:
+    try:
+        return parse_memory(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _duration(value: str) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(value: str) -> int:
+    if not value.isdigit() or int(value) == 0:
+        raise argparse.ArgumentTypeError(f"{value!r} is no number above 0")
+    return int(value)

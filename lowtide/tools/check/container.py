@@ -1,0 +1,286 @@
+"""What surrounds uWSGI: the container's memory limit, its stop grace, its stop signal, its somaxconn.
+
+Read from a Compose file, a Kubernetes manifest, an ECS task definition (JSON) or a CloudFormation template with one.
+YAML needs PyYAML here: these files use anchors, merge keys and tags, which a small reader of our own would get wrong
+without saying so. It is imported only when such a file is given.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lowtide.tools.check.reader import UnreadableError, read_text
+
+# Seconds between SIGTERM and SIGKILL when the file says nothing.
+COMPOSE_GRACE = 10
+KUBERNETES_GRACE = 30
+ECS_GRACE = 30
+
+
+@dataclass(frozen=True)
+class Container:
+    """Limits around uWSGI; None where nothing is known. `memory` is in MiB, `stop_grace` in seconds."""
+
+    source: str
+    memory: float | None = None
+    stop_grace: float | None = None
+    stop_signal: str | None = None
+    somaxconn: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_KUBERNETES_SIZES = {"": 1.0, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def parse_memory(text: str) -> float:
+    """`1g`, `512m`, `512mb`, `512Mi`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
+
+    Raises ValueError when it is none of these.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", text, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is no amount of memory; write 512m or 1g")
+    return float(found.group(1)) * _SIZES[(found.group(2) or "").lower()] / 2**20
+
+
+def _kubernetes_memory(text: str) -> float:
+    """A Kubernetes quantity in MiB: Mi and Gi are powers of 1024, M and G powers of 1000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:([KMGT])i|([mkMGT]?))", text)
+    if not found:
+        raise ValueError(f"{text!r} is no Kubernetes quantity")
+    number = float(found.group(1))
+    if found.group(2):
+        return number * _SIZES[found.group(2).lower()] / 2**20
+    return number * _KUBERNETES_SIZES[found.group(3) or ""] / 2**20
+
+
+def parse_duration(text: str) -> float:
+    """`90`, `90s`, `1m30s` or `1h` in seconds, as Compose writes them."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)(us|ms|h|m|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration; write 90s or 1m30s")
+    seconds = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+    return sum(float(number) * seconds[unit] for number, unit in parts)
+
+
+def read_container(
+    path: Path, service: str | None, environ: Mapping[str, str] = os.environ, dot_env: bool = True
+) -> Container:
+    """The limits of the one container in `path` that runs uWSGI; `service` names it where there are several. Without
+    `dot_env` the `.env` beside a Compose file counts for nothing, as when Compose is given another.
+
+    Raises UnreadableError, with what to do, when the file or the container cannot be understood.
+    """
+    documents = [document for document in _parse(path) if isinstance(document, dict)]
+    found: dict[str, Container] = {}
+    try:
+        documents = [each for document in documents for each in _listed(document)]
+        maps = {
+            each["metadata"]["name"]: each.get("data") or {} for each in documents if each.get("kind") == "ConfigMap"
+        }
+        for document in documents:
+            if isinstance(document.get("services"), dict):
+                beside = path.parent / ".env"
+                values = {**(read_env_file(beside) if dot_env and beside.is_file() else {}), **environ}
+                for name, each in document["services"].items():
+                    found[name] = _compose(name, _interpolate(each or {}, values), path.parent)
+            elif "kind" in document:
+                found.update(_kubernetes(document, maps))
+            elif "Resources" in document:
+                found.update(_cloudformation(document))
+            else:
+                found.update(_ecs(document.get("taskDefinition", document)))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UnreadableError(f"{path}: not understood: {error}") from None
+    if not found:
+        raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
+    if service is None and len(found) == 1:
+        return next(iter(found.values()))
+    if service not in found:
+        asked = f"no container {service!r}" if service else "several containers"
+        raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(found))}")
+    return found[service]
+
+
+def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:
+    """NAME=VALUE lines; quotes around a value go, lines that start with # do too. A line that is neither, such as the
+    second one of a certificate, is left out.
+
+    Raises UnreadableError, when `strict` also for such a line.
+    """
+    found = {}
+    for line in read_text(path).splitlines():
+        stripped = line.strip().removeprefix("export ")
+        if stripped and not stripped.startswith("#") and (strict or re.match(r"\w+\s*=", stripped)):
+            name, value = pair(stripped)
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            found[name] = value[1:-1] if quoted else value
+    return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two; raises UnreadableError where it is not that."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UnreadableError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _parse(path: Path) -> list[Any]:
+    text = read_text(path)
+    if path.suffix == ".json":
+        try:
+            return [json.loads(text)]
+        except (ValueError, RecursionError) as error:
+            raise UnreadableError(f"{path}: no valid JSON: {error}") from None
+    try:
+        import yaml
+    except ImportError:
+        raise UnreadableError(
+            f"{path}: reading it needs PyYAML (pip install pyyaml); or give --memory and --stop-grace"
+        ) from None
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader that takes CloudFormation's !Ref for its long form, and !Sub and others for unknown values."""
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: {"Ref": node.value} if suffix == "Ref" else None)
+    try:
+        return list(yaml.load_all(text, Loader=Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise UnreadableError(f"{path}: no valid YAML: {first_line}") from None
+
+
+def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The documents of a Kubernetes List, else the document itself."""
+    if document.get("kind") != "List":
+        return [document]
+    return [each for item in document.get("items") or [] for each in _listed(item)]
+
+
+def _interpolate(value: Any, environ: Mapping[str, str]) -> Any:
+    """Compose's ${NAME}, ${NAME:-default}, ${NAME-default} and ${NAME:?message}."""
+    if isinstance(value, dict):
+        return {key: _interpolate(item, environ) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(item, environ) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, operator, default = match.group(1) or match.group(4), match.group(2) or "", match.group(3) or ""
+        found = environ.get(name, "")
+        return found or (default if operator in (":-", "-") else "")
+
+    return re.sub(r"\$\{(\w+)(?:(:?[-?])([^{}]*))?\}|\$(\w+)", replace, value)
+
+
+def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
+    limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
+    memory = service.get("mem_limit") or limits.get("memory")
+    grace = service.get("stop_grace_period")
+    sysctls = service.get("sysctls") or {}
+    if isinstance(sysctls, list):
+        sysctls = dict(item.split("=", 1) for item in sysctls)
+    environment = service.get("environment") or {}
+    if isinstance(environment, list):
+        environment = dict(item.split("=", 1) for item in environment if "=" in item)
+    environment = {**_env_files(service.get("env_file") or [], folder), **environment}
+    somaxconn = sysctls.get("net.core.somaxconn")
+    return Container(
+        source=f"service {name}",
+        memory=parse_memory(str(memory)) if memory else None,
+        stop_grace=parse_duration(str(grace)) if grace else COMPOSE_GRACE,
+        stop_signal=service.get("stop_signal"),
+        somaxconn=int(somaxconn) if somaxconn else None,
+        environment={key: str(value) for key, value in environment.items() if value is not None},
+    )
+
+
+def _env_files(given: Any, folder: Path) -> dict[str, str]:
+    """What a service's env_file sets, the later file before the earlier; one that is not here sets nothing."""
+    found: dict[str, str] = {}
+    for each in given if isinstance(given, list) else [given]:
+        path = folder / (each["path"] if isinstance(each, dict) else each)
+        if path.is_file():
+            found |= read_env_file(path)
+    return found
+
+
+def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
+    """`maps` are the ConfigMaps of the same file. A Secret's values are not looked at."""
+    spec = document.get("spec") or {}
+    for step in ("jobTemplate", "spec", "template", "spec"):
+        spec = spec.get(step, spec) or {}
+    sysctls = {item["name"]: item["value"] for item in (spec.get("securityContext") or {}).get("sysctls") or []}
+    somaxconn = sysctls.get("net.core.somaxconn")
+    # An init container that is always restarted is a sidecar: it runs beside the others.
+    sidecars = [each for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"]
+    for container in [*sidecars, *(spec.get("containers") or [])]:
+        environment: dict[str, Any] = {}
+        for source in container.get("envFrom") or []:
+            environment |= maps.get((source.get("configMapRef") or {}).get("name"), {})
+        for item in container.get("env") or []:
+            key = (item.get("valueFrom") or {}).get("configMapKeyRef") or {}
+            environment[item["name"]] = item.get("value", maps.get(key.get("name"), {}).get(key.get("key")))
+        memory = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+        yield (
+            container["name"],
+            Container(
+                source=f"container {container['name']}",
+                memory=_kubernetes_memory(str(memory)) if memory else None,
+                stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
+                somaxconn=int(somaxconn) if somaxconn else None,
+                environment={name: str(value) for name, value in environment.items() if value is not None},
+            ),
+        )
+
+
+def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:
+    """The task definitions of a template. A reference to a parameter is its default, any other is not known."""
+    defaults = {name: each.get("Default") for name, each in (template.get("Parameters") or {}).items()}
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, dict):
+            if set(value) == {"Ref"}:
+                return defaults.get(value["Ref"])
+            return {key: resolved(item) for key, item in value.items()}
+        return [resolved(item) for item in value] if isinstance(value, list) else value
+
+    for resource in template["Resources"].values():
+        if resource.get("Type") == "AWS::ECS::TaskDefinition":
+            yield from _ecs(resolved(resource["Properties"]))
+
+
+def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
+    """A task definition; CloudFormation writes the same names with a capital."""
+
+    def get(mapping: dict[str, Any], name: str) -> Any:
+        return mapping.get(name, mapping.get(name[0].upper() + name[1:]))
+
+    for container in get(task, "containerDefinitions") or []:
+        name = get(container, "name") or "container"
+        memory = _integer(get(container, "memory")) or _integer(get(task, "memory"))
+        controls = {get(item, "namespace"): get(item, "value") for item in get(container, "systemControls") or []}
+        environment = {get(item, "name"): get(item, "value") for item in get(container, "environment") or []}
+        yield (
+            str(name),
+            Container(
+                source=f"container {name}",
+                memory=float(memory) if memory else None,
+                stop_grace=float(_integer(get(container, "stopTimeout")) or ECS_GRACE),
+                somaxconn=_integer(controls.get("net.core.somaxconn")),
+                environment={key: str(value) for key, value in environment.items() if key and value is not None},
+            ),
+        )
+
+
+def _integer(value: Any) -> int | None:
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdigit()) else None

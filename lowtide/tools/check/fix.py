@@ -1,0 +1,36 @@
+"""`--fix`: put right what can be put right without guessing, and keep the rest of the file as it is."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.reader import UnreadableError
+
+
+def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
+    """Rewrite the lines of `path` (called `shown` in the findings) that have a fix; return how many.
+
+    Encoding, line ends and every other line stay as they are. One fix a line: a second one is for the next run. Raises
+    UnreadableError where the file cannot be written.
+    """
+    data = path.read_bytes()
+    try:
+        encoding = "utf-8"
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+        text = data.decode(encoding)
+    fixes: dict[int, tuple[str, ...]] = {}
+    for finding in findings:
+        if finding.fix is not None and finding.file == shown:
+            fixes.setdefault(finding.line, finding.fix)
+    lines = text.split("\n")
+    for number in sorted(fixes, reverse=True):
+        end = "\r" if lines[number - 1].endswith("\r") else ""
+        lines[number - 1 : number] = [line.rstrip("\r") + end for line in fixes[number]]
+    if fixes:
+        try:
+            path.write_bytes("\n".join(lines).encode(encoding))
+        except OSError as error:
+            raise UnreadableError(f"{path}: cannot be rewritten: {error.strerror}") from None
+    return len(fixes)

@@ -1,0 +1,52 @@
+"""Findings as SARIF 2.1.0, which code hosts show beside the changed lines."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import quote
+
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.report import Report
+from lowtide.tools.check.rules import RULES
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def render(report: Report) -> str:
+    """The log of one run. Every rule is listed, so that a viewer can explain a code."""
+    rules = [
+        {
+            "id": rule.code,
+            "shortDescription": {"text": rule.explanation.partition(". ")[0].rstrip(".") + "."},
+            "fullDescription": {"text": rule.explanation},
+            "helpUri": rule.docs,
+        }
+        for rule in RULES
+    ]
+    results = [_result(finding, report.file) for finding in report.findings]
+    driver = {
+        "name": "lowtide check",
+        "version": _version(),
+        "informationUri": "https://uwsgi-docs.readthedocs.io/en/latest/Configuration.html",
+        "rules": rules,
+    }
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+    return json.dumps(log, indent=2) + "\n"
+
+
+def _result(finding: Finding, main: str) -> dict[str, object]:
+    """One result. What comes from the environment has no place, but code hosts refuse a log with such a result."""
+    file, line = (finding.file, finding.line) if finding.line else (main, 1)
+    place = {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": line}}
+    return {
+        "ruleId": finding.code,
+        "level": finding.level.word,
+        "message": {"text": f"{finding.message} Instead: {finding.instead}"},
+        "locations": [{"physicalLocation": place}],
+    }
+
+
+def _version() -> str:
+    try:
+        return version("lowtide")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,492 @@
+"""Read a uWSGI configuration the way uWSGI reads it.
+
+Every function names the place in uWSGI 2.0.31's sources that it mirrors. Where uWSGI would exit, the reader notes a
+problem and reads on, so that one run shows all of them. Nothing here executes anything: values that come from a
+command, the network or a name server stay unread and are noted.
+"""
+
+import glob
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lowtide.tools.check.magic import MagicTable, expand_magic
+from lowtide.tools.check.options import Known, OptionTable
+from lowtide.tools.check.syntax import RawLine, read_ini, read_yaml
+from lowtide.tools.check.values import is_false, leading_number
+
+MAX_FILE_BYTES = 1024 * 1024
+MAX_FILES = 200
+MAX_OPTIONS = 5_000
+MAX_EXPANSIONS = 1000
+
+# core/config.c:436. They end a block wherever they stand.
+BLOCK_ENDS = frozenset({"end", "endfor", "endif", "end-if", "end-for"})
+# core/utils.c:1601. Environment variables that look like options and are not.
+NOT_OPTIONS = frozenset(
+    {
+        "UWSGI_RELOADS",
+        "UWSGI_VASSALS_DIR",
+        "UWSGI_EMPEROR_FD",
+        "UWSGI_BROODLORD_NUM",
+        "UWSGI_EMPEROR_FD_CONFIG",
+        "UWSGI_EMPEROR_PROXY",
+        "UWSGI_JAIL_PID",
+        "UWSGI_ORIGINAL_PROC_NAME",
+    }
+)
+# buildconf/base.ini: plugins that a default build has inside, for if-plugin.
+EMBEDDED_PLUGINS = frozenset(
+    """python gevent ping cache nagios rrdtool carbon rpc corerouter fastrouter http ugreen signal syslog rsyslog
+    logsocket router_uwsgi router_redirect router_basicauth zergpool redislog mongodblog router_rewrite router_http
+    logfile router_cache rawrouter router_static sslrouter spooler cheaper_busyness symcall transformation_tofile
+    transformation_gzip transformation_chunked transformation_offload router_memcached router_redis router_hash
+    router_expires router_metrics transformation_template stats_pusher_socket""".split()  # noqa: SIM905
+)
+
+
+class UnreadableError(Exception):
+    """The configuration cannot be read at all; the text says which file and why."""
+
+
+@dataclass
+class Option:
+    """One option as uWSGI has it in its list (struct uwsgi_opt).
+
+    `written` is the text in the file, `value` what uWSGI has after expansion. `line` counts from 1; the environment
+    and the command line have file None and line 0.
+    """
+
+    name: str
+    value: str
+    written: str
+    file: Path | None = None
+    line: int = 0
+    configured: bool = False
+    inherited: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong while reading. `kind` is what rules.py looks for, `detail` goes into its text."""
+
+    kind: str
+    detail: str
+    file: Path | None
+    line: int
+    option: str | None = None
+    written: str | None = None
+
+
+@dataclass
+class Reading:
+    """All that uWSGI has after reading.
+
+    `options` in uWSGI's order, placeholders and block keywords included. `lines` are all `key = value` lines of the
+    sections read, in blocks not taken too.
+    """
+
+    options: list[Option] = field(default_factory=list)
+    lines: list[RawLine] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+
+def read_text(path: Path) -> str:
+    """The file's text; bytes that are not UTF-8 are read as Latin-1, as uWSGI does not care about encodings.
+
+    Raises UnreadableError for what no uWSGI configuration is: a folder, a device, more than 1 MiB, NUL bytes.
+    """
+    try:
+        if not path.is_file():
+            raise UnreadableError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UnreadableError(f"{path}: larger than 1 MiB, which is no uWSGI configuration")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UnreadableError(f"{path!s:.80}: {error}") from None
+    if b"\0" in data:
+        raise UnreadableError(f"{path}: holds NUL bytes (binary, or UTF-16; uWSGI reads 8-bit text only)")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+class Reader:
+    """uWSGI's start, from the environment to the last inherited file (core/uwsgi.c:2256-2271).
+
+    `environ` is the environment that uWSGI would start with and `cwd` its working directory.
+    """
+
+    def __init__(self, table: OptionTable, environ: Mapping[str, str], cwd: Path) -> None:
+        self.table = table
+        self.environ = dict(environ)
+        self.cwd = cwd
+        self.reading = Reading()
+        self.magic = MagicTable(cwd, table.version)
+        self.declared: set[str] = set()
+        self._block: tuple[str, str, RawLine | None] | None = None
+        self._block_running = False
+        self._open: list[tuple[Path, str]] = []
+        self._loads = 0
+        self._last_file: Path | None = None
+        self._inheriting = False
+
+    def read(self, target: str) -> Reading:
+        """Read the configuration `target`, a path with an optional `:section`, as `uwsgi --ini target` would.
+
+        Raises UnreadableError.
+        """
+        self._read_environment()
+        self._load(target, None)
+        if self._block:
+            name, _, line = self._block
+            self._problem("block-open", name, line)
+        self._expand("$", self.environ.get)
+        self._expand("@", self._read_for_expansion)
+        self._expand("%", self._placeholder)
+        self._configure()
+        return self.reading
+
+    def _problem(self, kind: str, detail: str, line: RawLine | None) -> None:
+        if line is None:
+            self.reading.problems.append(Problem(kind, detail, None, 0))
+        else:
+            self.reading.problems.append(Problem(kind, detail, line.file, line.number, line.key, line.written))
+
+    def _read_environment(self) -> None:
+        """parse_sys_envs, core/utils.c:1595: UWSGI_MAX_REQUESTS=5 is max-requests = 5, before any file."""
+        for name, value in self.environ.items():
+            if name.startswith("UWSGI_") and name not in NOT_OPTIONS:
+                self._add(name.removeprefix("UWSGI_").lower().replace("_", "-"), value, None)
+
+    def _load(self, target: str, line: RawLine | None, option: str = "") -> None:
+        """uwsgi_opt_load and its kin, core/uwsgi.c:4658-4757. `option` is ini, include..., empty for the main file.
+
+        Relative names are relative to the working directory, not to the file that includes.
+        """
+        path, section = self._split_section(target)
+        form = _form(option, target, path)
+        if "://" in target or target == "-":
+            if line is None:
+                raise UnreadableError(f"{target}: not a file")
+            self._problem("include-not-read", target, line)
+            return
+        if form == "unsupported":
+            self._cannot_read(f"{path}: of uWSGI's forms only INI and YAML are understood here", line)
+            return
+        if form == "refused":
+            self._problem("include-refused", target, line)
+            return
+        key = (path, section or "uwsgi")
+        if key in self._open:
+            raise UnreadableError(f"{self.shown(path)}: includes itself for ever (section [{key[1]}])")
+        self._loads += 1
+        if self._loads > MAX_FILES:
+            raise UnreadableError(f"{self.shown(path)}: more than {MAX_FILES} files are included")
+        try:
+            text = read_text(path)
+        except UnreadableError as error:
+            self._cannot_read(str(error), line)
+            return
+        self._open.append(key)
+        if form == "ini":
+            self._last_file = path
+        if path not in self.reading.files:
+            self.reading.files.append(path)
+        if target == f":{section}":
+            self.magic.reuse(section)
+        else:
+            self.magic.fill(path, target.rpartition(":")[0] or target, section)
+        self._read_lines(path, text, key[1], form == "yaml")
+        self._open.pop()
+
+    def shown(self, path: Path) -> str:
+        return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+
+    def _cannot_read(self, message: str, line: RawLine | None) -> None:
+        """A missing main file ends the check; uWSGI exits over a missing include too, but the rest deserves a check."""
+        if line is None:
+            raise UnreadableError(message)
+        self._problem("include-missing", message, line)
+
+    def _split_section(self, target: str) -> tuple[Path, str]:
+        """`file.ini:section`, core/ini.c:95-112; `:section` alone means the INI file read last."""
+        name, colon, section = target.rpartition(":")
+        if not colon:
+            name, section = target, ""
+        if colon and not name and self._last_file:
+            return self._last_file, section
+        return self.cwd / name, section
+
+    def _read_lines(self, path: Path, text: str, section: str, as_yaml: bool) -> None:
+        expanded = expand_magic(text, self.magic)
+        for number in expanded.swallowed:
+            self._problem("percent-newline", "", RawLine(path, number, "", text.split("\n")[number - 1].strip()))
+        raw = read_yaml(path, expanded, section) if as_yaml else read_ini(path, expanded, section)
+        for kind, number, detail in raw.problems:
+            self._problem(kind, detail, RawLine(path, number, "", detail))
+        sources = text.split("\n")
+        for line in raw.lines:
+            line.source = sources[line.number - 1]
+            line.inherited = self._inheriting
+            line.yaml = as_yaml
+            self.reading.lines.append(line)
+            self._add(line.key, line.value, line)
+
+    def _add(self, key: str, value: str, line: RawLine | None) -> None:
+        """add_exported_option_do, core/config.c:396-546."""
+        if not self._block_running:
+            if key in BLOCK_ENDS:
+                if self._block is None:
+                    self._problem("block-end-alone", key, line)
+                self._block = None
+            if self._block:
+                self._block_running = True
+                self._in_block(key, value, line)
+                self._block_running = False
+                return
+        if len(self.reading.options) >= MAX_OPTIONS:
+            raise UnreadableError(
+                f"{line.file if line else 'environment'}: more than {MAX_OPTIONS} options after expansion"
+            )
+        option = Option(key, value, value, inherited=self._inheriting)
+        if line:
+            option.file, option.line, option.written = line.file, line.number, line.written
+            line.active = True
+        self.reading.options.append(option)
+        known = self.table.get(key)
+        if known and known.immediate:
+            option.configured = True
+            self._apply_immediate(known, option, line)
+
+    def _apply_immediate(self, known: Known, option: Option, line: RawLine | None) -> None:
+        """What the options flagged UWSGI_OPT_IMMEDIATE do while the file is being read."""
+        if known.kind == "logic":
+            if self._block:
+                self._problem("block-nested", self._block[0], line)
+                return
+            self._block = (option.name, option.value, line)
+        elif known.kind == "load":
+            self._load(option.value, line or RawLine(Path(), 0, option.name, option.value), option.name)
+        elif option.name in ("set", "set-placeholder", "set-ph"):
+            name, equals, value = option.value.partition("=")
+            if not equals:
+                self._problem("set-without-value", option.value, line)
+            elif option.name == "set":
+                self._add(name, value, line)
+            else:
+                self._add_placeholder(name, value, line)
+        elif option.name == "declare-option":
+            self.declared.add(option.value.partition("=")[0])
+        elif option.name == "early-envdir":
+            self._problem("include-not-read", option.value, line)
+
+    def _add_placeholder(self, name: str, value: str, line: RawLine | None) -> None:
+        """placeholder_only in add_exported_option_do: never expanded itself, because it counts as configured."""
+        if self.table.get(name):
+            self._problem("placeholder-is-option", name, line)
+        self.declared.add(name)
+        option = Option(name, value, value, configured=True)
+        if line:
+            option.file, option.line = line.file, line.number
+        self.reading.options.append(option)
+
+    def _in_block(self, key: str, value: str, line: RawLine | None) -> None:
+        """The uwsgi_logic_opt_* functions, core/config.c:42-340: add the option as often as the block says."""
+        assert self._block  # noqa: S101 - callers hold it
+        keyword, argument, _ = self._block
+        known = self.table.get(key)
+        if known and known.kind == "logic":
+            self._problem("block-nested", keyword, line)
+            return
+        for item in self._block_items(keyword, argument):
+            self._add(key, value if item is None else value.replace("%(_)", item), line)
+
+    def _block_items(self, keyword: str, argument: str) -> list[str | None]:
+        """What %(_) stands for, once for each time that a line of the block is read; None leaves it as it is."""
+        if keyword == "for":
+            return [word for word in argument.split(" ") if word]
+        if keyword == "for-glob":
+            found = sorted(glob.glob(argument, root_dir=self.cwd))  # noqa: PTH207 - as C's glob
+            return [name + "/" * (self.cwd / name).is_dir() for name in found] or [argument]
+        if keyword == "for-times":
+            return [str(number) for number in range(1, min(leading_number(argument), MAX_OPTIONS) + 1)]
+        if keyword == "for-readline":
+            try:
+                return [text.removesuffix("\r") for text in read_text(self.cwd / argument).splitlines()]
+            except UnreadableError:
+                return []
+        taken, item = self._condition(keyword, argument)
+        return [item] if taken else []
+
+    def _condition(self, keyword: str, argument: str) -> tuple[bool, str | None]:
+        base = keyword.removeprefix("if-").removeprefix("if")
+        negated = base.startswith("not-")
+        base = base.removeprefix("not-")
+        if base in ("env", "opt"):
+            name, equals, wanted = argument.partition("=")
+            found = self.environ.get(name) if base == "env" else self._first(name)
+            taken = found is not None and (not equals or found == wanted)
+            return taken != negated, found
+        tests: dict[str, Callable[[], bool]] = {
+            "exists": lambda: bool(argument) and os.access(self.cwd / argument, os.R_OK),
+            "file": lambda: bool(argument) and (self.cwd / argument).is_file(),
+            "dir": lambda: bool(argument) and (self.cwd / argument).is_dir(),
+            "directory": lambda: bool(argument) and (self.cwd / argument).is_dir(),
+            "plugin": lambda: argument in EMBEDDED_PLUGINS,
+            "hostname": lambda: socket.gethostname() == argument,
+            "hostname-match": lambda: _matches(argument, socket.gethostname()),
+            "reload": lambda: "UWSGI_RELOADS" in self.environ,
+        }
+        try:
+            taken = tests[base]()
+        except OSError:
+            taken = False
+        return taken != negated, None if base == "reload" else argument
+
+    def _first(self, name: str) -> str | None:
+        """uwsgi_get_exported_opt, core/config.c:687: the first occurrence, while the last one is the one in force."""
+        return next((option.value for option in self.reading.options if option.name == name), None)
+
+    def _placeholder(self, expression: str) -> str | None:
+        """uwsgi_manage_placeholder, core/config.c:730: a name, or names and numbers joined by + - * / ++ --."""
+        if " " not in expression:
+            return self._first(expression)
+        current: str | None = None
+        operator = ""
+        for word in expression.split(" "):
+            if not word:
+                continue
+            if word in ("+", "-", "*", "/"):
+                operator = word
+                continue
+            if word in ("++", "--"):
+                if current is not None:
+                    current = str(leading_number(current) + (1 if word == "++" else -1))
+                operator = ""
+                continue
+            value = word if word.isdigit() else (self._first(word) or "")
+            current = _calculate(current or "", operator, value)
+            operator = ""
+        return current
+
+    def _read_for_expansion(self, name: str) -> str | None:
+        """@(file); @(exec://...) and @(http://...) would run something and stay unread."""
+        if "://" in name:
+            return None
+        try:
+            return read_text(self.cwd / name).rstrip("\n")
+        except UnreadableError:
+            return None
+
+    def _expand(self, symbol: str, look_up: Callable[[str], str | None]) -> None:
+        """uwsgi_apply_config_pass, core/utils.c:3008: only options not applied yet, so never an immediate one."""
+        for option in self.reading.options:
+            if not option.configured and symbol in option.value:
+                option.value = self._expand_one(option, symbol, look_up)
+
+    def _expand_one(self, option: Option, symbol: str, look_up: Callable[[str], str | None]) -> str:
+        text = option.value
+        for turn in range(MAX_EXPANSIONS):
+            changed = _expand_first(text, symbol, look_up, 1 if turn else 0)
+            if changed is None:
+                return text
+            text = changed
+            if len(text) > MAX_FILE_BYTES:
+                break
+        raise UnreadableError(f"{option.file or 'environment'}:{option.line}: {option.name} expands for ever")
+
+    def _configure(self) -> None:
+        """uwsgi_configure, core/config.c:589: apply what is left, from the start again after each inherited file."""
+        position = 0
+        while position < len(self.reading.options):
+            option = self.reading.options[position]
+            position += 1
+            if option.configured:
+                continue
+            option.configured = self.table.get(option.name) is not None
+            line = RawLine(option.file or Path(), option.line, option.name, option.value)
+            if option.name == "inherit":
+                self._inheriting = True
+                self._load(option.value, line, option.name)
+                self._inheriting = False
+                position = 0
+            elif option.name == "env":
+                name, equals, value = option.value.partition("=")
+                if equals:
+                    self.environ[name] = value
+            elif option.name == "unenv":
+                self.environ.pop(option.value, None)
+
+    def is_strict(self) -> bool:
+        """Whether `strict` is in force: then an unknown name stops the start."""
+        values = [option.value for option in self.reading.options if option.name == "strict"]
+        return bool(values) and not is_false(values[-1])
+
+
+def _form(option: str, target: str, path: Path) -> str:
+    """Which reader uWSGI chooses. include and inherit look at the end of the whole text, a section included, and the
+    pluggable system behind them knows no form in a default build."""
+    if option == "ini":
+        return "ini"
+    if option in ("yaml", "yml"):
+        return "yaml"
+    suffix = Path(target).suffix if option else path.suffix
+    if option in ("xml", "xmlconfig", "json", "js") or (option != "config" and suffix in (".xml", ".json", ".js")):
+        return "unsupported"
+    if option != "config" and suffix in (".yml", ".yaml"):
+        return "yaml"
+    return "ini" if not option or (option != "config" and suffix == ".ini") else "refused"
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
+
+
+def _calculate(left: str, operator: str, right: str) -> str:
+    if not operator:
+        return left + right
+    a, b = leading_number(left), leading_number(right)
+    if operator == "+":
+        return str(a + b)
+    if operator == "-":
+        return str(a - b)
+    if operator == "*":
+        return str(a * b)
+    return str(int(a / b)) if b else "0"
+
+
+def _expand_first(text: str, symbol: str, look_up: Callable[[str], str | None], position: int) -> str | None:
+    """Replace the first placeholder at or after `position` that has a value; None when there is none.
+
+    The scanner of uwsgi_apply_config_pass with its states: 0 outside, 1 behind the symbol, 2 and up inside. A symbol
+    inside starts over, so of two nested placeholders the inner one is expanded first. After each replacement uWSGI
+    scans again from the second character (`j = 0`, then `j++`): a placeholder that has come to stand first stays.
+    """
+    state = depth = start = 0
+    for place in range(position, len(text)):
+        character = text[place]
+        if character == symbol:
+            state = 1
+        elif character == "(" and state == 1:
+            state, depth, start = 2, 0, place + 1
+        elif state <= 1:
+            state = 0
+        elif character == ")" and depth == 0:
+            value = look_up(text[start:place]) if place > start else None
+            if value is not None:
+                return text[: start - 2] + value + text[place + 1 :]
+            state = 0
+        else:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+    return None

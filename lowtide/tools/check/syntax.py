@@ -1,0 +1,134 @@
+"""Split INI and YAML text into keys and values as uWSGI's own readers do (core/ini.c, core/yaml.c)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lowtide.tools.check.magic import ExpandedText
+
+_BLANK = " \t\r"
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass
+class RawLine:
+    """One `key = value` line of a section that is read; without a file, UWSGI_KEY=value of the environment. `source` is
+    the whole line before magic expansion, `active` whether at least one option came of it (a line in a block not taken
+    leaves none)."""
+
+    file: Path | None
+    number: int
+    key: str
+    value: str
+    source: str = ""
+    active: bool = False
+    inherited: bool = False
+    yaml: bool = False
+
+    @property
+    def written(self) -> str:
+        """The value as it stands in the file, magic variables included."""
+        if not self.source:
+            return self.value
+        text = self.source.partition("#")[0] if self.yaml else self.source
+        return text.partition(":" if self.yaml else "=")[2].strip(_BLANK)
+
+
+@dataclass
+class RawFile:
+    """Lines, and problems as (kind, line number, detail)."""
+
+    lines: list[RawLine] = field(default_factory=list)
+    problems: list[tuple[str, int, str]] = field(default_factory=list)
+
+
+def read_ini(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+    """uwsgi_ini_config, core/ini.c:79-170.
+
+    A section header loses its first and its last character, whatever that is. A line without `=` is a key with an
+    empty value. Comments are lines whose first character is `;` or `#`, and nothing else.
+    """
+    found = RawFile()
+    section = ""
+    sections: list[tuple[int, str]] = []
+    for number, line in text.lines:
+        key = line.strip(_BLANK)
+        if number == 1 and line.startswith(_BYTE_ORDER_MARK):
+            found.problems.append(("byte-order-mark", 1, line.removeprefix(_BYTE_ORDER_MARK)))
+        if not key or key[0] in ";#":
+            continue
+        if key[0] == "[":
+            section = key[1:-1]
+            sections.append((number, key))
+            if not key.endswith("]") or section != section.strip(_BLANK):
+                found.problems.append(("section-header", number, key))
+            continue
+        key, _, value = key.partition("=")
+        if section == wanted:
+            found.lines.append(RawLine(path, number, key.rstrip(_BLANK), value.strip(_BLANK)))
+        elif not sections and not line.startswith(_BYTE_ORDER_MARK):
+            found.problems.append(("before-section", number, line.strip(_BLANK)))
+    if not found.lines:
+        number = sections[0][0] if sections else 1
+        found.problems.append(("section-missing", number, wanted))
+    return found
+
+
+def read_yaml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+    """uwsgi_yaml_config without libyaml, core/yaml.c:215-285, which is what a default build uses.
+
+    It is no YAML: one level of `key: value` below the section; a list, a nested map or a key without a value ends the
+    reading, quotes stay in the value, and `#` starts a comment anywhere.
+    """
+    found = RawFile()
+    inside = False
+    current_depth = 0
+    for number, line in text.lines:
+        content = line.partition("#")[0]
+        key = content.strip(_BLANK)
+        if not content:
+            continue
+        depth = _depth(content)
+        if depth <= current_depth:
+            current_depth = depth
+            if inside:
+                break
+        elif not inside:
+            continue
+        if not key:
+            continue
+        if key[0] in "-[{":
+            if inside:
+                found.problems.append(("yaml-stops", number, key))
+                break
+            continue
+        if not inside:
+            name, colon, _ = content.lstrip(_BLANK).partition(":")
+            inside = bool(colon) and name == wanted
+            continue
+        name, separator, value = _split_yaml(content.lstrip(_BLANK))
+        if not separator:
+            found.problems.append(("yaml-stops", number, key))
+            break
+        found.lines.append(RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t")))
+    if not found.lines:
+        found.problems.append(("section-missing", 1, wanted))
+    return found
+
+
+def _split_yaml(content: str) -> tuple[str, str, str]:
+    for separator in (": ", ":\t"):
+        if separator in content:
+            return content.partition(separator)
+    return content, "", ""
+
+
+def _depth(content: str) -> int:
+    depth = 0
+    for character in content:
+        if character == " ":
+            depth += 1
+        elif character in "\t\r":
+            depth += 8
+        else:
+            break
+    return depth

@@ -1,0 +1,73 @@
+"""Numbers and switches come out as a real uWSGI has them, asked from inside its Python."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lowtide.tools.check.compare import find_uwsgi
+from lowtide.tools.check.options import load_options
+from lowtide.tools.check.reader import Reader
+from lowtide.tools.check.settings import Settings
+
+PROBE = """
+import json, os, uwsgi
+values = {"processes": uwsgi.numproc, "buffer-size": uwsgi.buffer_size, "master": bool(uwsgi.masterpid())}
+print("PROBE", json.dumps(values))
+os._exit(0)
+"""
+
+TEXTS: dict[str, tuple[str, dict[str, int]]] = {
+    "plain": ("processes = 3", {"processes": 3}),
+    "comment": ("processes = 3 ; three", {"processes": 3}),
+    "unit": ("processes = 3x", {"processes": 3}),
+    "sign": ("processes = +3", {"processes": 3}),
+    "no-digits": ("processes = three", {"processes": 0}),
+    "hexadecimal": ("processes = 0x3", {"processes": 0}),
+    "quoted": ('processes = "3"', {"processes": 0}),
+    "last-wins": ("processes = 3\nworkers = 2", {"processes": 2}),
+    "cut-at-16-bits": ("buffer-size = 100000", {"buffer-size": 65535}),
+    "default": ("need-app = true", {"processes": 1, "buffer-size": 4096}),
+    "true": ("master = true", {"master": True}),
+    "empty": ("master =", {"master": True}),
+    "false": ("master = FALSE", {"master": False}),
+    "off": ("master = Off", {"master": False}),
+    "misspelt": ("master = flase", {"master": True}),
+    "false-and-comment": ("master = false ; off", {"master": True}),
+    "zeroes": ("master = 00", {"master": True}),
+    "by-another-option": ("forkbomb-delay = 0", {"master": True}),
+    "but-switched-off": ("forkbomb-delay = 0\nmaster = no", {"master": False}),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_value_in_force(name: str, tmp_path: Path) -> None:
+    text, expected = TEXTS[name]
+    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\n{text}\n")
+    uwsgi = find_uwsgi()
+    assert uwsgi
+    socket = f"{tmp_path}/s"
+    done = subprocess.run(
+        [uwsgi, "--ini", "uwsgi.ini", "--socket", socket, "--pythonpath", str(tmp_path), "--module", "probe"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answers = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("PROBE ")]
+    assert answers, done.stderr
+    real = json.loads(answers[0].removeprefix("PROBE "))
+    table = load_options()
+    settings = Settings(Reader(table, {}, tmp_path).read("uwsgi.ini"), table)
+    ours = {
+        "processes": settings.number("processes"),
+        "buffer-size": settings.number("buffer-size"),
+        "master": settings.has_master(),
+    }
+    assert {key: real[key] for key in expected} == expected
+    assert {key: ours[key] for key in expected} == expected
