@@ -140,4 +140,4 @@ ENV PATH=/srv/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER 10003:10003
 EXPOSE 8089
-ENTRYPOINT ["locust", "--locustfile", "/srv/lowtide/loadtest/locustfile.py"]
+ENTRYPOINT ["locust", "--locustfile", "/srv/lowtide/loadtest/load/locustfile.py"]

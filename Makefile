@@ -17,7 +17,7 @@ export RUNTIME
 # Containers need no Python on this machine but to write .env.
 TOOLS = $(if $(filter docker,$(RUNTIME)),.env,setup)
 ARGS ?=
-STACK = .venv/bin/python deploy/local/stack.py
+STACK = .venv/bin/python stack/local.py
 
 .PHONY: help
 help: ## List the targets
@@ -123,20 +123,20 @@ compare: note setup ## Every remedy, allocator and other server under the same l
 
 .PHONY: sweep
 sweep: note setup ## Memory against number of workers, share and size of large requests: about 20 minutes, QUICK=1 for 12
-	@.venv/bin/python -m loadtest.sweep
+	@.venv/bin/python -m loadtest.commands.sweep
 
 .PHONY: limit
 limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
-	@.venv/bin/python -m loadtest.limit
+	@.venv/bin/python -m loadtest.commands.limit
 
 .PHONY: forks
 forks: setup ## What a fork costs, in memory and in first requests, by what is done before it
-	@.venv/bin/python -m loadtest.forks
+	@.venv/bin/python -m loadtest.commands.forks
 
 .PHONY: loadtest-ui
 loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
-	@.venv/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
+	@.venv/bin/locust -f loadtest/load/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
 
 .PHONY: check
 check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy.aws import cfn, preflight, push, tasks
 from deploy.aws.environment import Environment, Refused, read
 from deploy.aws.stacks import Change, Failed, Stacks
-from loadtest import remote
+from loadtest.measure import remote
 
 _MIGRATION_S = 1800
 _START_S = 300

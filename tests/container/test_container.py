@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import scenarios, variants
+from loadtest.load import scenarios
+from loadtest.measure import variants
 from tests.container.stack import CHECKOUT, Stack, run
 
 pytestmark = pytest.mark.container

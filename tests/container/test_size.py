@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import scenarios
+from loadtest.load import scenarios
 from lowtide import sizing
 from tests.container.stack import Stack
 

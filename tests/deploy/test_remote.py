@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from loadtest import remote
+from loadtest.measure import remote
 from tests.deploy.conftest import TOOLS, tool
 
 MINE = ["http://127.0.0.1:8080", "http://localhost", "https://[::1]:8443", "http://127.9.9.9/"]
@@ -161,7 +161,7 @@ def test_what_is_no_quantity(text: str) -> None:
 # moto speaks CloudWatch's protocol as its own boto3 does, which is older than the tests'.
 READ = """
 import sys
-from loadtest import remote
+from loadtest.measure import remote
 try:
     print(*remote.for_source(sys.argv[1]).read())
 except remote.Unreadable as problem:

@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
-from loadtest import measure, progress, requests_log, scenarios, servers, session, summary
-from loadtest.__main__ import turns
-from loadtest.measure import Event, Measured, Sample
-from loadtest.runtimes import CannotMeasure
-from loadtest.variants import VARIANTS, Variant
+from loadtest.commands import progress, session
+from loadtest.commands.experiment import turns
+from loadtest.load import requests_log, scenarios
+from loadtest.measure import phases, servers
+from loadtest.measure.phases import Event, Measured, Sample
+from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure.variants import VARIANTS, Variant
+from loadtest.results import summary
 
 ROWS = """
     without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
     gunicorn gunicorn-recycle gunicorn-lowtide granian granian-recycle granian-lowtide streaming
 """.split()  # noqa: SIM905
 LOCAL_ONLY = set(ROWS[6:16])
-# Of gunicorn 27 and granian 2.8, with the log format of loadtest/peers/granian.log.json.
+# Of gunicorn 27 and granian 2.8, with the log format of loadtest/measure/peers/granian.log.json.
 LOG = """
 [2026-01-31 12:00:00 +0000] [10] [INFO] Booting worker with pid: 10
 [2026-01-31 12:00:01 +0000] [10] [INFO] Autorestarting worker after current request.
@@ -112,7 +115,7 @@ def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path:
     assert requests_log.length(log) == 3
     assert requests_log.ends(log) == [10.2, 10.5, 13.0]
     samples = [Sample(time, 100, None, None, None, None) for time in (10, 10.3, 12, 13)]
-    assert [sample.requests for sample in measure.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
+    assert [sample.requests for sample in phases.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
 
 
 def test_streaming_counterparts() -> None:

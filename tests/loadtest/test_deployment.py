@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from loadtest import deployment, remote, report, requests_log, scenarios
-from loadtest.runtimes import CannotMeasure
+from loadtest.commands import deployment
+from loadtest.load import requests_log, scenarios
+from loadtest.measure import remote
+from loadtest.measure.runtimes import CannotMeasure
+from loadtest.results import report
 
 SMOKE = scenarios.SCENARIOS["smoke"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
-from loadtest import plot, summary_types
+from loadtest.results import plot, summary_types
 
 from .conftest import Write, variant
 

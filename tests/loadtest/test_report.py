@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from loadtest import report, summary_types, words
-from loadtest.summary_types import Check, ResultError, Summary, Variant
-from loadtest.variants import VARIANTS
+from loadtest.measure.variants import VARIANTS
+from loadtest.results import report, summary_types, words
+from loadtest.results.summary_types import Check, ResultError, Summary, Variant
 
 from .conftest import Write
 
@@ -496,7 +496,7 @@ def test_broken_files_are_named(
 
 
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "loadtest.report", str(directory), *options]
+    command = [sys.executable, "-m", "loadtest.results.report", str(directory), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from loadtest import measure, requests_log, scenarios, summary
-from loadtest.measure import Need, Sample
+from loadtest.load import requests_log, scenarios
+from loadtest.measure import phases
+from loadtest.measure.phases import Need, Sample
+from loadtest.results import summary
 from lowtide import recycles
 
 
@@ -41,11 +43,11 @@ def sample(time: float, pss_mb: float) -> Sample:
 def test_need_is_the_area_above_idle_while_the_request_runs() -> None:
     """A triangle: from idle 100 to 200 and back within 2 s, and samples outside that do not count."""
     samples = [sample(t, mb) for t, mb in ((9, 500), (10, 100), (11, 200), (12, 100), (13, 500))]
-    assert measure.need(samples, 100, 10, 12) == Need(mib_s=100, peak_mb=100, seconds=2)
+    assert phases.need(samples, 100, 10, 12) == Need(mib_s=100, peak_mb=100, seconds=2)
 
 
 def test_what_falls_below_idle_is_not_negative() -> None:
-    assert measure.need([sample(10, 50), sample(11, 50)], 100, 10, 11).mib_s == 0
+    assert phases.need([sample(10, 50), sample(11, 50)], 100, 10, 11).mib_s == 0
 
 
 def test_the_floor_is_idle_and_every_large_requests_need_over_the_time() -> None:
@@ -127,5 +129,5 @@ def test_recycles_are_read_from_the_log() -> None:
         recycles.Recycle(time=11.0, worker=2, pid=6, reason="died", age_s=1, requests=None, rss_mb=None),
     )
     lines = ["Respawned uWSGI worker 2 (new pid: 7)", one.line(), other.line()]
-    events = measure.recycles(lines, since=10)
+    events = phases.recycles(lines, since=10)
     assert [(event.time, event.event, event.worker) for event in events] == [(11.0, "died", 2)]

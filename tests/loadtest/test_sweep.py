@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from loadtest import scenarios, sweep
+from loadtest.commands import sweep
+from loadtest.load import scenarios
 
 
 def test_each_axis_goes_through_the_middle_and_varies_one_thing() -> None:

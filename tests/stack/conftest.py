@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from loadtest import measure, scenarios
+from loadtest.load import scenarios
+from loadtest.measure import phases
 from lowtide import sample
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -37,13 +38,13 @@ class Stack:
     environment: dict[str, str]
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """deploy/local/stack.py with these words."""
-        command = [sys.executable, str(CHECKOUT / "deploy/local/stack.py"), *words]
+        """stack/local.py with these words."""
+        command = [sys.executable, str(CHECKOUT / "stack/local.py"), *words]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
 
     def supervisor(self, *words: str) -> None:
         """supervisorctl with these words."""
-        config = str(CHECKOUT / "deploy/local/supervisord.conf")
+        config = str(CHECKOUT / "stack/supervisord.conf")
         self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
 
     def get(self, path: str, **options: Any) -> requests.Response:
@@ -70,8 +71,8 @@ class Stack:
     def log(self) -> list[str]:
         return (self.var / "log/uwsgi.log").read_text(errors="replace").splitlines()
 
-    def recycles(self) -> list[measure.Event]:
-        return measure.recycles(self.log(), 0)
+    def recycles(self) -> list[phases.Event]:
+        return phases.recycles(self.log(), 0)
 
 
 Start = Callable[..., Stack]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import allocators, servers
-from loadtest.runtimes import CannotMeasure
-from loadtest.variants import VARIANTS
+from loadtest.measure import allocators, servers
+from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure.variants import VARIANTS
 from lowtide import memory, sample
 from tests.stack.conftest import Start
 from tests.stack.test_experiment import experiment

@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from deploy.aws import __main__ as aws
-from loadtest import scenarios
+from loadtest.load import scenarios
 from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
@@ -195,7 +195,7 @@ def test_locust_on_several_machines_serves_the_list_once(
     port = str(free_port())
 
     def locust(words: list[str], *more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/locustfile.py", *words, *more]
+        command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/load/locustfile.py", *words, *more]
         # Each makes its bodies in a folder of its own, as each container does.
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
         return subprocess.Popen(command, cwd=CHECKOUT, env=environment)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import scenarios
-from loadtest.runtimes import CannotMeasure
-from loadtest.session import check_machine
+from loadtest.commands.session import check_machine
+from loadtest.load import scenarios
+from loadtest.measure.runtimes import CannotMeasure
 from tests.stack.conftest import CHECKOUT, Stack, free_port
 
 pytestmark = pytest.mark.stack
@@ -134,7 +134,7 @@ def test_too_little_memory_is_said() -> None:
 def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> None:
     before = sum(stack.served())
     port = str(free_port())
-    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
     command += ["--processes", "2", "--expect-workers", "2", "--users", "12", "--spawn-rate", "12"]
     command += ["--host", stack.url, "--csv", str(tmp_path / "run"), "--master-bind-port", port, "--master-port", port]
     command += ["--exit-code-on-error", "3"]
@@ -167,7 +167,7 @@ def test_an_answer_that_breaks_off_is_a_failed_request(tmp_path: Path) -> None:
         server.bodies = []  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+        command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
         command += ["--host", f"http://127.0.0.1:{server.server_port}"]
         log = tmp_path / "requests.csv"
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke small=3 large=10", "LOWTIDE_REQUEST_LOG": str(log)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import measure
+from loadtest.measure import phases
 from lowtide import memory, sample
 from tests.stack.conftest import CHECKOUT, free_port
 
@@ -43,7 +43,7 @@ class Server:
 
     def away(self) -> list[tuple[float, float]]:
         """From when to when a worker was away, in seconds of the epoch: its last words, the start of its successor."""
-        ends = measure.recycle_lines(self.log().splitlines())
+        ends = phases.recycle_lines(self.log().splitlines())
         # To the millisecond, both ends rounded.
         return [(end["time"] - end["away_s"] + 0.002, end["time"]) for end in ends]
 
@@ -57,10 +57,10 @@ class Server:
         workers = sample.stats(str(self.folder / "stats.sock"))["workers"]
         return sum(worker["pid"] > 0 and bool(worker["apps"]) for worker in workers)
 
-    def recycles(self, wait_s: float = 15) -> list[measure.Event]:
+    def recycles(self, wait_s: float = 15) -> list[phases.Event]:
         """The recycles logged so far, waiting for the first."""
         deadline = time.monotonic() + wait_s
-        while not (found := measure.recycles(self.log().splitlines(), 0)):
+        while not (found := phases.recycles(self.log().splitlines(), 0)):
             if time.monotonic() > deadline:
                 raise AssertionError(self.log())
             time.sleep(0.05)

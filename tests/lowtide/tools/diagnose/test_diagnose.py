@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loadtest import scenarios
+from loadtest.load import scenarios
 from lowtide.tools import cli
 from lowtide.tools.diagnose import run
 

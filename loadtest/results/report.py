@@ -1,6 +1,6 @@
 """Make the outcome of an experiment from its files: the picture, `report.html` and the table for the terminal.
 
-`python -m loadtest.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page instead. It
+`python -m loadtest.results.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page instead. It
 exits with 2 when a file is missing or malformed.
 """
 
@@ -19,8 +19,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from loadtest import plot, summary_types, words
-from loadtest.summary_types import Options, ResultError, Results, Summary, Variant, ratio
+from loadtest.results import plot
+from loadtest.results import summary_types
+from loadtest.results import words
+from loadtest.results.summary_types import Options, ResultError, Results, Summary, Variant, ratio
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -182,7 +184,7 @@ def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.report", description="Make the report of a run again.")
+    parser = argparse.ArgumentParser(prog="python -m loadtest.results.report", description="Make the report of a run again.")
     parser.add_argument("directory", type=Path, help="where summary.json and samples.csv are")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown and write nothing")
     options = parser.parse_args()

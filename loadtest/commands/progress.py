@@ -5,8 +5,8 @@ import time
 
 from rich.console import Console
 
-from loadtest import measure
-from loadtest.scenarios import Scenario
+from loadtest.load.scenarios import Scenario
+from loadtest.measure import phases
 
 # Starting, warming up and stopping one variant, roughly.
 START_S = 12
@@ -46,7 +46,7 @@ class Left:
         self._rows = rows
         self._done = 0
         load_s = max(scenario.small / scenario.small_rate, scenario.large / scenario.large_rate)
-        self._row_s = START_S + measure.IDLE_S + load_s + scenario.quiet_s
+        self._row_s = START_S + phases.IDLE_S + load_s + scenario.quiet_s
         self._started = time.monotonic()
 
     def next(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 # The stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
 # What the tables of versions show, asked of the Python that serves.
@@ -87,7 +87,7 @@ def call(command: list[str], environment: Mapping[str, str], what: str) -> str:
 
 
 class Local:
-    """deploy/local/stack.py with a state folder of its own."""
+    """stack/local.py with a state folder of its own."""
 
     name = "local"
 
@@ -95,7 +95,7 @@ class Local:
         self.url = f"http://127.0.0.1:{port}"
         self._var = STATE
         self.stats_socket = str(self._var / "run/stats.sock")
-        self._stack = [sys.executable, str(CHECKOUT / "deploy/local/stack.py")]
+        self._stack = [sys.executable, str(CHECKOUT / "stack/local.py")]
         self._base = dict(os.environ) | dict(environment)
         self._base |= {"VAR_DIR": str(self._var), "PORT": str(port), "BIND": "127.0.0.1"}
         self._environment = self._base

@@ -1,6 +1,6 @@
 """The Locust side: users that work off the scenario's fixed list, lane by lane, at the scenario's rates.
 
-    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080
+    locust -f loadtest/load/locustfile.py --host http://127.0.0.1:8080
 
 Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
 counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), IMPORT_TOKEN (what the site's
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import gevent
 from locust import FastHttpUser, events, task
@@ -29,7 +29,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import scenarios
+from loadtest.load import scenarios
 
 SCENARIO = scenarios.named(os.environ.get("LOWTIDE_SCENARIO", "default"))
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))

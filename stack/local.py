@@ -1,7 +1,7 @@
 """The local runtime: uWSGI and nginx as plain processes on loopback, kept by supervisord.
 
-    python deploy/local/stack.py up | down | logs | prepare
-    python deploy/local/stack.py run COMMAND...     in the stack's environment
+    python stack/local.py up | down | logs | prepare
+    python stack/local.py run COMMAND...     in the stack's environment
 
 Settings come from the environment, then .env, then .env.example. State (logs, sockets, SQLite, static files) is
 under VAR_DIR, by default var/ in the checkout. For another server than uWSGI: SERVER_COMMAND, and PROTOCOL=http where
@@ -27,9 +27,9 @@ from typing import Any, NoReturn
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-SUPERVISOR_CONF = str(CHECKOUT / "deploy/local/supervisord.conf")
+SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
 # Longer than supervisord gives nginx and uWSGI together.
 STOP_SECONDS = 150

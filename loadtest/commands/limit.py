@@ -13,11 +13,8 @@ import math
 import os
 from collections import Counter
 
-from loadtest import measure, scenarios
-from loadtest.measure import Measured, Need
-from loadtest.progress import Left, console
-from loadtest.runtimes import CannotMeasure, Docker
-from loadtest.session import (
+from loadtest.commands.progress import Left, console
+from loadtest.commands.session import (
     WORKERS,
     check_machine,
     guarded,
@@ -27,7 +24,11 @@ from loadtest.session import (
     session,
     stack_environment,
 )
-from loadtest.variants import VARIANTS
+from loadtest.load import scenarios
+from loadtest.measure import phases
+from loadtest.measure.phases import Measured, Need
+from loadtest.measure.runtimes import CannotMeasure, Docker
+from loadtest.measure.variants import VARIANTS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"
@@ -82,9 +83,9 @@ def run() -> int:
         progress.prefix = "floor"
         progress("seeding")
         versions = seed_catalogue(ample, VARIANTS["without"], whole, seed)
-        needs = measure.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
+        needs = phases.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
-        idle_mb, worker_rss_mb = measure.idle(ample, VARIANTS["lowtide"], whole)
+        idle_mb, worker_rss_mb = phases.idle(ample, VARIANTS["lowtide"], whole)
         floor = floor_mb(idle_mb, needs, counts)
         limit_mb = round(floors * floor)
         reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
@@ -92,7 +93,7 @@ def run() -> int:
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
-            found = measure.variant(tight, VARIANTS[name], load, seed, directory, progress)
+            found = phases.variant(tight, VARIANTS[name], load, seed, directory, progress)
             rows.append(row(found))
             lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
     foot = (

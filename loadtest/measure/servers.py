@@ -5,14 +5,14 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from loadtest import allocators
-from loadtest.runtimes import CannotMeasure, Runtime
-from loadtest.variants import Variant
+from loadtest.measure import allocators
+from loadtest.measure.runtimes import CannotMeasure, Runtime
+from loadtest.measure.variants import Variant
 from lowtide import memory
 
 COMMANDS = {
-    "gunicorn": "gunicorn --config loadtest/peers/gunicorn.conf.py config.wsgi:application",
-    "granian": "loadtest/peers/granian",
+    "gunicorn": "gunicorn --config loadtest/measure/peers/gunicorn.conf.py config.wsgi:application",
+    "granian": "loadtest/measure/peers/granian",
 }
 # What each server logs of workers that it replaces, and the reason that it is.
 REASONS = (
@@ -53,7 +53,7 @@ def described(variant: Variant, uwsgi: str) -> str:
 
 def pid(runtime: Runtime) -> int:
     """The server's first process, in the local runtime."""
-    return int(runtime.run(["supervisorctl", "-c", "deploy/local/supervisord.conf", "pid", "uwsgi"]))
+    return int(runtime.run(["supervisorctl", "-c", "stack/supervisord.conf", "pid", "uwsgi"]))
 
 
 def check_preloaded(name: str, pid: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from loadtest import servers
-from loadtest.measure import Measured, Need
+from loadtest.measure import servers
+from loadtest.measure.phases import Measured, Need
 
 # Requests that Locust did not send, each second: in Docker the health checks of two containers, every 5 s each.
 OTHERS_PER_S = {"docker": 0.4, "local": 0.0}

@@ -1,8 +1,9 @@
 """The experiment against a deployment that runs already: `make loadtest HOST=https://... MEMORY_FROM=...`.
 
-The phases are those of a variant (loadtest/measure.py), but nothing is started, configured or stopped: what the
+The phases are those of a variant (loadtest/measure/phases.py), but nothing is started, configured or stopped: what the
 deployment is, and who else asks it meanwhile, is not known here. Memory is read from where the deployment shows it
-(loadtest/remote.py), so the figures that need a look into its container stay empty: workers, recycles, OOM kills.
+(loadtest/measure/remote.py), so the figures that need a look into its container stay empty: workers, recycles and
+OOM kills.
 """
 
 import bisect
@@ -21,11 +22,13 @@ from typing import Any
 
 import requests
 
-from loadtest import measure, remote, report, requests_log, scenarios, summary, words
-from loadtest.measure import Say
-from loadtest.runtimes import STATE, CannotMeasure
-from loadtest.scenarios import Scenario
-from loadtest.variants import Variant
+from loadtest.load import requests_log, scenarios
+from loadtest.load.scenarios import Scenario
+from loadtest.measure import phases, remote
+from loadtest.measure.phases import Say
+from loadtest.measure.runtimes import STATE, CannotMeasure
+from loadtest.measure.variants import Variant
+from loadtest.results import report, summary, words
 
 NAME = "deployment"
 HOW_TO_SAY_MEMORY = "MEMORY_FROM=https://HOST/metrics#lowtide_memory_pss_bytes, or cloudwatch:CLUSTER/SERVICE@REGION, "
@@ -136,7 +139,7 @@ def measured(site: str, source: remote.Source, name: str, seed: int, directory: 
     """Warm-up, idle, the list, quiet. Locust's report and the log of requests go to `directory`."""
     scenario = scenarios.named(name)
     say("warm-up")
-    measure.warm_up(site, scenario)
+    phases.warm_up(site, scenario)
     with watching(source) as watch:
         say("idle")
         idle_start = time.time()
@@ -147,12 +150,12 @@ def measured(site: str, source: remote.Source, name: str, seed: int, directory: 
         def tick() -> None:
             say(f"load    {source.kind} {watch.figures[-1][1]:>6.0f} MiB")
 
-        measure.locust(site, Variant(NAME, site, {}), name, seed, directory, tick)
+        phases.locust(site, Variant(NAME, site, {}), name, seed, directory, tick)
         log = directory / f"requests-{NAME}.csv"
         latencies, answered = requests_log.read(log), requests_log.ends(log)
         load_end = time.time()
         say("quiet")
-        measure.quiet(site, max(scenario.quiet_s, source.settle_s))
+        phases.quiet(site, max(scenario.quiet_s, source.settle_s))
         end_mb = watch.at_rest(load_end, time.time())
     return Measured(watch, load_start, load_end, idle_mb, end_mb, latencies, answered)
 
@@ -248,7 +251,7 @@ def run(
     if not memory_from:
         raise CannotMeasure(
             f"MEMORY_FROM is not set: say where the memory of {host} is read from, {HOW_TO_SAY_MEMORY}"
-            "or kubernetes:NAMESPACE/NAME. For load alone: .venv/bin/locust -f loadtest/locustfile.py --host ..."
+            "or kubernetes:NAMESPACE/NAME. For load alone: .venv/bin/locust -f loadtest/load/locustfile.py --host ..."
         )
     source, site, scenario = remote.for_source(memory_from), host.rstrip("/"), scenarios.named(name)
     say(f"asking {site}")

@@ -22,10 +22,11 @@ from typing import Any
 
 import requests
 
-from loadtest import requests_log, scenarios, servers
-from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime, configuration
-from loadtest.scenarios import Request, Scenario
-from loadtest.variants import Variant
+from loadtest.load import requests_log, scenarios
+from loadtest.load.scenarios import Request, Scenario
+from loadtest.measure import servers
+from loadtest.measure.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime, configuration
+from loadtest.measure.variants import Variant
 from lowtide import memory
 
 INTERVAL_S = 0.5
@@ -195,7 +196,7 @@ def locust(
 ) -> None:
     """Work off the list; `tick` is called twice a second. Locust's report and statistics go to `directory`."""
     report = directory / f"locust-{variant.name}"
-    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", url, "--html", f"{report}.html", "--csv", str(report), "--exit-code-on-error", "0"]
     # Every user at once: the list and the rates are fixed, not the number of users that share them.
     users = str(scenarios.named(scenario_name).small_users + 1)

@@ -16,11 +16,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from loadtest import measure, plot, scenarios, summary
-from loadtest.progress import Left, console
-from loadtest.runtimes import STATE
-from loadtest.session import check_machine, chosen_runtime, guarded, number, results_folder, seed_catalogue, session
-from loadtest.variants import VARIANTS, Variant
+from loadtest.commands.progress import Left, console
+from loadtest.commands.session import (
+    check_machine,
+    chosen_runtime,
+    guarded,
+    number,
+    results_folder,
+    seed_catalogue,
+    session,
+)
+from loadtest.load import scenarios
+from loadtest.measure import phases
+from loadtest.measure.runtimes import STATE
+from loadtest.measure.variants import VARIANTS, Variant
+from loadtest.results import plot, summary
 
 NAMES = ("without", "article", "lowtide")
 COLOURS = {"without": plot.COLOURS["mark"], "article": plot.COLOURS["requests"], "lowtide": plot.COLOURS["memory"]}
@@ -143,7 +153,7 @@ def run() -> int:
             versions = seed_catalogue(runtime, VARIANTS["without"], scenarios.named(point.scenario), seed)
             for name in NAMES:
                 progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
-                found = measure.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
+                found = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
                 row = summary.row(found, versions["uwsgi"])
                 measured[point, name] = {column: str(row[column]) for column in COLUMNS[3:]}
     rows = [

@@ -1,6 +1,6 @@
 """Plain sentences about a summary: true whatever the outcome, and each made by one function."""
 
-from loadtest.summary_types import Check, Summary, Variant, ratio
+from loadtest.results.summary_types import Check, Summary, Variant, ratio
 
 # What the words mean. "Stayed high" is the least growth that the experiment accepts as the inflation reproduced,
 # "came back down" the most that it accepts as undone; both are memory at the end over idle memory.

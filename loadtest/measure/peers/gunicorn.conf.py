@@ -1,4 +1,4 @@
-"""gunicorn as `make compare` runs it: `gunicorn -c loadtest/peers/gunicorn.conf.py config.wsgi:application`.
+"""gunicorn as `make compare` runs it: `gunicorn -c loadtest/measure/peers/gunicorn.conf.py config.wsgi:application`.
 
 What all rows need to stand in for uWSGI here, then what PEER names: default, recycle or lowtide. What is not named here
 is as gunicorn has it.

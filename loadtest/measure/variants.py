@@ -17,11 +17,11 @@ class Variant:
 
     Attributes:
         environment: variables of the whole stack.
-        server: what stands behind nginx; loadtest/servers.py starts it.
+        server: what stands behind nginx; loadtest/measure/servers.py starts it.
         malloc: variables of the server's processes alone, for glibc's allocator.
         preload: the library that stands in for glibc's allocator, as in lib<preload>.so.
-        peer: which configuration of gunicorn or granian, in loadtest/peers/.
-        streaming: large requests go to their streaming counterparts (loadtest/scenarios.py).
+        peer: which configuration of gunicorn or granian, in loadtest/measure/peers/.
+        streaming: large requests go to their streaming counterparts (loadtest/load/scenarios.py).
     """
 
     name: str

@@ -1,6 +1,6 @@
 """What replacing a worker costs: how long its place is empty, idle memory, the first request to a fresh one.
 
-    make forks          or: python -m loadtest.forks
+    make forks          or: python -m loadtest.commands.forks
 
 Kills all workers of a running stack, again and again, and times the next request; each time the successors are fresh.
 Then tells one worker at a time to leave, and reads from the log how long it was until its successor started.
@@ -14,10 +14,11 @@ import time
 
 import requests
 
-from loadtest import measure, scenarios
-from loadtest.runtimes import Local, Runtime
-from loadtest.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
-from loadtest.variants import VARIANTS, Variant
+from loadtest.commands.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
+from loadtest.load import scenarios
+from loadtest.measure import phases
+from loadtest.measure.runtimes import Local, Runtime
+from loadtest.measure.variants import VARIANTS, Variant
 from lowtide import sample
 
 ROUNDS = 12
@@ -30,10 +31,10 @@ MEASURES = {
 }
 
 
-def first_request_ms(runtime: Runtime, sampler: measure.Sampler) -> float:
-    measure.fresh_workers(runtime, sampler)
+def first_request_ms(runtime: Runtime, sampler: phases.Sampler) -> float:
+    phases.fresh_workers(runtime, sampler)
     start = time.perf_counter()
-    measure.get(f"{runtime.url}/catalog/?page=7")
+    phases.get(f"{runtime.url}/catalog/?page=7")
     return (time.perf_counter() - start) * 1000
 
 
@@ -46,19 +47,19 @@ def away_ms(runtime: Runtime) -> list[float]:
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)
         time.sleep(1.3)
-    ends = measure.recycle_lines(runtime.log())
+    ends = phases.recycle_lines(runtime.log())
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
 def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> str:
     runtime.start(variant.environment)
     try:
-        with measure.sampling(runtime, measure.INTERVAL_S / 5) as sampler:
+        with phases.sampling(runtime, phases.INTERVAL_S / 5) as sampler:
             sampler.last()
-            fresh_mb = measure.median_pss(sampler.between(time.time() - 1, time.time()))
-            measure.warm_up(runtime.url, scenario)
+            fresh_mb = phases.median_pss(sampler.between(time.time() - 1, time.time()))
+            phases.warm_up(runtime.url, scenario)
             time.sleep(1)
-            idle_mb = measure.median_pss(sampler.between(time.time() - 1, time.time()))
+            idle_mb = phases.median_pss(sampler.between(time.time() - 1, time.time()))
             first = [first_request_ms(runtime, sampler) for _ in range(ROUNDS)]
             later = []
             for page in range(50):

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from loadtest.runtimes import CannotMeasure
+from loadtest.measure.runtimes import CannotMeasure
 
 
 def library(name: str) -> str | None:

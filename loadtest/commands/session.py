@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from loadtest import measure, remote, runtimes, scenarios, servers
-from loadtest.progress import Progress, console
-from loadtest.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
-from loadtest.variants import VARIANTS, Variant
+from loadtest.commands.progress import Progress, console
+from loadtest.load import scenarios
+from loadtest.measure import phases, remote, runtimes, servers
+from loadtest.measure.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
+from loadtest.measure.variants import VARIANTS, Variant
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
@@ -100,7 +101,7 @@ def seed_catalogue(runtime: Runtime, variant: Variant, scenario: scenarios.Scena
         manage = ["python", "app/manage.py"]
         runtime.run([*manage, "flush", "--no-input"])
         runtime.run([*manage, "seed_catalog", "--products", str(scenario.products), "--seed", str(seed)])
-        measure.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
+        phases.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
         return runtimes.versions(runtime)
     finally:
         runtime.stop()
