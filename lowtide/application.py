@@ -1,0 +1,350 @@
+"""What the application says of itself in lowtide.toml, and the one line that names a mistake in it.
+
+The folder of the application is APP_DIR of the environment, else `app`, else the current one.
+"""
+
+import importlib
+import os
+import re
+import string
+import sys
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+NAME = "lowtide.toml"
+_PATH = r"/[^\s\"'\\;{}$]*"
+_REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+# What the commands that fill the database may be told: fields of the scenario, and the seed.
+SEED_WORDS = ("items", "records", "seed")
+T = TypeVar("T")
+
+
+class Invalid(Exception):
+    """Something in lowtide.toml cannot be used; the message names the key and says what to write."""
+
+
+def key(write: str, *, form: str = "", least: int | None = None, **default: Any) -> Any:
+    """A key of the file: what to write there, the pattern of a text, the least of a number."""
+    return field(metadata={"write": write, "form": form, "least": least}, **default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request. A header that names a variable, as in "Bearer {TOKEN}", is left out where that is unset or empty."""
+
+    path: str = key('a path, for example "/reports/?year=2026"', form=r"/\S*")
+    method: str = key('a method, for example "POST"', form="[A-Z]+", default="GET")
+    headers: dict[str, str] = key("texts by name", default_factory=dict)
+    body: str = key("the body as text", default="")
+    status: int = key("the status that is expected", least=100, default=200)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeCall(Call):
+    """A request whose body a function may make: bytes from (records, seed)."""
+
+    make_body: str = key('a function as "module:name" that makes the body', form=_REFERENCE, default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(MadeCall):
+    """A row of the experiment's list. `weight` is its share of its lane; its path may name draws, as in "/{item}/".
+
+    `streamed` is what is asked instead where everything is to be streamed. `left_out_of` names scenarios.
+    """
+
+    name: str = key("a short name for tables", form=r"[^{}]+")
+    lane: str = key('"small" or "large"', form="small|large")
+    weight: int = key("a whole number, 1 or more", least=1)
+    streamed: MadeCall | None = key("its streaming counterpart", default=None)
+    left_out_of: tuple[str, ...] = key("a list of scenarios", default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What the seed draws for a path: a whole number from `least` to `most`, or one of the words.
+
+    `most` may be a field of the scenario, `items` or `records`.
+    """
+
+    least: int = key("a whole number", default=1)
+    most: int | str = key('a whole number, "items" or "records"', form="items|records", default=0)
+    words: tuple[str, ...] = key("a list of texts", default=())
+    words_from: str = key('a list of texts as "module:NAME"', form=_REFERENCE, default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loadtest:
+    """What the experiment asks, and how the database is filled before it.
+
+    Attributes:
+        warm_up: answered by a worker of the large pool, at little cost.
+        seed: commands of manage.py, which may name SEED_WORDS.
+        seed_requests: requests of the list that are sent once after them.
+        draw: drawn anew for each request, in this order.
+    """
+
+    warm_up: str = key("a path that costs little and is listed in large", form=_PATH)
+    seed: tuple[str, ...] = key('a list of commands of manage.py, for example "load --count {items}"', default=())
+    seed_requests: tuple[str, ...] = key("a list of names of requests", default=())
+    draw: dict[str, Draw] = key("tables by name", default_factory=dict)
+    requests: tuple[Request, ...] = key("the rows, each as [[loadtest.requests]]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A variable of the environment that the application reads beside those of .env.example.
+
+    Attributes:
+        secret: kept where secrets are kept.
+        generate: any random text will do, so the first start makes one.
+        loadtest: its value in the stacks that the experiment starts; left out, the value of .env.
+    """
+
+    about: str = key("what it is for, in a sentence")
+    secret: bool = key("true or false", default=False)
+    generate: bool = key("true or false", default=False)
+    loadtest: str | None = key("a text", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """The whole file.
+
+    Attributes:
+        folder: where it lies; modules and files are found from there.
+        page: what most visitors see.
+        live, ready: is the process alive, and can it serve?
+        large: what needs much memory or time whatever its body; one that ends in * is the beginning of paths.
+        preload: answered before the fork, so they must change nothing.
+    """
+
+    folder: Path = Path()
+    wsgi: str = key('the WSGI callable, for example "config.wsgi:application"', form=_REFERENCE)
+    manage: str = key('the place of manage.py in this folder, for example "manage.py"')
+    page: str = key('the path of a page, for example "/"', form=_PATH)
+    live: str = key('a path, for example "/healthz"', form=_PATH)
+    ready: str = key('a path, for example "/readyz"', form=_PATH)
+    large: tuple[str, ...] = key('a path, or the beginning of paths and a star: "/export*"', form=_PATH, default=())
+    variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
+    preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
+    loadtest: Loadtest | None = key("a table, [loadtest]", default=None)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / NAME
+
+    def load(self, reference: str) -> Any:
+        """What "module:name" stands for, imported from the application's folder.
+
+        Raises:
+            Invalid: it cannot be imported.
+        """
+        module, _, name = reference.partition(":")
+        if str(self.folder) not in sys.path:
+            sys.path.insert(0, str(self.folder))
+        try:
+            return getattr(importlib.import_module(module), name)
+        # A module may fail in any way while it is imported.
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise Invalid(f"{self.file}: {reference} cannot be imported: {said}") from error
+
+    def words(self, draw: Draw) -> tuple[str, ...]:
+        """The words of a draw."""
+        return draw.words or tuple(self.load(draw.words_from))
+
+
+def find() -> Path | None:
+    """The folder of the application that this process belongs to; None where there is no file in it."""
+    if folder := os.environ.get("APP_DIR"):
+        return Path(folder)
+    return next((folder for folder in (Path("app"), Path()) if (folder / NAME).exists()), None)
+
+
+def read(folder: Path | None = None) -> Application:
+    """The description in `folder`, by default in the one that `find` finds.
+
+    Raises:
+        Invalid: there is none, or something in it cannot be used.
+    """
+    folder = folder or find() or Path("app")
+    file = folder / NAME
+    try:
+        values = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise Invalid(
+            f"{file} cannot be read: {error.strerror}. It describes the application (docs/fork.md)."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} is not TOML: {error}") from None
+    try:
+        application = replace(_table(Application, values, ""), folder=folder.resolve())
+        _check_variables(application)
+        if application.loadtest:
+            _check_loadtest(application.loadtest)
+    except Invalid as problem:
+        raise Invalid(f"{file}: {problem}") from None
+    return application
+
+
+def check(application: Application) -> None:
+    """Import what the file names.
+
+    Raises:
+        Invalid: something cannot be imported, or is not what it must be.
+    """
+    loadtest = application.loadtest
+    for request in loadtest.requests if loadtest else ():
+        for call in (request, request.streamed):
+            if call and call.make_body and not callable(application.load(call.make_body)):
+                raise Invalid(f"{application.file}: {call.make_body} is no function: write one of (records, seed).")
+    for name, draw in loadtest.draw.items() if loadtest else ():
+        if draw.words_from and not all(isinstance(word, str) for word in application.words(draw)):
+            raise Invalid(
+                f"{application.file}: loadtest.draw.{name}.words_from: {draw.words_from} is no list of texts."
+            )
+
+
+def headers(call: Call, environment: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request with the variables of this environment."""
+    return {
+        name: value.format_map(environment)
+        for name, value in call.headers.items()
+        if all(environment.get(variable) for variable in _placeholders(value))
+    }
+
+
+def variables(call: Call) -> list[str]:
+    """The variables that a request's headers name."""
+    return [variable for value in call.headers.values() for variable in _placeholders(value)]
+
+
+def _placeholders(text: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+
+
+def _shown(value: object) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _table(kind: type[T], value: object, place: str) -> T:
+    """A dataclass from a table of the file.
+
+    Raises:
+        Invalid: a key is unknown or missing, or a value cannot be used.
+    """
+    if not isinstance(value, dict):
+        raise Invalid(f"{place} = {_shown(value)} cannot be used: write a table, [{place}] and its keys below it.")
+    keys = {each.name: each for each in fields(kind) if each.metadata}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    within = f"{place}." if place else ""
+    for name in value:
+        if name not in keys:
+            raise Invalid(f"{within}{name} is no key: write one of {', '.join(keys)}.")
+    made = {}
+    for name, each in keys.items():
+        if name in value:
+            made[name] = _value(hints[name], value[name], f"{within}{name}", each.metadata)
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise Invalid(f"{within}{name} is missing: write {each.metadata['write']}.")
+    return kind(**made)
+
+
+def _value(hint: Any, value: Any, place: str, rule: Mapping[str, Any]) -> Any:
+    """A value of the file as the type that `hint` says.
+
+    Raises:
+        Invalid: it is of another type, or breaks the rule of its key.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is types.UnionType:
+        # Of several types, the one that the value has.
+        hint = next((each for each in inner if type(value) is _plain(each)), inner[0])
+        origin, inner = get_origin(hint), get_args(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _table(hint, value, place)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(inner[0], each, f"{place}[{number}]", rule) for number, each in enumerate(value, 1))
+    if origin is dict and isinstance(value, dict):
+        return {name: _value(inner[1], each, f"{place}.{name}", rule) for name, each in value.items()}
+    usable = type(value) is hint
+    if hint is str and rule["form"]:
+        usable = usable and re.fullmatch(rule["form"], value) is not None
+    if hint is int and rule["least"] is not None:
+        usable = usable and value >= rule["least"]
+    if not usable:
+        raise Invalid(f"{place} = {_shown(value)} cannot be used: write {rule['write']}.")
+    return value
+
+
+def _plain(hint: Any) -> type:
+    """The type of the file's values for a type hint."""
+    origin = get_origin(hint)
+    return list if origin is tuple else dict if origin is dict or is_dataclass(hint) else hint
+
+
+def _check_variables(application: Application) -> None:
+    for name, variable in application.variables.items():
+        if not re.fullmatch("[A-Z][A-Z0-9_]*", name):
+            raise Invalid(f"variables.{name} is no name: write capitals, digits and underscores.")
+        if variable.generate and not variable.secret:
+            raise Invalid(f"variables.{name}.generate is for secrets: write secret = true too, or leave it out.")
+    calls: list[tuple[str, Call]] = [(f"preload[{n}]", call) for n, call in enumerate(application.preload, 1)]
+    if application.loadtest:
+        for n, request in enumerate(application.loadtest.requests, 1):
+            calls.append((f"loadtest.requests[{n}]", request))
+            if request.streamed:
+                calls.append((f"loadtest.requests[{n}].streamed", request.streamed))
+    for place, call in calls:
+        try:
+            unknown = [name for name in variables(call) if name not in application.variables]
+        except ValueError as error:
+            raise Invalid(f"{place}.headers cannot be used: {error}.") from None
+        if unknown:
+            raise Invalid(f"{place}.headers names {unknown[0]}: write [variables.{unknown[0]}] for it.")
+
+
+def _check_loadtest(loadtest: Loadtest) -> None:
+    for name, draw in loadtest.draw.items():
+        if sum(map(bool, (draw.most, draw.words, draw.words_from))) != 1:
+            raise Invalid(f"loadtest.draw.{name} needs one of three: write most, words, or words_from.")
+    words = {name: 1 if draw.most else "x" for name, draw in loadtest.draw.items()}
+    names = [request.name for request in loadtest.requests]
+    for number, request in enumerate(loadtest.requests, 1):
+        place = f"loadtest.requests[{number}]"
+        if names.index(request.name) != number - 1:
+            raise Invalid(f'{place}.name = "{request.name}" is taken: write another.')
+        for inner, call in ((place, request), (f"{place}.streamed", request.streamed)):
+            if call and call.body and call.make_body:
+                raise Invalid(f"{inner} has both body and make_body: write one of them.")
+            if call:
+                _check_format(f"{inner}.path", call.path, words, "loadtest.draw")
+    for lane in ("small", "large"):
+        if lane not in [request.lane for request in loadtest.requests]:
+            raise Invalid(f'loadtest.requests has none with lane = "{lane}": write one or more.')
+    for command in loadtest.seed:
+        _check_format("loadtest.seed", command, dict.fromkeys(SEED_WORDS, 1), "a scenario")
+    for name in loadtest.seed_requests:
+        if name not in names:
+            raise Invalid(f"loadtest.seed_requests names {name}: write one of {', '.join(names)}.")
+
+
+def _check_format(place: str, text: str, words: Mapping[str, str | int], home: str) -> None:
+    """See that a text can be filled in.
+
+    Raises:
+        Invalid: it names what there is not, or a format that does not fit.
+    """
+    try:
+        text.format_map(words)
+    except KeyError as error:
+        known = ", ".join(words) or "nothing yet"
+        raise Invalid(f"{place} names {{{error.args[0]}}}, which {home} does not have: there is {known}.") from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise Invalid(f'{place} = "{text}" cannot be filled in: {error}.') from None
