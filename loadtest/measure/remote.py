@@ -24,6 +24,8 @@ from urllib.parse import urldefrag, urlsplit
 
 import requests
 
+from lowtide.tools.sizes import kubernetes_mb
+
 MIB = 2**20
 _TIMEOUT_S = 10
 Kind = Literal["PSS", "working set"]
@@ -132,19 +134,6 @@ class CloudWatch:
         return newest["Timestamp"].timestamp() + _PERIOD_S, float(newest["Sum"])
 
 
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def quantity(text: str) -> float:
-    """Bytes of a Kubernetes quantity such as 123456Ki. Raises ValueError."""
-    match = re.fullmatch(r"([0-9.]+)(m|[kMGT]|[KMGT]i)?", text)
-    if not match:
-        raise ValueError(f"{text!r} is no quantity")
-    if match[2] == "m":
-        return float(match[1]) / 1000
-    return float(match[1]) * _UNITS[match[2] or ""]
-
-
 @dataclass(frozen=True)
 class Kubernetes:
     """The pods labelled app.kubernetes.io/name=NAME, of which the container `app` counts."""
@@ -175,14 +164,14 @@ class Kubernetes:
         try:
             pods = json.loads(done.stdout)["items"]
             containers = [each for pod in pods for each in pod["containers"] if each["name"] == "app"]
-            total = sum(quantity(each["usage"]["memory"]) for each in containers)
+            total = sum(kubernetes_mb(each["usage"]["memory"]) for each in containers)
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"The metrics API answered something else than pods' metrics: {error}") from None
         if not containers:
             raise Unreadable(
                 f"There is no pod of {self.name} with metrics in {self.namespace}. Is metrics-server running?"
             )
-        return time.time(), total / MIB
+        return time.time(), total
 
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+(?P<value>\S+)(?:\s+\d+)?$")

@@ -145,19 +145,6 @@ def test_kubernetes_without_metrics_is_an_error(kubernetes: remote.Kubernetes) -
         kubernetes.read()
 
 
-@pytest.mark.parametrize(
-    ("text", "size"), [("1024", 1024), ("128974848", 128974848), ("129M", 129e6), ("123Mi", 123 * 2**20), ("500m", 0.5)]
-)
-def test_quantities(text: str, size: float) -> None:
-    assert remote.quantity(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "1X", "Mi", "1,5Gi"])
-def test_what_is_no_quantity(text: str) -> None:
-    with pytest.raises(ValueError, match="is no quantity"):
-        remote.quantity(text)
-
-
 # moto speaks CloudWatch's protocol as its own boto3 does, which is older than the tests'.
 READ = """
 import sys

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lowtide.tools.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
-from lowtide.tools.check.container import Container, pair, parse_duration, parse_memory, read_container, read_env_file
+from lowtide.tools.check.container import Container, parse_duration, read_container
+from lowtide.tools.check.env_file import pair, read_env_file
 from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.fix import apply_fixes
 from lowtide.tools.check.options import load_options, version_key
@@ -17,6 +18,7 @@ from lowtide.tools.check.reader import Reader, UnreadableError
 from lowtide.tools.check.report import Report
 from lowtide.tools.check.rules import RULES, Context, run_rules
 from lowtide.tools.check.settings import Settings
+from lowtide.tools.sizes import docker_mb
 
 HELP = "say what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts"
 DESCRIPTION = """Say what uWSGI makes of a uwsgi.ini, line by line, and what that does to memory and to restarts.
@@ -158,7 +160,7 @@ def _local_somaxconn() -> int | None:
 
 def _memory(value: str) -> float:
     try:
-        return parse_memory(value)
+        return docker_mb(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

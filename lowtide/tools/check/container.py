@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lowtide.tools.check import compose
 from lowtide.tools.check.reader import UnreadableError, read_text
+from lowtide.tools.sizes import docker_mb, kubernetes_mb
 
 # Seconds between SIGTERM and SIGKILL when the file says nothing.
 COMPOSE_GRACE = 10
@@ -31,32 +33,6 @@ class Container:
     stop_signal: str | None = None
     somaxconn: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_KUBERNETES_SIZES = {"": 1.0, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-
-
-def parse_memory(text: str) -> float:
-    """`1g`, `512m`, `512mb`, `512Mi`, `1.5GiB` or bytes, as Docker reads them (k, m, g are powers of 1024), in MiB.
-
-    Raises ValueError when it is none of these.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", text, re.IGNORECASE)
-    if not found:
-        raise ValueError(f"{text!r} is no amount of memory; write 512m or 1g")
-    return float(found.group(1)) * _SIZES[(found.group(2) or "").lower()] / 2**20
-
-
-def _kubernetes_memory(text: str) -> float:
-    """A Kubernetes quantity in MiB: Mi and Gi are powers of 1024, M and G powers of 1000."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:([KMGT])i|([mkMGT]?))", text)
-    if not found:
-        raise ValueError(f"{text!r} is no Kubernetes quantity")
-    number = float(found.group(1))
-    if found.group(2):
-        return number * _SIZES[found.group(2).lower()] / 2**20
-    return number * _KUBERNETES_SIZES[found.group(3) or ""] / 2**20
 
 
 def parse_duration(text: str) -> float:
@@ -87,10 +63,8 @@ def read_container(
         }
         for document in documents:
             if isinstance(document.get("services"), dict):
-                beside = path.parent / ".env"
-                values = {**(read_env_file(beside) if dot_env and beside.is_file() else {}), **environ}
-                for name, each in document["services"].items():
-                    found[name] = _compose(name, _interpolate(each or {}, values), path.parent)
+                for name, definition in compose.services(path, document, environ, dot_env).items():
+                    found[name] = _compose(name, definition)
             elif "kind" in document:
                 found.update(_kubernetes(document, maps))
             elif "Resources" in document:
@@ -107,30 +81,6 @@ def read_container(
         asked = f"no container {service!r}" if service else "several containers"
         raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(found))}")
     return found[service]
-
-
-def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:
-    """NAME=VALUE lines; quotes around a value go, lines that start with # do too. A line that is neither, such as the
-    second one of a certificate, is left out.
-
-    Raises UnreadableError, when `strict` also for such a line.
-    """
-    found = {}
-    for line in read_text(path).splitlines():
-        stripped = line.strip().removeprefix("export ")
-        if stripped and not stripped.startswith("#") and (strict or re.match(r"\w+\s*=", stripped)):
-            name, value = pair(stripped)
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            found[name] = value[1:-1] if quoted else value
-    return found
-
-
-def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE in two; raises UnreadableError where it is not that."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise UnreadableError(f"{text!r} is not NAME=VALUE")
-    return name.strip(), value.strip()
 
 
 def _parse(path: Path) -> list[Any]:
@@ -165,53 +115,22 @@ def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for item in document.get("items") or [] for each in _listed(item)]
 
 
-def _interpolate(value: Any, environ: Mapping[str, str]) -> Any:
-    """Compose's ${NAME}, ${NAME:-default}, ${NAME-default} and ${NAME:?message}."""
-    if isinstance(value, dict):
-        return {key: _interpolate(item, environ) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_interpolate(item, environ) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        name, operator, default = match.group(1) or match.group(4), match.group(2) or "", match.group(3) or ""
-        found = environ.get(name, "")
-        return found or (default if operator in (":-", "-") else "")
-
-    return re.sub(r"\$\{(\w+)(?:(:?[-?])([^{}]*))?\}|\$(\w+)", replace, value)
-
-
-def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
+def _compose(name: str, service: dict[str, Any]) -> Container:
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     memory = service.get("mem_limit") or limits.get("memory")
     grace = service.get("stop_grace_period")
     sysctls = service.get("sysctls") or {}
     if isinstance(sysctls, list):
         sysctls = dict(item.split("=", 1) for item in sysctls)
-    environment = service.get("environment") or {}
-    if isinstance(environment, list):
-        environment = dict(item.split("=", 1) for item in environment if "=" in item)
-    environment = {**_env_files(service.get("env_file") or [], folder), **environment}
     somaxconn = sysctls.get("net.core.somaxconn")
     return Container(
         source=f"service {name}",
-        memory=parse_memory(str(memory)) if memory else None,
+        memory=docker_mb(str(memory)) if memory else None,
         stop_grace=parse_duration(str(grace)) if grace else COMPOSE_GRACE,
         stop_signal=service.get("stop_signal"),
         somaxconn=int(somaxconn) if somaxconn else None,
-        environment={key: str(value) for key, value in environment.items() if value is not None},
+        environment={key: str(value) for key, value in (service.get("environment") or {}).items() if value is not None},
     )
-
-
-def _env_files(given: Any, folder: Path) -> dict[str, str]:
-    """What a service's env_file sets, the later file before the earlier; one that is not here sets nothing."""
-    found: dict[str, str] = {}
-    for each in given if isinstance(given, list) else [given]:
-        path = folder / (each["path"] if isinstance(each, dict) else each)
-        if path.is_file():
-            found |= read_env_file(path)
-    return found
 
 
 def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
@@ -235,7 +154,7 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             container["name"],
             Container(
                 source=f"container {container['name']}",
-                memory=_kubernetes_memory(str(memory)) if memory else None,
+                memory=kubernetes_mb(str(memory)) if memory else None,
                 stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
                 somaxconn=int(somaxconn) if somaxconn else None,
                 environment={name: str(value) for name, value in environment.items() if value is not None},

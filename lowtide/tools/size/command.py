@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lowtide.sizing import TooSmall, recommend
-from lowtide.tools.check.container import parse_memory
 from lowtide.tools.size import output
 from lowtide.tools.size.sources import Figures, Unusable, from_pid, from_stats, from_summary
+from lowtide.tools.sizes import docker_mb
 
 HELP = "say which numbers keep a server below a memory limit, and why"
 DESCRIPTION = """Say how many workers, which limits on their memory and which container limit a measured server needs.
@@ -148,7 +148,7 @@ def _memory(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        value = parse_memory(text)
+        value = docker_mb(text)
     except ValueError as error:
         raise Unusable(f"--memory {error}") from None
     if not _LEAST_MB <= value < 1e9:

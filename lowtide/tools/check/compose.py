@@ -1,0 +1,131 @@
+"""The services of a Compose file as Compose itself makes them: variables filled in, extensions and env_file merged.
+
+Where `docker compose` is here, it is asked. Where it is not, or where it refuses the file, which need only be a part of
+a project and may lack the secrets of `${NAME:?}`, the file is read here by Compose's rules.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lowtide.tools.check.env_file import read_env_file
+
+_SECONDS = 20
+_REFERENCE = re.compile(r"\$(?:(\$)|([a-z_]\w*)|\{([a-z_]\w*)(:?[-?+])?)", re.ASCII | re.IGNORECASE)
+_BRACE = re.compile(r"\$\{|\}")
+
+
+def services(path: Path, document: dict[str, Any], environ: Mapping[str, str], dot_env: bool) -> dict[str, Any]:
+    """The services by name; `document` is what the file at `path` holds as YAML.
+
+    Without `dot_env` the `.env` beside the file counts for nothing, as when Compose is given another.
+
+    Raises:
+        ValueError: a `${` that is not closed or an operator that does not exist.
+    """
+    asked = _ask_compose(path, environ, dot_env)
+    if asked is not None:
+        return asked
+    beside = path.parent / ".env"
+    values = {**(read_env_file(beside) if dot_env and beside.is_file() else {}), **environ}
+    return {name: _complete(service, values, path.parent) for name, service in document["services"].items()}
+
+
+def _ask_compose(path: Path, environ: Mapping[str, str], dot_env: bool) -> dict[str, Any] | None:
+    command = ["docker", "compose", "--file", str(path), "--profile", "*"]
+    if not dot_env:
+        command += ["--env-file", "/dev/null"]
+    try:
+        done = subprocess.run(
+            [*command, "config", "--format", "json"],
+            env=dict(environ),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    # The output is a Compose file again, so each dollar is written as two.
+    found: dict[str, Any] = _map_text(json.loads(done.stdout)["services"], lambda text: text.replace("$$", "$"))
+    return found
+
+
+def _complete(service: Any, values: Mapping[str, str], folder: Path) -> Any:
+    """A service with its variables filled in and its env_file merged below its environment."""
+    filled = _map_text(service or {}, lambda text: interpolate(text, values))
+    if not isinstance(filled, dict):
+        return filled
+    environment = filled.get("environment") or {}
+    if isinstance(environment, list):
+        pairs = (item.partition("=") for item in environment)
+        environment = {name: value if equals else None for name, equals, value in pairs}
+    given = {name: values.get(name) if value is None else value for name, value in environment.items()}
+    return {**filled, "environment": {**_env_files(filled.get("env_file") or [], folder), **given}}
+
+
+def _env_files(given: Any, folder: Path) -> dict[str, str]:
+    """What a service's env_file sets, the later file before the earlier; one that is not here sets nothing."""
+    found: dict[str, str] = {}
+    for entry in given if isinstance(given, list) else [given]:
+        path = folder / (entry["path"] if isinstance(entry, dict) else entry)
+        if path.is_file():
+            found |= read_env_file(path)
+    return found
+
+
+def _map_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _map_text(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_text(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def interpolate(text: str, values: Mapping[str, str]) -> str:
+    """Compose's `$NAME`, `${NAME}`, its defaults (`:-` also for an empty value, `-` only for none), `?`, `+` and `$$`.
+
+    Raises:
+        ValueError: a `${` that is not closed or an operator that does not exist.
+    """
+    parts, position = [], 0
+    while match := _REFERENCE.search(text, position):
+        parts.append(text[position : match.start()])
+        position = match.end()
+        dollar, plain, braced, operator = match.groups()
+        if dollar:
+            parts.append("$")
+        elif plain:
+            parts.append(values.get(plain, ""))
+        else:
+            end = _closing(text, position)
+            parts.append(_value(braced, operator or "", text[position:end], values))
+            position = end + 1
+    return "".join(parts) + text[position:]
+
+
+def _value(name: str, operator: str, word: str, values: Mapping[str, str]) -> str:
+    value = values.get(name, "")
+    there = bool(value) if operator.startswith(":") else name in values
+    if operator.endswith("-"):
+        return value if there else interpolate(word, values)
+    if operator.endswith("+"):
+        return interpolate(word, values) if there else ""
+    if word and not operator:
+        raise ValueError(f"${{{name}{word}}} is no variable of Compose's")
+    return value
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace that was opened before `start` is closed; defaults may hold variables of their own."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "${" else -1
+        if not depth:
+            return brace.start()
+    raise ValueError(f"a ${{ is not closed in {text!r}")
