@@ -1,6 +1,9 @@
 # Targets: app (uWSGI and Django), nginx, locust. Every stage starts from the same base.
 # Dependencies have layers of their own, below the code's: a change of the code rebuilds in seconds.
 
+# What the images are labelled with; lowtide/__init__.py has the version.
+ARG VERSION=0.1.0
+
 # --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
 FROM debian:trixie-slim AS build
 
@@ -71,7 +74,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
 # Checks the settings and then is uWSGI.
 CMD ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
 
-ARG VERSION=0.1.0
+ARG VERSION
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="lowtide-app" \
       org.opencontainers.image.description="Django on uWSGI, with memory that goes back down" \
@@ -106,7 +109,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /healthz HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n' >&3; read -r _ status _ <&3; [ \"$status\" -lt 500 ]"]
 CMD ["/srv/lowtide/nginx/start"]
 
-ARG VERSION=0.1.0
+ARG VERSION
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="lowtide-nginx" \
       org.opencontainers.image.description="nginx in front of lowtide-app, with its static files" \

@@ -168,6 +168,7 @@ lint: setup ## Run every linter
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	SECRET_KEY=not-used .venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 	.venv/bin/yamllint --strict .
 	git ls-files -z | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
 	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy.aws import cfn, preflight, push, tasks
 from deploy.aws.environment import Environment, Refused, read
 from deploy.aws.stacks import Change, Failed, Stacks
-from loadtest.measure import remote
+from lowtide.tools import permission
 
 _MIGRATION_S = 1800
 _START_S = 300
@@ -108,7 +108,7 @@ def serving(session: boto3.Session, environment: Environment) -> str:
 
 def run_loadtest(session: boto3.Session, environment: Environment, options: argparse.Namespace) -> None:
     host = f"https://{environment.domain}"
-    remote.permit(host, options.i_own_this_host)
+    permission.permit(host, options.i_own_this_host)
     if options.workers < 1:
         raise Refused(f"--workers {options.workers}: load takes one worker at least.")
     if environment.parameters.get("Egress") == "endpoints":
@@ -199,7 +199,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         run(options)
-    except (Refused, remote.Forbidden) as problem:
+    except (Refused, permission.Forbidden) as problem:
         print(f"Refused: {problem}", file=sys.stderr)
         return 2
     except (Failed, BotoCoreError, ClientError) as problem:

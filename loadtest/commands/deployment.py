@@ -29,6 +29,7 @@ from loadtest.measure.phases import Say
 from loadtest.measure.runtimes import STATE, CannotMeasure
 from loadtest.measure.variants import Variant
 from loadtest.results import report, summary, words
+from lowtide.tools import permission
 
 NAME = "deployment"
 HOW_TO_SAY_MEMORY = "MEMORY_FROM=https://HOST/metrics#lowtide_memory_pss_bytes, or cloudwatch:CLUSTER/SERVICE@REGION, "
@@ -245,9 +246,9 @@ def run(
     """Measure the deployment at `host`; the folder of its files, and its summary.
 
     Raises:
-        CannotMeasure, remote.Forbidden, remote.Unreadable: nothing was sent, or it could not be measured.
+        CannotMeasure, permission.Forbidden, remote.Unreadable: nothing was sent, or it could not be measured.
     """
-    remote.permit(host, owned)
+    permission.permit(host, owned)
     if not memory_from:
         raise CannotMeasure(
             f"MEMORY_FROM is not set: say where the memory of {host} is read from, {HOW_TO_SAY_MEMORY}"

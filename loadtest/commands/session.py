@@ -14,6 +14,7 @@ from loadtest.load import scenarios
 from loadtest.measure import phases, remote, runtimes, servers
 from loadtest.measure.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
+from lowtide.tools import permission
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
@@ -137,7 +138,7 @@ def guarded(run: Callable[[], int]) -> int:
         signal.signal(interrupting, interrupted)
     try:
         return run()
-    except (CannotMeasure, remote.Forbidden, remote.Unreadable) as problem:
+    except (CannotMeasure, permission.Forbidden, remote.Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
-"""Load against a deployment that is not on this machine: the permission, and where its memory is read from.
+"""Where the memory of a deployment that is not on this machine is read from.
 
-    permit("https://shop.example.com", owned=True)
     for_source("cloudwatch:lowtide-production/lowtide-production@eu-central-1").read()
 
 A source is written KIND:WHERE, and its figure is the memory of all tasks or pods of the application together, in MiB:
@@ -11,7 +10,6 @@ A source is written KIND:WHERE, and its figure is the memory of all tasks or pod
                                            PSS where NAME says pss, else taken for a working set
 """
 
-import ipaddress
 import json
 import math
 import re
@@ -31,41 +29,8 @@ _TIMEOUT_S = 10
 Kind = Literal["PSS", "working set"]
 
 
-class Forbidden(Exception):
-    """Load may not be sent there; the message says why."""
-
-
 class Unreadable(Exception):
     """The memory cannot be read; the message says why and what to do."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the URL `host` is this machine: localhost, 127.0.0.0/8 or ::1. A name is not looked up."""
-    name = urlsplit(host).hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def permit(host: str, owned: bool) -> None:
-    """Return where load may be sent to the URL `host`; `owned` is the flag --i-own-this-host.
-
-    Raises:
-        Forbidden: it is no URL of a web server, or not this machine's and not said to be one's own.
-    """
-    parts = urlsplit(host)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Forbidden(f"HOST={host} is no address of a site: write https://name or http://127.0.0.1:8080.")
-    if "@" in parts.netloc:
-        raise Forbidden("HOST has a user or a password in it, which would stand in the reports: leave it out.")
-    if not owned and not is_loopback(host):
-        raise Forbidden(
-            f"{host} is not this machine. A load test of somebody else's site is an attack on it: if it is yours, or "
-            "its owner agreed, add --i-own-this-host."
-        )
 
 
 class Source(Protocol):
@@ -174,9 +139,6 @@ class Kubernetes:
         return time.time(), total
 
 
-_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+(?P<value>\S+)(?:\s+\d+)?$")
-
-
 @dataclass(frozen=True)
 class Page:
     """A page of metrics in Prometheus' text format; the sum of the samples called `name`, which are bytes."""
@@ -191,20 +153,21 @@ class Page:
         return "PSS" if "pss" in self.name else "working set"
 
     def read(self) -> tuple[float, float]:
+        from prometheus_client.parser import text_string_to_metric_families
+
         try:
             answer = requests.get(self.url, timeout=_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException as error:
             raise Unreadable(f"{self.url}: {error}") from None
-        found = [
-            match for line in answer.text.splitlines() if (match := _SAMPLE.match(line)) and match["name"] == self.name
-        ]
-        if not found:
-            raise Unreadable(f"{self.url} has no sample called {self.name}.")
         try:
-            total = sum(float(match["value"]) for match in found)
+            families = list(text_string_to_metric_families(answer.text))
         except ValueError as error:
-            raise Unreadable(f"{self.url}: {self.name}: {error}") from None
+            raise Unreadable(f"{self.url} is no page of metrics: {error}") from None
+        values = [sample.value for family in families for sample in family.samples if sample.name == self.name]
+        if not values:
+            raise Unreadable(f"{self.url} has no sample called {self.name}.")
+        total = sum(values)
         if not math.isfinite(total):
             raise Unreadable(f"{self.url}: {self.name} is {total}.")
         return time.time(), total / MIB

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from loadtest.measure import remote
+from lowtide.tools import permission
 from tests.deploy.conftest import TOOLS, tool
 
 MINE = ["http://127.0.0.1:8080", "http://localhost", "https://[::1]:8443", "http://127.9.9.9/"]
@@ -25,26 +26,26 @@ OTHERS = [
 
 @pytest.mark.parametrize("host", MINE)
 def test_this_machine_needs_no_permission(host: str) -> None:
-    remote.permit(host, owned=False)
+    permission.permit(host, owned=False)
 
 
 @pytest.mark.parametrize("host", OTHERS)
 def test_other_machines_do(host: str) -> None:
-    with pytest.raises(remote.Forbidden, match="--i-own-this-host"):
-        remote.permit(host, owned=False)
-    remote.permit(host, owned=True)
+    with pytest.raises(permission.Forbidden, match="--i-own-this-host"):
+        permission.permit(host, owned=False)
+    permission.permit(host, owned=True)
 
 
 @pytest.mark.parametrize("host", ["", "shop.example.com", "ftp://127.0.0.1", "http://"])
 def test_no_address_is_no_host_even_with_permission(host: str) -> None:
-    with pytest.raises(remote.Forbidden, match="is no address of a site"):
-        remote.permit(host, owned=True)
+    with pytest.raises(permission.Forbidden, match="is no address of a site"):
+        permission.permit(host, owned=True)
 
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1@example.com/", "https://me:hidden@127.0.0.1:8080"])
 def test_an_address_with_a_password_is_refused_and_not_repeated(host: str) -> None:
-    with pytest.raises(remote.Forbidden, match="HOST has a user or a password") as problem:
-        remote.permit(host, owned=True)
+    with pytest.raises(permission.Forbidden, match="HOST has a user or a password") as problem:
+        permission.permit(host, owned=True)
     assert "hidden" not in str(problem.value)
     with pytest.raises(remote.Unreadable, match="MEMORY_FROM has a user or a password") as unreadable:
         remote.for_source(f"{host}#figure")
