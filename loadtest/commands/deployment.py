@@ -1,6 +1,6 @@
 """The experiment against a deployment that runs already: `make loadtest HOST=https://... MEMORY_FROM=...`.
 
-The phases are those of a variant (loadtest/measure/phases.py), but nothing is started, configured or stopped: what the
+The phases are those of a variant (`loadtest.measure.phases`), but nothing is started, configured or stopped: what the
 deployment is, and who else asks it meanwhile, is not known here. Memory is read from where the deployment shows it
 (loadtest/measure/remote.py), so the figures that need a look into its container stay empty: workers, recycles and
 OOM kills.
@@ -24,9 +24,9 @@ import requests
 
 from loadtest.load import requests_log, scenarios
 from loadtest.load.scenarios import Scenario
-from loadtest.measure import phases, remote
+from loadtest.measure import CannotMeasure, client, remote, site
 from loadtest.measure.phases import Say
-from loadtest.measure.runtimes import STATE, CannotMeasure
+from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import Variant
 from loadtest.results import report, summary, words
 from lowtide.tools import permission
@@ -136,11 +136,11 @@ class Measured:
     answered: list[float]
 
 
-def measured(site: str, source: remote.Source, name: str, seed: int, directory: Path, say: Say) -> Measured:
+def measured(address: str, source: remote.Source, name: str, seed: int, directory: Path, say: Say) -> Measured:
     """Warm-up, idle, the list, quiet. Locust's report and the log of requests go to `directory`."""
     scenario = scenarios.named(name)
     say("warm-up")
-    phases.warm_up(site, scenario)
+    site.warm_up(address, scenario)
     with watching(source) as watch:
         say("idle")
         idle_start = time.time()
@@ -151,12 +151,12 @@ def measured(site: str, source: remote.Source, name: str, seed: int, directory: 
         def tick() -> None:
             say(f"load    {source.kind} {watch.figures[-1][1]:>6.0f} MiB")
 
-        phases.locust(site, Variant(NAME, site, {}), name, seed, directory, tick)
+        client.run(address, Variant(NAME, address, {}), name, seed, directory, tick)
         log = directory / f"requests-{NAME}.csv"
         latencies, answered = requests_log.read(log), requests_log.ends(log)
         load_end = time.time()
         say("quiet")
-        phases.quiet(site, max(scenario.quiet_s, source.settle_s))
+        site.quiet(address, max(scenario.quiet_s, source.settle_s))
         end_mb = watch.at_rest(load_end, time.time())
     return Measured(watch, load_start, load_end, idle_mb, end_mb, latencies, answered)
 

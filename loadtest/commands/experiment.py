@@ -29,8 +29,8 @@ from loadtest.commands.session import (
     session,
 )
 from loadtest.load import scenarios
-from loadtest.measure import phases, servers
-from loadtest.measure.runtimes import STATE, CannotMeasure
+from loadtest.measure import CannotMeasure, needs, phases, servers
+from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import report, summary
 
@@ -94,11 +94,11 @@ def run() -> int:
                 progress(f"cannot be measured: {problem}")
         if not measured:
             raise CannotMeasure("\n".join(dict.fromkeys(left_out.values())))
-        needs = None
+        found_needs = None
         if "without" in measured:
             progress.prefix = "floor"
             repeats = 3 if name == "default" else 1
-            needs = phases.needs(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
+            found_needs = needs.measure(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
     head = {
         "runtime": runtime.name,
         "environment": summary.machine() | versions,
@@ -116,7 +116,7 @@ def run() -> int:
         "large_body_mb": round(feed.stat().st_size / 2**20, 1),
     }
     counts = Counter(row.name for row, _ in scenarios.requests(scenario, "large", seed))
-    outcome = summary.write(directory, list(measured.values()), needs, counts, head, load)
+    outcome = summary.write(directory, list(measured.values()), found_needs, counts, head, load)
     report.write(directory)
     latest = results / "latest"
     latest.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import requests
 
 from loadtest.commands.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
 from loadtest.load import scenarios
-from loadtest.measure import phases
+from loadtest.measure import recycles, sampling, site
 from loadtest.measure.runtimes import Local, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide import sample
@@ -31,10 +31,10 @@ MEASURES = {
 }
 
 
-def first_request_ms(runtime: Runtime, sampler: phases.Sampler) -> float:
-    phases.fresh_workers(runtime, sampler)
+def first_request_ms(runtime: Runtime, sampler: sampling.Sampler) -> float:
+    sampling.fresh_workers(runtime, sampler)
     start = time.perf_counter()
-    phases.get(f"{runtime.url}/catalog/?page=7")
+    site.get(f"{runtime.url}/catalog/?page=7")
     return (time.perf_counter() - start) * 1000
 
 
@@ -47,19 +47,19 @@ def away_ms(runtime: Runtime) -> list[float]:
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)
         time.sleep(1.3)
-    ends = phases.recycle_lines(runtime.log())
+    ends = recycles.uwsgi_lines(runtime.log())
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
 def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> str:
     runtime.start(variant.environment)
     try:
-        with phases.sampling(runtime, phases.INTERVAL_S / 5) as sampler:
+        with sampling.sampling(runtime, sampling.INTERVAL_S / 5) as sampler:
             sampler.last()
-            fresh_mb = phases.median_pss(sampler.between(time.time() - 1, time.time()))
-            phases.warm_up(runtime.url, scenario)
+            fresh_mb = sampling.median_pss(sampler.between(time.time() - 1, time.time()))
+            site.warm_up(runtime.url, scenario)
             time.sleep(1)
-            idle_mb = phases.median_pss(sampler.between(time.time() - 1, time.time()))
+            idle_mb = sampling.median_pss(sampler.between(time.time() - 1, time.time()))
             first = [first_request_ms(runtime, sampler) for _ in range(ROUNDS)]
             later = []
             for page in range(50):

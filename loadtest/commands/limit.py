@@ -25,9 +25,10 @@ from loadtest.commands.session import (
     stack_environment,
 )
 from loadtest.load import scenarios
-from loadtest.measure import phases
-from loadtest.measure.phases import Measured, Need
-from loadtest.measure.runtimes import CannotMeasure, Docker
+from loadtest.measure import CannotMeasure, needs, phases
+from loadtest.measure.needs import Need
+from loadtest.measure.phases import Measured
+from loadtest.measure.runtimes import Docker
 from loadtest.measure.variants import VARIANTS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
@@ -83,10 +84,10 @@ def run() -> int:
         progress.prefix = "floor"
         progress("seeding")
         versions = seed_catalogue(ample, VARIANTS["without"], whole, seed)
-        needs = phases.needs(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
+        alone = needs.measure(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
-        idle_mb, worker_rss_mb = phases.idle(ample, VARIANTS["lowtide"], whole)
-        floor = floor_mb(idle_mb, needs, counts)
+        idle_mb, worker_rss_mb = needs.idle(ample, VARIANTS["lowtide"], whole)
+        floor = floor_mb(idle_mb, alone, counts)
         limit_mb = round(floors * floor)
         reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
         tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from loadtest.commands.progress import Progress, console
 from loadtest.load import scenarios
-from loadtest.measure import phases, remote, runtimes, servers
-from loadtest.measure.runtimes import CHECKOUT, STATE, CannotMeasure, Runtime
+from loadtest.measure import CannotMeasure, remote, runtimes, servers, site
+from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide.tools import permission
 
@@ -102,7 +102,7 @@ def seed_catalogue(runtime: Runtime, variant: Variant, scenario: scenarios.Scena
         manage = ["python", "app/manage.py"]
         runtime.run([*manage, "flush", "--no-input"])
         runtime.run([*manage, "seed_catalog", "--products", str(scenario.products), "--seed", str(seed)])
-        phases.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
+        site.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
         return runtimes.versions(runtime)
     finally:
         runtime.stop()

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure import CannotMeasure
 
 
 def library(name: str) -> str | None:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from loadtest.measure import CannotMeasure
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
@@ -38,10 +40,6 @@ SHOW_CONFIG = [
     "--chdir",
     "/nonexistent",
 ]
-
-
-class CannotMeasure(Exception):
-    """The measurement cannot go on; the message says why and what to do."""
 
 
 class Runtime(Protocol):

@@ -1,7 +1,7 @@
 """Make the outcome of an experiment from its files: the picture, `report.html` and the table for the terminal.
 
-`python -m loadtest.results.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page instead. It
-exits with 2 when a file is missing or malformed.
+`python -m loadtest.results.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page,
+and exits with 2 when a file is missing or malformed.
 """
 
 import argparse
@@ -19,9 +19,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.results import plot
-from loadtest.results import summary_types
-from loadtest.results import words
+from loadtest.results import plot, summary_types, words
 from loadtest.results.summary_types import Options, ResultError, Results, Summary, Variant, ratio
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -184,7 +182,9 @@ def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.results.report", description="Make the report of a run again.")
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.results.report", description="Make the report of a run again."
+    )
     parser.add_argument("directory", type=Path, help="where summary.json and samples.csv are")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown and write nothing")
     options = parser.parse_args()

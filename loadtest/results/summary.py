@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.measure import servers
-from loadtest.measure.phases import Measured, Need
+from loadtest.measure.needs import Need
+from loadtest.measure.phases import Measured
 
 # Requests that Locust did not send, each second: in Docker the health checks of two containers, every 5 s each.
 OTHERS_PER_S = {"docker": 0.4, "local": 0.0}

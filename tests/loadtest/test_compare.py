@@ -11,9 +11,10 @@ import pytest
 from loadtest.commands import progress, session
 from loadtest.commands.experiment import turns
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import phases, servers
-from loadtest.measure.phases import Event, Measured, Sample
-from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure import CannotMeasure, recycles, sampling, servers
+from loadtest.measure.phases import Measured
+from loadtest.measure.recycles import Event
+from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import summary
 
@@ -96,8 +97,8 @@ def test_other_servers_speak_http_and_have_one_pool() -> None:
 
 
 def test_recycles_are_read_from_other_servers_logs() -> None:
-    found = servers.recycled(LOG, NOON + 2.5)
-    assert [(time - NOON, reason) for time, reason, _ in found] == [
+    found = recycles.of_another_server(LOG, NOON + 2.5)
+    assert [(event.time - NOON, event.event) for event in found] == [
         (2, "requests"),
         (3, "hung"),
         (4, "died"),
@@ -105,7 +106,7 @@ def test_recycles_are_read_from_other_servers_logs() -> None:
         (8, "lifetime"),
         (9, "died"),
     ]
-    assert found[0][2] == "pid 11: Autorestarting worker after current request."
+    assert found[0].detail == "pid 11: Autorestarting worker after current request."
 
 
 def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path:
     assert requests_log.length(log) == 3
     assert requests_log.ends(log) == [10.2, 10.5, 13.0]
     samples = [Sample(time, 100, None, None, None, None) for time in (10, 10.3, 12, 13)]
-    assert [sample.requests for sample in phases.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
+    assert [sample.requests for sample in sampling.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
 
 
 def test_streaming_counterparts() -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from loadtest.commands import deployment
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import remote
-from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure import CannotMeasure, remote
 from loadtest.results import report
 
 SMOKE = scenarios.SCENARIOS["smoke"]

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import phases
-from loadtest.measure.phases import Need, Sample
+from loadtest.measure import needs
+from loadtest.measure import recycles as recycles_of_a_log
+from loadtest.measure.needs import Need
+from loadtest.measure.sampling import Sample
 from loadtest.results import summary
 from lowtide import recycles
 
@@ -43,16 +45,16 @@ def sample(time: float, pss_mb: float) -> Sample:
 def test_need_is_the_area_above_idle_while_the_request_runs() -> None:
     """A triangle: from idle 100 to 200 and back within 2 s, and samples outside that do not count."""
     samples = [sample(t, mb) for t, mb in ((9, 500), (10, 100), (11, 200), (12, 100), (13, 500))]
-    assert phases.need(samples, 100, 10, 12) == Need(mib_s=100, peak_mb=100, seconds=2)
+    assert needs.need(samples, 100, 10, 12) == Need(mib_s=100, peak_mb=100, seconds=2)
 
 
 def test_what_falls_below_idle_is_not_negative() -> None:
-    assert phases.need([sample(10, 50), sample(11, 50)], 100, 10, 11).mib_s == 0
+    assert needs.need([sample(10, 50), sample(11, 50)], 100, 10, 11).mib_s == 0
 
 
 def test_the_floor_is_idle_and_every_large_requests_need_over_the_time() -> None:
-    needs = {"import": Need(30, 90, 0.4), "report": Need(110, 150, 1.8)}
-    assert summary.floor_mb({"idle_mb": 100, "wall_s": 60}, needs, Counter({"import": 50, "report": 10})) == 143.3
+    alone = {"import": Need(30, 90, 0.4), "report": Need(110, 150, 1.8)}
+    assert summary.floor_mb({"idle_mb": 100, "wall_s": 60}, alone, Counter({"import": 50, "report": 10})) == 143.3
 
 
 def rows(**changes: Any) -> list[dict[str, Any]]:
@@ -129,5 +131,5 @@ def test_recycles_are_read_from_the_log() -> None:
         recycles.Recycle(time=11.0, worker=2, pid=6, reason="died", age_s=1, requests=None, rss_mb=None),
     )
     lines = ["Respawned uWSGI worker 2 (new pid: 7)", one.line(), other.line()]
-    events = phases.recycles(lines, since=10)
+    events = recycles_of_a_log.of_uwsgi(lines, since=10)
     assert [(event.time, event.event, event.worker) for event in events] == [(11.0, "died", 2)]

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from loadtest.load import scenarios
-from loadtest.measure import phases
+from loadtest.measure import recycles
 from lowtide import sample
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -71,8 +71,8 @@ class Stack:
     def log(self) -> list[str]:
         return (self.var / "log/uwsgi.log").read_text(errors="replace").splitlines()
 
-    def recycles(self) -> list[phases.Event]:
-        return phases.recycles(self.log(), 0)
+    def recycles(self) -> list[recycles.Event]:
+        return recycles.of_uwsgi(self.log(), 0)
 
 
 Start = Callable[..., Stack]

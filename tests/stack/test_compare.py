@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest.measure import allocators, servers
-from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure import CannotMeasure, allocators, servers
 from loadtest.measure.variants import VARIANTS
 from lowtide import memory, sample
 from tests.stack.conftest import Start

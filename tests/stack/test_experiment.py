@@ -17,7 +17,7 @@ import pytest
 
 from loadtest.commands.session import check_machine
 from loadtest.load import scenarios
-from loadtest.measure.runtimes import CannotMeasure
+from loadtest.measure import CannotMeasure
 from tests.stack.conftest import CHECKOUT, Stack, free_port
 
 pytestmark = pytest.mark.stack

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest.measure import phases
+from loadtest.measure import recycles
 from lowtide import memory, sample
 from tests.stack.conftest import CHECKOUT, free_port
 
@@ -43,7 +43,7 @@ class Server:
 
     def away(self) -> list[tuple[float, float]]:
         """From when to when a worker was away, in seconds of the epoch: its last words, the start of its successor."""
-        ends = phases.recycle_lines(self.log().splitlines())
+        ends = recycles.uwsgi_lines(self.log().splitlines())
         # To the millisecond, both ends rounded.
         return [(end["time"] - end["away_s"] + 0.002, end["time"]) for end in ends]
 
@@ -57,10 +57,10 @@ class Server:
         workers = sample.stats(str(self.folder / "stats.sock"))["workers"]
         return sum(worker["pid"] > 0 and bool(worker["apps"]) for worker in workers)
 
-    def recycles(self, wait_s: float = 15) -> list[phases.Event]:
+    def replaced(self, wait_s: float = 15) -> list[recycles.Event]:
         """The recycles logged so far, waiting for the first."""
         deadline = time.monotonic() + wait_s
-        while not (found := phases.recycles(self.log().splitlines(), 0)):
+        while not (found := recycles.of_uwsgi(self.log().splitlines(), 0)):
             if time.monotonic() > deadline:
                 raise AssertionError(self.log())
             time.sleep(0.05)
@@ -106,7 +106,7 @@ def test_requests(serve: Serve) -> None:
     server = serve("--max-requests", "5")
     for _ in range(5):
         server.get("/")
-    event = server.recycles()[0]
+    event = server.replaced()[0]
     assert (event.event, event.worker) == ("requests", 1)
     assert ", 5 requests," in event.detail
 
@@ -114,18 +114,18 @@ def test_requests(serve: Serve) -> None:
 def test_rss(serve: Serve) -> None:
     server = serve(RELOAD_ON_RSS="90")
     server.get("/hold")
-    assert server.recycles()[0].event == "rss"
+    assert server.replaced()[0].event == "rss"
 
 
 def test_lifetime(serve: Serve) -> None:
-    assert serve("--max-worker-lifetime", "1").recycles()[0].event == "lifetime"
+    assert serve("--max-worker-lifetime", "1").replaced()[0].event == "lifetime"
 
 
 def test_idle(serve: Serve) -> None:
     """20 MiB that stay are no case for reload-on-rss, but a worker that nobody needs starts anew."""
     server = serve()
     server.get("/keep")
-    event = server.recycles()[0]
+    event = server.replaced()[0]
     assert event.event == "idle"
     assert ", 2 requests," in event.detail
 
@@ -141,20 +141,20 @@ def test_an_idle_worker_that_kept_nothing_stays(serve: Serve) -> None:
 def test_signal(serve: Serve, number: int) -> None:
     server = serve()
     os.kill(server.pids()[0], number)
-    assert server.recycles()[0].event == "signal"
+    assert server.replaced()[0].event == "signal"
 
 
 def test_hung(serve: Serve) -> None:
     server = serve("--harakiri", "1")
     server.get("/hang")
-    assert server.recycles()[0].event == "hung"
+    assert server.replaced()[0].event == "hung"
 
 
 def test_died(serve: Serve) -> None:
     server = serve()
     pid = server.pids()[0]
     server.get("/die")
-    event = server.recycles()[0]
+    event = server.replaced()[0]
     assert event.event == "died"
     assert f"pid {pid}," in event.detail
 
@@ -174,7 +174,7 @@ def test_the_articles_thousand_requests(serve: Serve) -> None:
     server = serve("--min-worker-lifetime", "0", WORKER_MANAGEMENT="article")
     for _ in range(1001):
         server.get("/")
-    event = server.recycles()[0]
+    event = server.replaced()[0]
     assert event.event == "requests"
     assert ", 1000 requests," in event.detail
 

@@ -1,0 +1,80 @@
+"""What an ideal server would need: idle memory, and what each kind of large request alone adds to a fresh worker."""
+
+import itertools
+import time
+from dataclasses import dataclass
+
+from loadtest.load import scenarios
+from loadtest.load.scenarios import Request, Scenario
+from loadtest.measure import sampling, site
+from loadtest.measure.phases import IDLE_S, Say
+from loadtest.measure.runtimes import STATE, Runtime
+from loadtest.measure.sampling import Sample
+from loadtest.measure.variants import Variant
+
+# What one request adds is over in less than a second.
+FLOOR_INTERVAL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one large request alone adds to a fresh worker.
+
+    Attributes:
+        mib_s: integral over its time of what it adds, MiB s.
+        peak_mb: the most it adds at once, MiB.
+        seconds: how long it takes.
+    """
+
+    mib_s: float
+    peak_mb: float
+    seconds: float
+
+
+def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Need:
+    """Integrate (trapezoids) what stands above `idle_mb` between two times."""
+    inside = [sample for sample in samples if start <= sample.time <= end]
+    points = [(start, 0.0), *((sample.time, max(0.0, sample.pss_mb - idle_mb)) for sample in inside)]
+    points.append((end, points[-1][1]))
+    area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
+    return Need(round(area, 2), round(max(height for _, height in points), 1), round(end - start, 3))
+
+
+def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float, float]:
+    """Of a server that has served small requests only: its PSS, and RSS of its largest worker, MiB."""
+    runtime.start(variant.environment)
+    try:
+        site.warm_up(runtime.url, scenario)
+        with sampling.sampling(runtime, sampling.INTERVAL_S) as sampler:
+            time.sleep(IDLE_S)
+            return sampling.median_pss(sampler.samples), sampling.idle_rss_mb(runtime)
+    finally:
+        runtime.stop()
+
+
+def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say: Say, rounds: int) -> dict[str, Need]:
+    """Each kind of large request, alone, `rounds` times, each time in a fresh worker: the median by kind."""
+    body = scenarios.feed(scenario, seed, STATE).read_bytes()
+    kinds: dict[str, tuple[Request, str]] = {
+        row.name: (row, path) for row, path in scenarios.requests(scenario, "large", seed)
+    }
+    found: dict[str, list[Need]] = {name: [] for name in kinds}
+    say("starting")
+    runtime.start(base.environment)
+    try:
+        with sampling.sampling(runtime, FLOOR_INTERVAL_S) as sampler:
+            for _ in range(rounds):
+                for name, (row, path) in kinds.items():
+                    say(f"{name}, alone")
+                    site.warm_up(runtime.url, scenario, 60)
+                    time.sleep(1)
+                    idle_mb = sampling.median_pss(sampler.between(time.time() - 0.7, time.time()))
+                    start = time.time()
+                    site.send(runtime.url + path, body if row.feed else None)
+                    end = time.time()
+                    time.sleep(0.1)
+                    found[name].append(need(sampler.samples, idle_mb, start, end))
+                    sampling.fresh_workers(runtime, sampler)
+    finally:
+        runtime.stop()
+    return {name: sorted(each, key=lambda n: n.mib_s)[len(each) // 2] for name, each in found.items()}

@@ -1,0 +1,127 @@
+"""Memory of the running server, from `lowtide.sample` beside it: as it goes by, and in one look."""
+
+import bisect
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from loadtest.measure import CannotMeasure
+from loadtest.measure.runtimes import Runtime
+from lowtide import memory
+
+INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Memory in MiB; `requests` is uWSGI's counter, None of other servers, and so is `workers`.
+
+    Working set and OOM kills are None outside a container.
+    """
+
+    time: float
+    pss_mb: float
+    working_set_mb: float | None
+    oom_kills: int | None
+    requests: int | None
+    workers: int | None
+
+
+@dataclass
+class Sampler:
+    """Reads the sampler's lines as they come."""
+
+    process: subprocess.Popen[str]
+    samples: list[Sample] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout  # noqa: S101 - for the type checker
+        for line in self.process.stdout:
+            cells = line.strip().split(",")
+            if cells[0] == "time" or len(cells) != 6:
+                continue
+            self.samples.append(
+                Sample(
+                    float(cells[0]),
+                    float(cells[1]),
+                    float(cells[2]) if cells[2] else None,
+                    int(cells[3]) if cells[3] else None,
+                    int(cells[4]) if cells[4] else None,
+                    int(cells[5]) if cells[5] else None,
+                )
+            )
+
+    def close(self) -> None:
+        assert self.process.stdin  # noqa: S101
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+        self._reader.join(10)
+
+    def last(self, wait_s: float = 10) -> Sample:
+        """The newest sample, waiting for the first."""
+        deadline = time.monotonic() + wait_s
+        while not self.samples:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise CannotMeasure("The sampler found nothing to measure: the server does not answer, or has gone.")
+            time.sleep(0.05)
+        return self.samples[-1]
+
+    def between(self, start: float, end: float) -> list[Sample]:
+        return [sample for sample in self.samples if start <= sample.time <= end]
+
+
+@contextmanager
+def sampling(runtime: Runtime, interval_s: float, pid: int | None = None) -> Iterator[Sampler]:
+    sampler = Sampler(runtime.sampler(interval_s, pid))
+    try:
+        yield sampler
+    finally:
+        sampler.close()
+
+
+def median_pss(samples: list[Sample]) -> float:
+    if not samples:
+        raise CannotMeasure("No sample was taken in a phase that needs one: the machine is too busy to measure.")
+    return round(statistics.median(sample.pss_mb for sample in samples), 1)
+
+
+def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
+    """The samples with the requests that had ended by then, for a server that does not count them itself."""
+    return [replace(sample, requests=bisect.bisect_right(ends, sample.time)) for sample in samples]
+
+
+def idle_rss_mb(runtime: Runtime, pid: int | None = None) -> float:
+    """RSS of the largest worker in MiB, which is what reload-on-rss is compared with."""
+    if pid:
+        return round(max(map(memory.rss_mb, memory.tree(pid)[1:]), default=0.0), 1)
+    script = (
+        "import os, sys; from lowtide import sample; pids = [w['pid'] for w in sample.stats(sys.argv[1])['workers']];"
+        "pages = [int(open(f'/proc/{pid}/statm').read().split()[1]) for pid in pids];"
+        "print(max(pages) * os.sysconf('SC_PAGE_SIZE') / 2**20)"
+    )
+    return round(float(runtime.run(["python", "-c", script, runtime.stats_socket])), 1)
+
+
+def fresh_workers(runtime: Runtime, sampler: Sampler) -> None:
+    """Have every worker replaced."""
+    workers = sampler.last().workers or 0
+    script = "import lowtide.sample as s, sys; print(*[w['pid'] for w in s.stats(sys.argv[1])['workers']])"
+    pids = runtime.run(["python", "-c", script, runtime.stats_socket]).split()
+    runtime.kill_workers([int(pid) for pid in pids])
+    deadline = time.monotonic() + 30
+    time.sleep(1.2)
+    while (sampler.last().workers or 0) < workers:
+        if time.monotonic() > deadline:
+            raise CannotMeasure("Workers that were killed did not come back within 30 s.")
+        time.sleep(0.1)
