@@ -21,6 +21,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# The rule for a sentence.
+RULE = "idle memory + workers x (reload-on-rss - idle RSS) + large requests at once x what one adds + headroom"
 # Measured in the shipped container: 4 for the kernel (page tables, sockets, stacks), 10 for the Python of the health
 # check, 10 for a sampler or a shell inside, and as much again as a third of that for what else happens.
 HEADROOM_MB = 32
@@ -134,6 +136,28 @@ def bound(load: Load, workers: int, large_workers: int, reload_on_rss_mb: float,
 def least_reload_on_rss(load: Load) -> int:
     """Half as much again as an idle worker, and LEAST_GROWTH_MB over it at least: less recycles for ever."""
     return math.ceil(load.worker_rss_mb + max(LEAST_GROWTH_MB, load.worker_rss_mb / 2))
+
+
+def supposed(workers: int, reload_on_rss_mb: float) -> Load:
+    """The load of a server that nobody has measured, as far as its reload-on-rss tells.
+
+    It is taken for half as much again as an idle worker (`least_reload_on_rss`), and for what one large request takes
+    a worker to; nothing is taken for shared.
+    """
+    rss_mb = reload_on_rss_mb / 1.5
+    return Load(workers * rss_mb, workers, rss_mb, (reload_on_rss_mb - rss_mb) / NEED_MARGIN)
+
+
+def unmeasured_bound(workers: int, reload_on_rss_mb: float) -> Bound:
+    """The rule for a server that nobody has measured, with one large request at a time."""
+    load = supposed(workers, reload_on_rss_mb)
+    return bound(load, workers, 1, reload_on_rss_mb, reload_on_rss_mb - load.worker_rss_mb)
+
+
+def highest_reload_on_rss(workers: int, limit_mb: float) -> int:
+    """The reload-on-rss with which `unmeasured_bound` just fits below a limit; at least 1."""
+    each_mb = unmeasured_bound(workers, 3).total_mb - HEADROOM_MB
+    return max(1, math.floor(3 * (limit_mb - HEADROOM_MB) / each_mb))
 
 
 def default_large_workers(workers: int) -> int:

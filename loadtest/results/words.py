@@ -1,6 +1,7 @@
 """Plain sentences about a summary: true whatever the outcome, and each made by one function."""
 
 from loadtest.results.summary_types import Check, Summary, Variant, ratio
+from lowtide import sizing
 
 # What the words mean. "Stayed high" is the least growth that the experiment accepts as the inflation reproduced,
 # "came back down" the most that it accepts as undone; both are memory at the end over idle memory.
@@ -258,8 +259,8 @@ def next_steps(summary: Summary) -> list[str]:
             " what the requests allocate."
         )
         steps.append(
-            "Size reload-on-rss in uwsgi.ini to your container: master + workers x reload-on-rss"
-            " + what the large requests in flight add must fit below its limit."
+            f"Size reload-on-rss in uwsgi.ini to your container: {sizing.RULE} must fit below its limit."
+            " make size works it out."
         )
     missing = [name for name in ("without", "article", "lowtide") if summary.variant(name) is None]
     if missing and summary.runtime != "deployment":

@@ -153,3 +153,15 @@ def test_check_without_recycling_lets_every_worker_keep_a_large_request() -> Non
 def test_what_the_stack_ships_fits_its_own_limit() -> None:
     """The defaults of .env.example: WORKERS=4, LARGE_WORKERS=1, RELOAD_ON_RSS=128, APP_MEMORY=1g."""
     assert check(4, 1, 128, sizing.MEASURED.need_mb, 1024).fits
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(1, 256), (4, 512), (4, 1024), (16, 8192)])
+def test_the_highest_reload_on_rss_of_what_nobody_measured_just_fits(workers: int, limit: int) -> None:
+    highest = sizing.highest_reload_on_rss(workers, limit)
+    assert sizing.unmeasured_bound(workers, highest).total_mb <= limit
+    assert sizing.unmeasured_bound(workers, highest + 1).total_mb > limit
+    # The same rule, with what reload-on-rss lets suppose in place of figures.
+    load = sizing.supposed(workers, highest)
+    assert sizing.bound(load, workers, 1, highest).total_mb == pytest.approx(
+        sizing.unmeasured_bound(workers, highest).total_mb, abs=1
+    )

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
+from lowtide import sizing
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.rules.base import Context, option_docs, rule
 
 # RSS in MB. An idle worker of the sample application has 52 (docs/size.md); no smaller one fits below this either.
 IDLE_WORKER_MB = 40
-# Above this part of the container's limit there is no room for the master and for one request's growth.
-HEADROOM = 0.75
 MIB = 2**20
 
 
@@ -21,9 +20,11 @@ def memory_over_limit(context: Context) -> Iterator[Finding]:
     option = context.settings.option("reload-on-rss")
     each = context.settings.positive("reload-on-rss")
     workers = context.settings.positive("processes")
-    if not option or not limit or not each or not workers or workers * each <= HEADROOM * limit:
+    if not option or not limit or not each or not workers:
         return
-    fits = int(HEADROOM * limit / workers)
+    needed = sizing.unmeasured_bound(workers, each).total_mb
+    if needed <= limit:
+        return
     over = workers * each >= limit
     compared = "nearly" if not over else "more than" if workers * each > limit else "all of"
     yield context.finding(
@@ -36,7 +37,8 @@ def memory_over_limit(context: Context) -> Iterator[Finding]:
             if over
             else "Nothing is left for the master and for the request that takes a worker over the line."
         ),
-        f"reload-on-rss = {fits} (or fewer processes, or at least {workers * each / HEADROOM:.0f} MB)",
+        f"reload-on-rss = {sizing.highest_reload_on_rss(workers, limit)} (or fewer processes, or at least {needed:.0f} "
+        "MB)",
     )
 
 
@@ -67,7 +69,7 @@ def no_memory_recycling(context: Context) -> Iterator[Finding]:
         None,
         Level.NOTE,
         f"The container has {context.container.memory:.0f} MB and no option looks at a worker's memory.",
-        f"reload-on-rss = {int(HEADROOM * context.container.memory / workers)}",
+        f"reload-on-rss = {sizing.highest_reload_on_rss(workers, context.container.memory)}",
     )
 
 
@@ -143,7 +145,7 @@ def evil_over_limit(context: Context) -> Iterator[Finding]:
             option,
             Level.ERROR,
             f"The container is killed at {limit:.0f} MB, before one worker reaches {evil} MB.",
-            f"evil-reload-on-rss = {int(HEADROOM * limit)}",
+            f"evil-reload-on-rss = {sizing.highest_reload_on_rss(1, limit)}",
         )
 
 

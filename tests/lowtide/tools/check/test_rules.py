@@ -178,7 +178,7 @@ CASES = [
     ),
     Case(
         "memory-over-limit",
-        "processes = 4\nreload-on-rss = 200",
+        "processes = 4\nreload-on-rss = 230",
         3,
         W,
         "processes = 1\nreload-on-rss = 200",
@@ -476,7 +476,7 @@ SAYS = {
     "too-old": ("processes = 2\nmax-requests = 50", "recycle-together", "max-requests-delta = 5"),
     "threads": ("threads = 2\nmax-worker-lifetime = 50", "lifetime-unbounded", "waits for one more request"),
     "default": ("max-requests = 9", "min-worker-lifetime", "until a worker is 10 seconds old, the default"),
-    "fits": ("processes = 4\nreload-on-rss = 512", "memory-over-limit", "reload-on-rss = 192 "),
+    "fits": ("processes = 4\nreload-on-rss = 512", "memory-over-limit", "reload-on-rss = 228 "),
     "comment": ("processes = 4 ; x", "comment-behind-value", "; x\nprocesses = 4"),
     "hour": ("max-worker-lifetime = 1h", "not-a-number", "max-worker-lifetime = 3600"),
     "minutes": ("harakiri = 5m", "not-a-number", "harakiri = 300"),
