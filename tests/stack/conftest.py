@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import requests
 from loadtest.load import scenarios
 from loadtest.measure import recycles
 from lowtide import sample
+from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FEED = scenarios.Scenario(0, 0, 1, 1, 1, 10_000, 0, 0, 32, 0)
@@ -111,6 +113,13 @@ def stack() -> Iterator[Stack]:
             yield running
         finally:
             running.control("down")
+
+
+@pytest.fixture
+def edge() -> Iterator[Callable[..., Edge]]:
+    """Starts nginx and uWSGI with options of uWSGI and variables, around a planted application; ended with the test."""
+    with ExitStack() as stacks:
+        yield lambda *options, **settings: stacks.enter_context(running(free_port, *options, **settings))
 
 
 @pytest.fixture

@@ -53,7 +53,10 @@ def test_small_requests_go_to_the_small_pool(stack: Stack) -> None:
 
 
 def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: Stack, feed: bytes) -> None:
-    """24 large requests at once, where one runs and seven wait: the others are refused, small ones served meanwhile."""
+    """24 large requests at once, where one runs and five wait, two places being kept for clients with a token.
+
+    The others are refused, small ones served meanwhile.
+    """
     done = threading.Event()
     small: list[int] = []
 
@@ -73,7 +76,7 @@ def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: 
     asker.join(60)
     statuses = [status for status, _, _ in answers]
     assert set(statuses) == {200, 503}
-    assert statuses.count(200) >= 8
+    assert statuses.count(200) >= 6
     refused = [(retry, text) for status, retry, text in answers if status == 503]
     assert {retry for retry, _ in refused} == {"5"}
     assert '"error": "busy"' in refused[0][1]

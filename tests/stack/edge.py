@@ -1,0 +1,135 @@
+"""nginx and uWSGI as they ship, around tests/stack/edge_app.py: what clients, faults and stops do to a stack."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from lowtide import memory, sample
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def wait_until(what: str, true: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Edge:
+    """A running nginx with its uWSGI."""
+
+    port: int
+    run: Path
+    environment: dict[str, str]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def begin(self, name: str, *command: str) -> None:
+        with (self.run / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=CHECKOUT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def begin_uwsgi(self, *options: str) -> None:
+        command = [sys.executable, "-m", "lowtide.start", "uwsgi", "--ini", str(CHECKOUT / "uwsgi.ini")]
+        self.begin("uwsgi", *command, "--module", "tests.stack.edge_app:application", *options)
+
+    def begin_nginx(self) -> None:
+        self.begin("nginx", str(CHECKOUT / "nginx/start"))
+
+    def answers(self) -> bool:
+        for process in self.processes.values():
+            assert process.poll() is None, self.log("uwsgi") + self.log("nginx")
+        try:
+            return requests.get(f"{self.url}/", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def log(self, name: str) -> str:
+        return (self.run / f"{name}.log").read_text(errors="replace")
+
+    def get(self, path: str = "/", timeout: float = 90, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=timeout, **options)
+
+    def large(self, path: str = "/", timeout: float = 90, **options: Any) -> requests.Response:
+        """A body of unknown length is large, however short it is."""
+        return requests.post(self.url + path, data=iter([b"x"]), timeout=timeout, **options)
+
+    def served(self) -> list[str]:
+        """The names that reached the application."""
+        path = self.run / "served"
+        return path.read_text().split() if path.exists() else []
+
+    def workers(self) -> list[dict[str, Any]]:
+        workers: list[dict[str, Any]] = sample.stats(str(self.run / "stats.sock"))["workers"]
+        return sorted(workers, key=lambda worker: worker["id"])
+
+    def busy(self) -> int:
+        return sum(worker["status"] == "busy" for worker in self.workers())
+
+    def client(self, head: str = "", source: str = "127.0.0.1") -> socket.socket:
+        """A connection from an address of loopback, with these bytes sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(source, 0))
+        # Who is refused early may find the connection closed.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(head.encode())
+        return connection
+
+    def nginx_pids(self) -> list[int]:
+        return memory.tree(self.processes["nginx"].pid)
+
+    def stop(self, name: str, number: int, seconds: float = 90) -> int:
+        """Send a signal to its first process; its exit code."""
+        self.processes[name].send_signal(number)
+        return self.processes[name].wait(seconds)
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            for pid in memory.tree(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(10)
+
+
+@contextmanager
+def running(free_port: Callable[[], int], *options: str, **settings: str) -> Iterator[Edge]:
+    """A stack with these options of uWSGI and these variables."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        run, port = Path(folder), free_port()
+        environment = {key: os.environ[key] for key in ("HOME", "SECRET_KEY") if key in os.environ}
+        environment |= {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
+            "RUN_DIR": folder,
+            "STATIC_ROOT": folder,
+            "LISTEN": f"127.0.0.1:{port}",
+            "MAX_BODY_MB": "32",
+            "TRUSTED_PROXY": "192.0.2.1/32",
+            "WORKERS": "2",
+            "LARGE_WORKERS": "1",
+            "ACCESS_LOG": f"{folder}/access.log",
+            "ERROR_LOG": f"{folder}/error.log",
+        }
+        edge = Edge(port, run, environment | settings)
+        edge.begin_uwsgi(*options)
+        edge.begin_nginx()
+        try:
+            wait_until("the stack answers", edge.answers)
+            yield edge
+        finally:
+            edge.end()

@@ -1,0 +1,31 @@
+"""A WSGI application that does what it is told: sleep, answer much, say what it was asked. For tests only."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+CHUNK = b"x" * 65536
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """`?name=` leaves a line in the file `served`; the other words are numbers: `sleep` (s), `bytes` (of answer)."""
+    asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
+    if "name" in asked:
+        with Path(os.environ["RUN_DIR"], "served").open("a") as served:
+            served.write(f"{asked['name']}\n")
+    body = hashlib.sha256()
+    size = 0
+    while part := environ["wsgi.input"].read(65536):
+        body.update(part)
+        size += len(part)
+    time.sleep(float(asked.get("sleep", "0")))
+    start_response(asked.get("status", "200 OK"), [("Content-Type", "application/json")])
+    if "bytes" in asked:
+        return (CHUNK for _ in range(int(asked["bytes"]) // len(CHUNK)))
+    seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    return [json.dumps({"pid": os.getpid(), "size": size, "sha256": body.hexdigest(), "environ": seen}).encode()]
