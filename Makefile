@@ -136,7 +136,7 @@ forks: setup ## What a fork costs, in memory and in first requests, by what is d
 .PHONY: loadtest-ui
 loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
 	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
-	@.venv/bin/locust -f loadtest/load/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
+	@IMPORT_TOKEN="$$($(STACK) run printenv IMPORT_TOKEN)" .venv/bin/locust -f loadtest/load/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
 
 .PHONY: check
 check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"

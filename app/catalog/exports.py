@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views.decorators.http import require_safe
 
 from catalog.models import Product
+from lowtide.django.access import token_or_permission
 
 FIELDS = ("sku", "name", "category", "description", "price", "stock")
 # Rows fetched at a time. On PostgreSQL they come through a server-side cursor.
@@ -44,11 +45,13 @@ def streamed_rows() -> Iterator[Row]:
     return rows(Product.objects.select_related("category").order_by("sku").iterator(CHUNK))
 
 
+@token_or_permission("catalog.view_product")
 @require_safe
 def export_json(request: HttpRequest) -> JsonResponse:
     return as_file(JsonResponse({"products": list(all_rows())}), "products.json")
 
 
+@token_or_permission("catalog.view_product")
 @require_safe
 def export_csv(request: HttpRequest) -> HttpResponse:
     text = io.StringIO()
@@ -58,12 +61,14 @@ def export_csv(request: HttpRequest) -> HttpResponse:
     return as_file(HttpResponse(text.getvalue(), content_type="text/csv"), "products.csv")
 
 
+@token_or_permission("catalog.view_product")
 @require_safe
 def stream_ndjson(request: HttpRequest) -> StreamingHttpResponse:
     lines = (json.dumps(row) + "\n" for row in streamed_rows())
     return as_file(StreamingHttpResponse(parts(lines), content_type="application/x-ndjson"), "products.ndjson")
 
 
+@token_or_permission("catalog.view_product")
 @require_safe
 def stream_csv(request: HttpRequest) -> StreamingHttpResponse:
     return as_file(StreamingHttpResponse(parts(csv_lines(streamed_rows())), content_type="text/csv"), "products.csv")

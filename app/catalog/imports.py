@@ -7,7 +7,6 @@ The two do the same work for each record. They differ in what they hold: JSON is
 import contextlib
 import itertools
 import json
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
@@ -19,11 +18,11 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from catalog.feed import InvalidRecord, Record, clean
 from catalog.upsert import BATCH, upsert
+from lowtide.django.access import token_or_permission
 
 # The longest line of NDJSON, in bytes. A valid record needs at most some 120 KB, with every character escaped.
 MAX_LINE = 256 * 1024
@@ -41,20 +40,16 @@ class BadFeed(Exception):
         self.details = {"error": error, **details}
 
 
-@csrf_exempt
+@token_or_permission("catalog.add_product", "catalog.add_category", "catalog.change_product")
 @require_POST
 def import_feed(request: HttpRequest) -> HttpResponseBase:
     """Validate a feed and store what is valid, or only validate it with ?dry_run=1.
-
-    Exempt from CSRF protection on purpose: that keeps other sites from riding on a browser's cookie, and this view
-    looks at none. Programs call it, and those that may are told apart by IMPORT_TOKEN.
 
     Answers 200 with one result for each record: its number in the feed, its sku, a status (created, updated, valid
     or invalid) and the errors by field. An invalid record does not keep out the others. A feed that cannot be read
     at all answers 4xx and stores nothing, except that an NDJSON body that breaks off keeps what came before.
     """
     try:
-        check_token(request)
         dry_run = {None: False, "0": False, "1": True}.get(request.GET.get("dry_run"))
         if dry_run is None:
             raise BadFeed(HTTPStatus.BAD_REQUEST, "dry_run must be 1 or 0")
@@ -70,18 +65,7 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
         )
     except BadFeed as bad:
         drain(request)
-        response = JsonResponse(bad.details, status=bad.status)
-        if bad.status == HTTPStatus.UNAUTHORIZED:
-            response["WWW-Authenticate"] = "Bearer"
-        return response
-
-
-def check_token(request: HttpRequest) -> None:
-    """Raise BadFeed unless the request carries IMPORT_TOKEN, or none is set."""
-    expected = f"Bearer {settings.IMPORT_TOKEN}".encode()
-    given = request.headers.get("Authorization", "").encode()
-    if settings.IMPORT_TOKEN and not secrets.compare_digest(given, expected):
-        raise BadFeed(HTTPStatus.UNAUTHORIZED, "this needs the header 'Authorization: Bearer' with the import token")
+        return JsonResponse(bad.details, status=bad.status)
 
 
 def drain(request: HttpRequest) -> None:

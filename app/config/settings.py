@@ -83,7 +83,8 @@ SECURE_HSTS_PRELOAD = HTTPS
 # The largest body that Django holds in memory. nginx refuses bigger ones first (client_max_body_size).
 DATA_UPLOAD_MAX_MEMORY_SIZE = whole_number("MAX_BODY_MB", 32, minimum=1) * 1024 * 1024
 
-# Who may POST to /catalog/import/: whoever sends this token, and everyone while it is unset.
+# The bearer token that opens imports and exports to programs (lowtide.django.access). Unset, only logged-in users with
+# the permission get in.
 IMPORT_TOKEN: str = env.str("IMPORT_TOKEN", default="")
 
 # Application

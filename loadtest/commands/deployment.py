@@ -9,7 +9,6 @@ OOM kills.
 import bisect
 import csv
 import json
-import os
 import statistics
 import threading
 import time
@@ -97,9 +96,7 @@ def check_site(site: str, scenario: Scenario, seed: int) -> None:
     """
     kinds = {row.name: path for row, path in scenarios.requests(scenario, "small", seed)}
     feeds = [path for row, path in scenarios.requests(scenario, "large", seed) if row.feed]
-    headers = {"Content-Type": "application/json"}
-    if token := os.environ.get("IMPORT_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
+    headers = scenarios.authorization() | {"Content-Type": "application/json"}
     try:
         for path in kinds.values():
             answer = requests.get(site + path, timeout=_TIMEOUT_S, allow_redirects=False)

@@ -1,6 +1,7 @@
 """What every command of the experiment begins and ends with: the choices, a machine that can do it, a clean end."""
 
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from lowtide.tools import permission
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
+TOKEN = secrets.token_urlsafe(32)
 
 
 def number(name: str, default: str, least: int = 0) -> int:
@@ -64,8 +66,9 @@ def chosen_scenario() -> str:
 
 def stack_environment(scenario: scenarios.Scenario) -> dict[str, str]:
     """The variables of every stack under test."""
-    # Imports are open, whatever .env says: the stack under test listens on loopback.
-    return {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": ""}
+    # A token of its own, whatever .env says. Everything that the experiment sends reads it from the environment.
+    os.environ["IMPORT_TOKEN"] = TOKEN
+    return {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": TOKEN}
 
 
 def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:

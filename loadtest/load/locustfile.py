@@ -4,7 +4,7 @@
 
 Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
 counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), IMPORT_TOKEN (what the site's
-imports ask for, optional). With several Locust processes (`--processes`, or master and workers with
+imports and exports ask for, optional). With several Locust processes (`--processes`, or master and workers with
 `--expect-workers`) each takes its share of the list, and together they keep the same rates. A worker says in its
 reports that its share is done, and the master ends the test: from a worker that left by itself the others would
 inherit its users.
@@ -36,7 +36,7 @@ SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
 STREAMING = os.environ.get("LOWTIDE_STREAMING") == "1"
 FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
 HEADERS = {"Accept-Encoding": "identity"}
-TOKEN = os.environ.get("IMPORT_TOKEN")
+LARGE_HEADERS = HEADERS | scenarios.authorization()
 PIECE_BYTES = 128 * 1024
 
 
@@ -168,11 +168,9 @@ class LaneUser(FastHttpUser):
         name = f"{row.lane}: {row.name}"
         path, content_type = scenarios.target(row, path, STREAMING)
         if row.feed:
-            headers = HEADERS | {"Content-Type": content_type}
-            headers |= {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
-            self.ask("POST", path, name, headers, Body(BODY))
+            self.ask("POST", path, name, LARGE_HEADERS | {"Content-Type": content_type}, Body(BODY))
         elif row.lane == "large":
-            self.ask("GET", path, name, HEADERS)
+            self.ask("GET", path, name, LARGE_HEADERS)
         else:
             self.client.get(path, name=name, headers=HEADERS)
 

@@ -5,6 +5,7 @@ many small requests, and one large request after the other.
 """
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -149,6 +150,12 @@ def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Reques
     for row in chosen:
         page, sku = draw.randint(1, 50), draw.randint(1, scenario.products)
         yield row, row.path.format(page=page, sku=f"SKU-{sku:06d}", word=draw.choice(WORDS))
+
+
+def authorization() -> dict[str, str]:
+    """The header that opens imports and exports: IMPORT_TOKEN, where there is one."""
+    token = os.environ.get("IMPORT_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def target(row: Request, path: str, streaming: bool) -> tuple[str, str]:

@@ -11,14 +11,16 @@ from loadtest.load.scenarios import Scenario
 from loadtest.measure import CannotMeasure
 
 
-def ask(method: str, url: str, **options: Any) -> None:
-    """A request that must succeed.
+def ask(method: str, url: str, headers: dict[str, str] | None = None, **options: Any) -> None:
+    """A request with the token that must succeed.
 
     Raises:
         CannotMeasure: it did not.
     """
     try:
-        answer = requests.request(method, url, timeout=65, **options)
+        answer = requests.request(
+            method, url, timeout=65, headers=scenarios.authorization() | (headers or {}), **options
+        )
     except requests.RequestException as error:
         raise CannotMeasure(f"{url} does not answer: {error}") from error
     if answer.status_code != 200:

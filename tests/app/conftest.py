@@ -2,7 +2,10 @@
 
 import pytest
 from django.conf import settings as loaded
+from django.test import Client
 from pytest_django import Settings
+
+from tests.app.feeds import TOKEN
 
 # Which of the two files has nothing to do depends on the database; it is not collected, rather than skipped.
 on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")
@@ -14,8 +17,14 @@ def plain_settings(settings: Settings) -> None:
     """The default settings but for HTTPS, whatever the environment of these tests says."""
     settings.SECURE_SSL_REDIRECT = False
     settings.ALLOWED_HOSTS = ["testserver"]
-    settings.IMPORT_TOKEN = ""
+    settings.IMPORT_TOKEN = TOKEN
     # Nothing is collected here, so no file has a name with a hash.
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
+
+
+@pytest.fixture
+def client() -> Client:
+    """A program that may import and export."""
+    return Client(headers={"Authorization": f"Bearer {TOKEN}"})

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse
 from django.test import Client
 
+TOKEN = "of-the-tests"
+
 
 def product(number: int, **changes: object) -> dict[str, Any]:
     """One valid record of a feed."""

@@ -246,20 +246,6 @@ def test_a_compressed_body_is_refused(client: Client) -> None:
     )
 
 
-def test_import_asks_no_csrf_token() -> None:
-    assert post_json(Client(enforce_csrf_checks=True), [product(1)]).status_code == 200
-
-
-@pytest.mark.parametrize("given", [None, "Bearer wrong", "sesame", "Bearer ", "Bearer s\u00e9same"])
-def test_import_needs_the_token_where_one_is_set(client: Client, settings: Settings, given: str | None) -> None:
-    settings.IMPORT_TOKEN = "sesame"
-    response = post_json(client, [product(1)], headers={"Authorization": given} if given else None)
-    assert response.status_code == 401
-    assert response["WWW-Authenticate"] == "Bearer"
-    assert not Product.objects.exists()
-    assert post_json(client, [product(1)], headers={"Authorization": "Bearer sesame"}).status_code == 200
-
-
 def test_body_that_ends_too_early(client: Client) -> None:
     """A client that goes away shows as an error on reading: one JSON answer, no stack trace."""
 

@@ -14,6 +14,8 @@ import requests
 CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("overlay.yml")
 COMMAND_SECONDS = 280
+TOKEN = "of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -43,6 +45,7 @@ class Stack:
             "SECRET_KEY": "not-secret-" * 5,
             "POSTGRES_PASSWORD": "not-secret",
             "HTTPS": "off",
+            "IMPORT_TOKEN": TOKEN,
         }
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

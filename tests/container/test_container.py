@@ -18,7 +18,7 @@ import requests
 
 from loadtest.load import scenarios
 from loadtest.measure import variants
-from tests.container.stack import CHECKOUT, Stack, run
+from tests.container.stack import AUTHORIZATION, CHECKOUT, Stack, run
 
 pytestmark = pytest.mark.container
 
@@ -214,6 +214,7 @@ class Upload(threading.Thread):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.putrequest("POST", self.path)
+            connection.putheader("Authorization", AUTHORIZATION["Authorization"])
             connection.putheader("Content-Type", "application/json")
             connection.putheader("Content-Length", str(len(self.body)))
             connection.endheaders(self.body[:half])
@@ -291,7 +292,7 @@ def inflate(stack: Stack, feed: bytes, enough: Callable[[], bool]) -> list[int]:
     """Statuses of large imports, one at a time, until it is enough or LARGE_REQUESTS have been sent."""
     statuses: list[int] = []
     while len(statuses) < LARGE_REQUESTS and not enough():
-        headers = {"Content-Type": "application/json"}
+        headers = AUTHORIZATION | {"Content-Type": "application/json"}
         statuses.append(requests.post(stack.url + IMPORT, data=feed, headers=headers, timeout=60).status_code)
     return statuses
 

@@ -15,7 +15,7 @@ import requests
 
 from loadtest.load import scenarios
 from lowtide import sizing
-from tests.container.stack import Stack
+from tests.container.stack import AUTHORIZATION, Stack
 
 pytestmark = pytest.mark.container
 
@@ -60,7 +60,7 @@ class Sized(Stack):
                 "POST" if body else "GET",
                 self.url + path,
                 data=body,
-                headers={"Content-Type": "application/json"},
+                headers=AUTHORIZATION | {"Content-Type": "application/json"},
                 timeout=65,
             ).status_code
         except requests.RequestException as error:

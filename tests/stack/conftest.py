@@ -21,6 +21,8 @@ from lowtide import sample
 from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+TOKEN = "of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 FEED = scenarios.Scenario(0, 0, 1, 1, 1, 10_000, 0, 0, 32, 0)
 
 
@@ -49,11 +51,11 @@ class Stack:
         config = str(CHECKOUT / "stack/supervisord.conf")
         self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
 
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, **options)
+    def get(self, path: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, headers=AUTHORIZATION | (headers or {}), **options)
 
     def post_feed(self, body: bytes, **options: Any) -> requests.Response:
-        headers = {"Content-Type": "application/json"}
+        headers = AUTHORIZATION | {"Content-Type": "application/json"}
         return requests.post(f"{self.url}/catalog/import/?dry_run=1", data=body, timeout=60, headers=headers, **options)
 
     def workers(self) -> list[dict[str, Any]]:
@@ -87,7 +89,8 @@ def start_stack(var: Path, **settings: str) -> Stack:
     environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
     environment |= {"WORKERS": "4", "LARGE_WORKERS": "1", "LARGE_IN_FLIGHT": "8", "MAX_BODY_MB": "32"}
     environment |= {"WORKER_MANAGEMENT": "lowtide", "RELOAD_ON_RSS": "128", "GIVE_BACK_MB": "8"}
-    environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"} | settings
+    environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"}
+    environment |= {"IMPORT_TOKEN": TOKEN} | settings
     stack = Stack(f"http://127.0.0.1:{port}", var, environment)
     done = stack.control("up")
     if done.returncode:

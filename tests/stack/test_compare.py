@@ -10,7 +10,7 @@ import requests
 from loadtest.measure import CannotMeasure, allocators, servers
 from loadtest.measure.variants import VARIANTS
 from lowtide import memory, sample
-from tests.stack.conftest import Start
+from tests.stack.conftest import AUTHORIZATION, Start
 from tests.stack.test_experiment import experiment
 
 pytestmark = pytest.mark.stack
@@ -81,7 +81,7 @@ def test_a_server_that_speaks_http_is_answered_for_as_uwsgi_is(start: Start, fee
     assert requests.post(
         f"{stack.url}/catalog/import/?dry_run=1",
         data=iter([feed]),
-        headers={"Content-Type": "application/json"},
+        headers=AUTHORIZATION | {"Content-Type": "application/json"},
         timeout=60,
     ).ok
     assert stack.post_feed(b" " * (33 << 20)).status_code == 413

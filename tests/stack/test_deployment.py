@@ -16,7 +16,7 @@ import yaml
 
 from deploy.aws import __main__ as aws
 from loadtest.load import scenarios
-from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
+from tests.stack.conftest import CHECKOUT, TOKEN, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
 
@@ -31,7 +31,7 @@ def loadtest(folder: Path, *words: str, **settings: str) -> subprocess.Completed
     dropped |= {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES"}
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "RESULTS_DIR": str(folder / "results")}
-    environment |= {"VAR_DIR": str(folder / "var")} | settings
+    environment |= {"VAR_DIR": str(folder / "var"), "IMPORT_TOKEN": TOKEN} | settings
     return subprocess.run(
         ["make", "--no-print-directory", "loadtest", *words],
         cwd=CHECKOUT,
@@ -104,7 +104,7 @@ def test_imports_carry_the_token_and_nobody_shows_it(start: Start, tmp_path: Pat
     process, page = serve_metrics(stack)
     words = (f"HOST={stack.url}", f"MEMORY_FROM={page}#{FIGURE}")
     try:
-        without = loadtest(tmp_path, *words)
+        without = loadtest(tmp_path, *words, IMPORT_TOKEN="")
         given = loadtest(tmp_path, *words, IMPORT_TOKEN=token)
     finally:
         process.terminate()
@@ -198,6 +198,7 @@ def test_locust_on_several_machines_serves_the_list_once(
         command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/load/locustfile.py", *words, *more]
         # Each makes its bodies in a folder of its own, as each container does.
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
+        environment |= {"IMPORT_TOKEN": TOKEN}
         return subprocess.Popen(command, cwd=CHECKOUT, env=environment)
 
     before = sum(stack.served())

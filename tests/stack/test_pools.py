@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.stack.conftest import Stack, Start
+from tests.stack.conftest import AUTHORIZATION, Stack, Start
 
 pytestmark = pytest.mark.stack
 
@@ -38,7 +38,7 @@ def test_large_requests_go_to_the_large_pool(stack: Stack, feed: bytes) -> None:
 
 def test_a_body_of_unknown_length_is_large(stack: Stack) -> None:
     before = settled(stack)
-    headers = {"Content-Type": "application/x-ndjson"}
+    headers = AUTHORIZATION | {"Content-Type": "application/x-ndjson"}
     answer = requests.post(stack.url + "/catalog/import/?dry_run=1", data=iter([b"{}\n"]), headers=headers, timeout=30)
     assert answer.status_code == 200
     assert served_since(stack, before, 1) == [0, 0, 0, 1]
