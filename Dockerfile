@@ -52,19 +52,12 @@ COPY app app
 # Here because the file system is read-only later: without it every start of Python compiles everything again.
 RUN python3 -m compileall -q app lowtide
 
-# What the environment may override; .env.example explains each.
+# Where things are. The settings of .env.example have their defaults in lowtide/defaults.py.
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONPATH=/srv/lowtide \
     PYTHONUNBUFFERED=1 \
     RUN_DIR=/run/lowtide \
-    STATIC_ROOT=/srv/static \
-    MAX_BODY_MB=32 \
-    WORKERS=4 \
-    LARGE_WORKERS=1 \
-    WORKER_MANAGEMENT=lowtide \
-    RELOAD_ON_RSS=128 \
-    GIVE_BACK_MB=8 \
-    LARGE_NEED_MB=212
+    STATIC_ROOT=/srv/static
 USER 10001:10001
 # uwsgi.ini makes SIGTERM finish what is in flight and leave.
 STOPSIGNAL SIGTERM
@@ -98,7 +91,6 @@ COPY --from=static /srv/static /srv/static
 ENV RUN_DIR=/run/lowtide \
     STATIC_ROOT=/srv/static \
     LISTEN=8080 \
-    MAX_BODY_MB=32 \
     TRUSTED_PROXY=127.0.0.1/32
 USER 10002:10001
 EXPOSE 8080

@@ -112,6 +112,17 @@ class Variable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured of the application in its container (lowtide.sizing.Load), MiB."""
+
+    workers: int = key("a whole number, 1 or more", least=1)
+    idle_mb: float = key("the sum of PSS over master and workers at rest", least=1)
+    worker_rss_mb: float = key("RSS of one idle worker", least=1)
+    worker_private_mb: float | None = key("what one idle worker shares with nobody", least=0, default=None)
+    large_mb: float = key("what the largest request adds at its peak", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Application:
     """The whole file.
 
@@ -121,6 +132,7 @@ class Application:
         live, ready: is the process alive, and can it serve?
         large: what needs much memory or time whatever its body; one that ends in * is the beginning of paths.
         preload: answered before the fork, so they must change nothing.
+        measured: what the server's start and the deployments reckon with; left out, they say and assume nothing.
     """
 
     folder: Path = Path()
@@ -133,6 +145,7 @@ class Application:
     variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
     preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
     loadtest: Loadtest | None = key("a table, [loadtest]", default=None)
+    measured: Measured | None = key("a table, [measured]", default=None)
 
     @property
     def file(self) -> Path:
@@ -273,10 +286,10 @@ def _value(hint: Any, value: Any, place: str, rule: Mapping[str, Any]) -> Any:
         return tuple(_value(inner[0], each, f"{place}[{number}]", rule) for number, each in enumerate(value, 1))
     if origin is dict and isinstance(value, dict):
         return {name: _value(inner[1], each, f"{place}.{name}", rule) for name, each in value.items()}
-    usable = type(value) is hint
+    usable = type(value) is hint or (hint is float and type(value) is int)
     if hint is str and rule["form"]:
         usable = usable and re.fullmatch(rule["form"], value) is not None
-    if hint is int and rule["least"] is not None:
+    if hint in (int, float) and rule["least"] is not None:
         usable = usable and value >= rule["least"]
     if not usable:
         raise Invalid(f"{place} = {_shown(value)} cannot be used: write {rule['write']}.")

@@ -15,8 +15,9 @@ import threading
 from collections.abc import Callable
 
 from lowtide import memory
+from lowtide.defaults import GIVE_BACK_MB
 
-DEFAULT_THRESHOLD_MB = 8.0
+DEFAULT_THRESHOLD_MB = float(GIVE_BACK_MB)
 
 
 def threshold_mb() -> float:

@@ -21,6 +21,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lowtide.application import Application
+
 # The rule for a sentence.
 RULE = "idle memory + workers x (reload-on-rss - idle RSS) + large requests at once x what one adds + headroom"
 # Measured in the shipped container: 4 for the kernel (page tables, sockets, stacks), 10 for the Python of the health
@@ -80,8 +82,12 @@ class Load:
         return self.idle_mb + max(0, more) * self.idle_mb / self.workers
 
 
-# The sample application in its container, as `make loadtest` asks it: imports of 28 MiB, a report of 13,000 products.
-MEASURED = Load(idle_mb=97, workers=4, worker_rss_mb=53, large_mb=192, worker_private_mb=14.5)
+def measured(application: Application) -> Load | None:
+    """What the application's lowtide.toml says was measured of it; None where nothing was."""
+    figures = application.measured
+    if figures is None:
+        return None
+    return Load(figures.idle_mb, figures.workers, figures.worker_rss_mb, figures.large_mb, figures.worker_private_mb)
 
 
 @dataclass(frozen=True)
@@ -298,7 +304,7 @@ def check(
     reload_on_rss_mb: int,
     large_need_mb: float,
     limit_mb: float | None,
-    load: Load = MEASURED,
+    load: Load,
 ) -> Check:
     """Whether these settings fit into the container, said at the start of the server.
 
@@ -306,7 +312,7 @@ def check(
         reload_on_rss_mb: 0 when workers are not replaced for their RSS; each may then keep what one large request took.
         large_need_mb: what one large request needs (LARGE_NEED_MB), with its margin.
         limit_mb: `lowtide.memory.limit_mb()`.
-        load: gives idle memory and RSS of a worker; the sample application's unless said otherwise.
+        load: gives idle memory and RSS of a worker.
     """
     limit_of_worker = reload_on_rss_mb or load.worker_rss_mb + large_need_mb
     found = bound(load, workers, large_workers, limit_of_worker, large_need_mb)

@@ -3,8 +3,9 @@
     python -m lowtide.start uwsgi --ini uwsgi.ini
 
 Environment: WORKERS, LARGE_WORKERS (of them; 0 for one pool), WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB and
-LARGE_NEED_MB (MiB; what one large request needs). Adds SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which
-uwsgi.ini maps to sockets. Says what the server can come to need and whether the container's limit holds that.
+LARGE_NEED_MB (MiB; what one large request needs, by default what the application's lowtide.toml has measured). Adds
+SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets. Where lowtide.toml has figures
+it says what the server can come to need, and whether the container's limit holds that.
 Exit code 2 and one line for a value that cannot be used, and for a limit in which nothing would work.
 """
 
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from lowtide import memory, sizing
+from lowtide import application, defaults, memory, sizing
 
 MANAGEMENT = ("lowtide", "article", "without")
 
@@ -34,15 +35,16 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     Raises:
         Unusable: a value that uWSGI would misread in silence.
     """
-    workers = number(environment, "WORKERS", 4, 1)
-    large = number(environment, "LARGE_WORKERS", 1 if workers > 1 else 0, 0)
+    workers = number(environment, "WORKERS", defaults.WORKERS, 1)
+    large = number(environment, "LARGE_WORKERS", defaults.LARGE_WORKERS if workers > 1 else 0, 0)
     if large >= workers:
         raise Unusable(
             f"LARGE_WORKERS={large} of WORKERS={workers} leaves none for small requests: write less, or 0 for one pool."
         )
-    management = environment.get("WORKER_MANAGEMENT") or "lowtide"
+    management = environment.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT
     if management not in MANAGEMENT:
         raise Unusable(f"WORKER_MANAGEMENT={management} does not exist: write {', '.join(MANAGEMENT)}.")
+    need = environment.get("LARGE_NEED_MB") and str(number(environment, "LARGE_NEED_MB", 0, 0))
     ids = [str(worker) for worker in range(1, workers + 1)]
     return {
         "WORKERS": str(workers),
@@ -50,14 +52,28 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         "SMALL_WORKER_IDS": ",".join(ids[: workers - large]),
         "LARGE_WORKER_IDS": ",".join(ids[workers - large :]),
         "WORKER_MANAGEMENT": management,
-        "RELOAD_ON_RSS": str(number(environment, "RELOAD_ON_RSS", 128, 1)),
-        "GIVE_BACK_MB": str(number(environment, "GIVE_BACK_MB", 8, 0)),
-        "LARGE_NEED_MB": str(number(environment, "LARGE_NEED_MB", sizing.MEASURED.need_mb, 0)),
+        "RELOAD_ON_RSS": str(number(environment, "RELOAD_ON_RSS", defaults.RELOAD_ON_RSS, 1)),
+        "GIVE_BACK_MB": str(number(environment, "GIVE_BACK_MB", defaults.GIVE_BACK_MB, 0)),
+        "LARGE_NEED_MB": need or "",
     }
 
 
-def check_limit(found: Mapping[str, str]) -> str:
-    """What these settings can come to need, in one line.
+def measured() -> sizing.Load | None:
+    """What was measured of the application that this server loads; None where nothing was.
+
+    Raises:
+        Unusable: its lowtide.toml cannot be read.
+    """
+    if application.find() is None:
+        return None
+    try:
+        return sizing.measured(application.read())
+    except application.Invalid as problem:
+        raise Unusable(str(problem)) from None
+
+
+def check_limit(found: Mapping[str, str], load: sizing.Load) -> str:
+    """What these settings can come to need with this load, in one line.
 
     Raises:
         Unusable: the container's limit is below an idle server and one large request.
@@ -67,8 +83,9 @@ def check_limit(found: Mapping[str, str]) -> str:
         int(found["WORKERS"]),
         int(found["LARGE_WORKERS"]),
         reload_on_rss,
-        int(found["LARGE_NEED_MB"]),
+        int(found["LARGE_NEED_MB"] or load.need_mb),
         memory.limit_mb(),
+        load,
     )
     if not checked.possible:
         raise Unusable(checked.line)
@@ -81,7 +98,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         found = settings(os.environ)
-        print(check_limit(found), file=sys.stderr, flush=True)
+        if load := measured():
+            print(check_limit(found, load), file=sys.stderr, flush=True)
         os.environ.update(found)
     except Unusable as problem:
         print(problem, file=sys.stderr)

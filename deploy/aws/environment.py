@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws import cfn
-from lowtide import sizing
+from lowtide import application, defaults, sizing
 
 HERE = Path(__file__).parent
+APP = HERE.parents[1] / "app"
 # uWSGI counts what lies in the container's /tmp (service.yml, Tmpfs) as the application's memory too, MiB.
 TMPFS_MB = 64
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,15}")
@@ -31,20 +32,39 @@ class Limits:
     soft_mb: int
 
 
+def _measured() -> sizing.Load:
+    """What was measured of the application in this checkout.
+
+    Raises:
+        Refused: nothing was, or its lowtide.toml cannot be read.
+    """
+    try:
+        described = application.read(APP)
+    except application.Invalid as problem:
+        raise Refused(str(problem)) from None
+    load = sizing.measured(described)
+    if load is None:
+        raise Refused(
+            f"{described.file} has no [measured]: run `make loadtest` and write what `make size` reads from it."
+        )
+    return load
+
+
 def limits(
     workers: int, large_workers: int, reload_on_rss: int, large_need: float | None = None, memory: int | None = None
 ) -> Limits:
     """The container's limits by the sizing rule, plus what its tmpfs may hold; all in MiB.
 
-    `large_need` is what the largest request adds (default: the sample application's), `memory` the hard limit wanted
-    (default: the least that the rule allows).
+    `large_need` is what the largest request adds (default: as measured, and a tenth more), `memory` the hard limit
+    wanted (default: the least that the rule allows).
 
     Raises:
-        Refused: the workers do not fit into `memory`, or all of them are for large requests.
+        Refused: the workers do not fit into `memory`, all of them are for large requests, or nothing was measured.
     """
+    load = _measured()
     if large_workers >= workers:
         raise Refused(f"large_workers = {large_workers} of workers = {workers} leaves none for small requests.")
-    bound = sizing.bound(sizing.MEASURED, workers, large_workers, reload_on_rss, large_need)
+    bound = sizing.bound(load, workers, large_workers, reload_on_rss, large_need)
     least = sizing.step_up(bound.total_mb + TMPFS_MB)
     if memory is not None and memory < bound.total_mb + TMPFS_MB:
         raise Refused(
@@ -80,8 +100,12 @@ class Environment:
 
     @property
     def limits(self) -> Limits:
-        values = {"workers": 4, "large_workers": 1, "reload_on_rss": 128} | self.sizing
-        return limits(**values)
+        values = {
+            "workers": defaults.WORKERS,
+            "large_workers": defaults.LARGE_WORKERS,
+            "reload_on_rss": defaults.RELOAD_ON_RSS,
+        }
+        return limits(**(values | self.sizing))
 
     def inputs(self) -> dict[str, str]:
         """What the file says, under the names of the templates' parameters."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lowtide import defaults
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = "a-long-enough-key-for-the-tests-0123456789-abcdefghijklm"
 
@@ -61,7 +63,7 @@ def test_defaults() -> None:
     assert values["SECURE_SSL_REDIRECT"] is values["SESSION_COOKIE_SECURE"] is values["CSRF_COOKIE_SECURE"] is True
     assert values["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
     assert values["ALLOWED_HOSTS"] == ["127.0.0.1", "localhost"]
-    assert values["DATA_UPLOAD_MAX_MEMORY_SIZE"] == 32 * 2**20
+    assert values["DATA_UPLOAD_MAX_MEMORY_SIZE"] == defaults.MAX_BODY_MB * 2**20
     assert values["STATIC_ROOT"] == str(CHECKOUT / "var" / "static")
     assert values["DATABASES"]["default"]["NAME"] == str(CHECKOUT / "var" / "db.sqlite3")
 

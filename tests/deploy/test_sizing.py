@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from deploy.aws.environment import TMPFS_MB, Refused, limits
-from lowtide import sizing
+from lowtide import application, defaults, sizing
 from tests.deploy.conftest import CHECKOUT
 
-SETTINGS = ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "LARGE_NEED_MB", "GIVE_BACK_MB", "MAX_BODY_MB")
+SETTINGS = ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "GIVE_BACK_MB", "MAX_BODY_MB")
 TMP = "/tmp"  # noqa: S108 - in the container
 
 
@@ -53,14 +53,20 @@ def kubernetes(objects: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def measured() -> sizing.Load:
+    load = sizing.measured(application.read(CHECKOUT / "app"))
+    assert load
+    return load
+
+
 def rule(settings: dict[str, Any]) -> tuple[int, int]:
-    found = limits(*(int(settings[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "LARGE_NEED_MB")))
+    found = limits(*(int(settings[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS")))
     return found.hard_mb, found.soft_mb
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_all_three_have_the_same_settings(name: str, parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
-    found = {compose()[name], example()[name], str(ecs(parsed)[name])}
+def test_all_have_the_default_settings(name: str, parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
+    found = {str(getattr(defaults, name)), compose()[name], example()[name], str(ecs(parsed)[name])}
     found |= {kubernetes(manifests[overlay])[name] for overlay in ("overlays/small", "overlays/production")}
     assert len(found) == 1, found
 
@@ -96,14 +102,14 @@ def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manife
 
 
 def test_limits_are_the_rule_and_tmp() -> None:
-    bound = sizing.bound(sizing.MEASURED, 6, 2, 100, 200)
+    bound = sizing.bound(measured(), 6, 2, 100, 200)
     found = limits(6, 2, 100, 200)
     assert bound.total_mb + TMPFS_MB <= found.hard_mb < bound.total_mb + TMPFS_MB + sizing.STEP_MB
     assert bound.rest_mb + TMPFS_MB <= found.soft_mb < bound.rest_mb + TMPFS_MB + sizing.STEP_MB
 
 
 def test_memory_is_refused_just_below_what_is_needed() -> None:
-    need = sizing.bound(sizing.MEASURED, 4, 1, 128).total_mb + TMPFS_MB
+    need = sizing.bound(measured(), 4, 1, 128).total_mb + TMPFS_MB
     assert limits(4, 1, 128, memory=int(need) + 1).hard_mb == int(need) + 1
     with pytest.raises(Refused, match="too small for the workers"):
         limits(4, 1, 128, memory=int(need) - 1)

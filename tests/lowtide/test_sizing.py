@@ -1,11 +1,16 @@
 """The sizing rule: worked by hand once, then its promises over a grid of loads and limits."""
 
 import itertools
+from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
-from lowtide import sizing
+from lowtide import application, defaults, sizing
 from lowtide.sizing import Load, TooSmall, bound, check, recommend
+from lowtide.tools.sizes import docker_mb
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 LOAD = Load(idle_mb=100, workers=4, worker_rss_mb=50, large_mb=150, worker_private_mb=15)
 GRID = [
@@ -151,8 +156,12 @@ def test_check_without_recycling_lets_every_worker_keep_a_large_request() -> Non
 
 
 def test_what_the_stack_ships_fits_its_own_limit() -> None:
-    """The defaults of .env.example: WORKERS=4, LARGE_WORKERS=1, RELOAD_ON_RSS=128, APP_MEMORY=1g."""
-    assert check(4, 1, 128, sizing.MEASURED.need_mb, 1024).fits
+    load = sizing.measured(application.read(CHECKOUT / "app"))
+    if load is None:
+        pytest.skip("nothing was measured of this application: its lowtide.toml has no [measured]")
+    limit_mb = docker_mb(dotenv_values(CHECKOUT / ".env.example")["APP_MEMORY"] or "")
+    shipped = (defaults.WORKERS, defaults.LARGE_WORKERS, defaults.RELOAD_ON_RSS)
+    assert check(*shipped, load.need_mb, limit_mb, load).fits
 
 
 @pytest.mark.parametrize(("workers", "limit"), [(1, 256), (4, 512), (4, 1024), (16, 8192)])

@@ -1,12 +1,17 @@
 """The settings of the pools, checked before uWSGI could misread them."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lowtide import memory
+from lowtide.sizing import Load
 from lowtide.start import Unusable, check_limit, settings
+
+LOAD = Load(idle_mb=97, workers=4, worker_rss_mb=53, large_mb=192, worker_private_mb=14.5)
 
 
 def test_defaults() -> None:
@@ -46,14 +51,14 @@ def test_what_uwsgi_would_misread_is_refused(name: str, value: str) -> None:
 def test_a_limit_in_which_nothing_works_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "limit_mb", lambda: 200.0)
     with pytest.raises(Unusable, match="Refused: the container's limit of 200 MiB"):
-        check_limit(settings({}))
+        check_limit(settings({}), LOAD)
 
 
 def test_a_limit_that_may_be_reached_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "limit_mb", lambda: 400.0)
-    assert check_limit(settings({})).startswith("Warning: memory bound")
+    assert check_limit(settings({}), LOAD).startswith("Warning: memory bound")
     monkeypatch.setattr(memory, "limit_mb", lambda: 1024.0)
-    assert check_limit(settings({})).startswith("Memory bound")
+    assert check_limit(settings({}), LOAD).startswith("Memory bound")
 
 
 def test_it_becomes_the_command() -> None:
@@ -69,3 +74,15 @@ def test_a_command_that_does_not_exist_is_named() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no-such-server cannot be started" in done.stderr
+
+
+def test_where_nothing_was_measured_it_says_nothing_of_the_kind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lowtide.start", sys.executable, "-c", "print('served')"]
+    text = 'wsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
+    figures = "[measured]\nworkers = 4\nidle_mb = 700\nworker_rss_mb = 300\nlarge_mb = 50.5\n"
+    for content, said in ((text, ""), (text + figures, "idle 700 + 4 workers x 0 of growth + 1 large request x 56")):
+        (tmp_path / "lowtide.toml").write_text(content)
+        environment = os.environ | {"APP_DIR": str(tmp_path), "LARGE_NEED_MB": ""}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.stdout == "served\n"
+        assert (said in done.stderr) if said else not done.stderr
