@@ -23,14 +23,15 @@ COPY requirements/app.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/app.txt
 
-# --- Static files, under names that carry a hash of their content ---------------------------------------------------
+# --- Static files, under names that carry a hash of their content, and what the application says to nginx -----------
 FROM build AS static
 
 WORKDIR /srv/lowtide
 COPY lowtide lowtide
 COPY app app
 RUN SECRET_KEY=unused-while-collecting STATIC_ROOT=/srv/static PYTHONPATH=. \
-    python app/manage.py collectstatic --noinput --verbosity=0
+    python -m lowtide.application manage collectstatic --noinput --verbosity=0 \
+    && PYTHONPATH=. python -m lowtide.application nginx >/srv/application.conf
 
 # --- The application ------------------------------------------------------------------------------------------------
 FROM debian:trixie-slim AS app
@@ -86,6 +87,7 @@ RUN apt-get update \
     && useradd --uid 10002 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nginx \
     && install -d -o 10001 -g 10001 -m 770 /run/lowtide
 COPY nginx /srv/lowtide/nginx
+COPY --from=static /srv/application.conf /srv/lowtide/nginx/
 COPY --from=static /srv/static /srv/static
 
 ENV RUN_DIR=/run/lowtide \

@@ -1,6 +1,11 @@
 """What the application says of itself in lowtide.toml, and the one line that names a mistake in it.
 
+    python -m lowtide.application check       say whether the file can be used, and what it names imported
+    python -m lowtide.application nginx       print what nginx includes
+    python -m lowtide.application manage ...  become the application's manage.py
+
 The folder of the application is APP_DIR of the environment, else `app`, else the current one.
+Exit code 2 and one line where something in the file cannot be used.
 """
 
 import importlib
@@ -149,7 +154,18 @@ class Application:
 
     @property
     def file(self) -> Path:
-        return self.folder / NAME
+        return _file(self.folder)
+
+    @property
+    def nginx(self) -> str:
+        """What nginx includes: which paths are large, and where the application answers health checks."""
+        large = "".join(f'    "{_nginx_key(path)}" yes;\n' for path in self.large)
+        return (
+            f"# Made of {NAME} by `python -m lowtide.application nginx`.\n"
+            f"map $uri $large_path {{\n    default no;\n{large}}}\n"
+            f'map "" $live_path {{\n    default "{self.live}";\n}}\n'
+            f'map "" $ready_path {{\n    default "{self.ready}";\n}}\n'
+        )
 
     def load(self, reference: str) -> Any:
         """What "module:name" stands for, imported from the application's folder.
@@ -185,8 +201,8 @@ def read(folder: Path | None = None) -> Application:
     Raises:
         Invalid: there is none, or something in it cannot be used.
     """
-    folder = folder or find() or Path("app")
-    file = folder / NAME
+    folder = (folder or find() or Path("app")).absolute()
+    file = _file(folder)
     try:
         values = tomllib.loads(file.read_text())
     except OSError as error:
@@ -196,7 +212,7 @@ def read(folder: Path | None = None) -> Application:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{file} is not TOML: {error}") from None
     try:
-        application = replace(_table(Application, values, ""), folder=folder.resolve())
+        application = replace(_table(Application, values, ""), folder=folder)
         _check_variables(application)
         if application.loadtest:
             _check_loadtest(application.loadtest)
@@ -235,6 +251,17 @@ def headers(call: Call, environment: Mapping[str, str]) -> dict[str, str]:
 def variables(call: Call) -> list[str]:
     """The variables that a request's headers name."""
     return [variable for value in call.headers.values() for variable in _placeholders(value)]
+
+
+def _file(folder: Path) -> Path:
+    """The file as messages name it: from the current folder where it is below that."""
+    file, here = folder / NAME, Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
+
+
+def _nginx_key(path: str) -> str:
+    """A path as a key of nginx's map: itself, or a pattern of paths that begin so."""
+    return f"~^{re.escape(path.removesuffix('*'))}" if path.endswith("*") else path
 
 
 def _placeholders(text: str) -> list[str]:
@@ -361,3 +388,26 @@ def _check_format(place: str, text: str, words: Mapping[str, str | int], home: s
         raise Invalid(f"{place} names {{{error.args[0]}}}, which {home} does not have: there is {known}.") from None
     except (ValueError, IndexError, AttributeError) as error:
         raise Invalid(f'{place} = "{text}" cannot be filled in: {error}.') from None
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        application = read()
+        match arguments:
+            case ["check"]:
+                check(application)
+            case ["nginx"]:
+                print(application.nginx, end="")
+            case ["manage", *words]:
+                os.execv(sys.executable, [sys.executable, str(application.folder / application.manage), *words])  # noqa: S606
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    except Invalid as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

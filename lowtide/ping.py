@@ -3,6 +3,8 @@
     python -m lowtide.ping /healthz             on $RUN_DIR/small.sock
     python -m lowtide.ping /healthz SOCKET
 
+/healthz and /readyz are asked for where the application answers them (lowtide.toml), as nginx does.
+
 Exit codes: 0 the answer is 200, 1 it is another or there is none, 2 wrong use.
 """
 
@@ -10,6 +12,8 @@ import os
 import socket
 import struct
 import sys
+
+from lowtide import application
 
 # A container's health check gets 5 s: late enough to sit out a large request, early enough to say why it failed.
 SECONDS = 4.0
@@ -42,6 +46,14 @@ def status(path: str, address: str, seconds: float = SECONDS) -> int:
     return int(line.split()[1])
 
 
+def own(path: str) -> str:
+    """The application's own path for one of the two that the stack asks for; any other path is itself."""
+    if path not in ("/healthz", "/readyz") or application.find() is None:
+        return path
+    described = application.read()
+    return described.live if path == "/healthz" else described.ready
+
+
 def main(arguments: list[str]) -> int:
     match arguments:
         case [path]:
@@ -52,8 +64,8 @@ def main(arguments: list[str]) -> int:
             print(__doc__, file=sys.stderr)
             return 2
     try:
-        code = status(path, address)
-    except (OSError, ValueError) as error:
+        code = status(own(path), address)
+    except (OSError, ValueError, application.Invalid) as error:
         print(f"{path} on {address}: {error}", file=sys.stderr)
         return 1
     print(f"{path} answered {code}")

@@ -4,8 +4,9 @@
 
 Environment: WORKERS, LARGE_WORKERS (of them; 0 for one pool), WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB and
 LARGE_NEED_MB (MiB; what one large request needs, by default what the application's lowtide.toml has measured). Adds
-SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets. Where lowtide.toml has figures
-it says what the server can come to need, and whether the container's limit holds that.
+SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets, and from lowtide.toml
+WSGI_CALLABLE and APP_DIR: what it loads and where that is. Where lowtide.toml has figures it says what the server can
+come to need, and whether the container's limit holds that.
 Exit code 2 and one line for a value that cannot be used, and for a limit in which nothing would work.
 """
 
@@ -58,20 +59,6 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def measured() -> sizing.Load | None:
-    """What was measured of the application that this server loads; None where nothing was.
-
-    Raises:
-        Unusable: its lowtide.toml cannot be read.
-    """
-    if application.find() is None:
-        return None
-    try:
-        return sizing.measured(application.read())
-    except application.Invalid as problem:
-        raise Unusable(str(problem)) from None
-
-
 def check_limit(found: Mapping[str, str], load: sizing.Load) -> str:
     """What these settings can come to need with this load, in one line.
 
@@ -98,10 +85,13 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         found = settings(os.environ)
-        if load := measured():
-            print(check_limit(found, load), file=sys.stderr, flush=True)
+        if application.find():
+            described = application.read()
+            found |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.wsgi}
+            if load := sizing.measured(described):
+                print(check_limit(found, load), file=sys.stderr, flush=True)
         os.environ.update(found)
-    except Unusable as problem:
+    except (Unusable, application.Invalid) as problem:
         print(problem, file=sys.stderr)
         return 2
     try:

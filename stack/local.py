@@ -27,6 +27,8 @@ from typing import Any, NoReturn
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
+from lowtide import application
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
@@ -54,12 +56,14 @@ def environment() -> dict[str, str]:
         "RUN_DIR": str(run),
         "STATIC_ROOT": str(var / "static"),
         "LISTEN": f"{env['BIND']}:{env['PORT']}",
+        "APPLICATION_CONF": str(run / "application.conf"),
         "ACCESS_LOG": str(var / "log/access.log"),
         "ERROR_LOG": str(var / "log/nginx.log"),
         "PATH": f"{BIN}:{env.get('PATH', '')}:/usr/sbin",
     }
     env.setdefault("SERVER_COMMAND", f"python -m lowtide.start uwsgi --ini {shlex.quote(f'{CHECKOUT}/uwsgi.ini')}")
     env.setdefault("SERVER_VARIABLES", "")
+    env["APP_DIR"] = str(Path(env.get("APP_DIR") or CHECKOUT / "app").resolve())
     env.setdefault("DATABASE_URL", f"sqlite:///{var}/db.sqlite3")
     return env | local
 
@@ -147,7 +151,7 @@ def given_up(env: dict[str, str]) -> str:
 
 def prepare(env: dict[str, str]) -> None:
     """Tables and static files, as the application expects them: side by side, most of either is Django's start."""
-    manage = [sys.executable, "app/manage.py"]
+    manage = [sys.executable, "-m", "lowtide.application", "manage"]
     running = {
         name: subprocess.Popen([*manage, name, "--noinput", "--verbosity=0"], env=env, cwd=CHECKOUT)
         for name in ("migrate", "collectstatic")
@@ -157,13 +161,26 @@ def prepare(env: dict[str, str]) -> None:
         fail(f"`manage.py {failed[0]}` failed: what it printed above says why.")
 
 
+def described(env: dict[str, str]) -> application.Application:
+    """What the application says of itself; refused where something in it cannot be used."""
+    try:
+        found = application.read(Path(env["APP_DIR"]))
+        application.check(found)
+    except application.Invalid as problem:
+        fail(str(problem))
+    return found
+
+
 def up(env: dict[str, str]) -> None:
     if supervisor(env, "getPID"):
         down(env)
+    app = described(env)
+    env["WSGI_CALLABLE"] = app.wsgi
     check(env)
     for name in ("log", "run", "static"):
         (Path(env["VAR_DIR"]) / name).mkdir(parents=True, exist_ok=True)
     install_nginx(env)
+    Path(env["APPLICATION_CONF"]).write_text(app.nginx)
     tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=env, capture_output=True, text=True)
     if tested.returncode:
         fail(tested.stderr.strip())

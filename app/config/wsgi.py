@@ -1,4 +1,4 @@
-"""What uWSGI loads: `module = config.wsgi:application`."""
+"""What the server loads (lowtide.toml, wsgi)."""
 
 import os
 

@@ -9,7 +9,7 @@ from loadtest.measure.variants import Variant
 from lowtide import memory
 
 COMMANDS = {
-    "gunicorn": "gunicorn --config loadtest/measure/peers/gunicorn.conf.py config.wsgi:application",
+    "gunicorn": "gunicorn --config loadtest/measure/peers/gunicorn.conf.py",
     "granian": "loadtest/measure/peers/granian",
 }
 

@@ -5,31 +5,25 @@ worth, with `make forks`.
 """
 
 import io
-import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
 from django.template import engines
 from django.template.backends.django import DjangoTemplates
-from django.urls import get_resolver, reverse
+from django.urls import get_resolver
 from django.urls.resolvers import URLResolver
 
+from lowtide.application import Application, Call, find, headers, read
 from lowtide.django.health import what_is_missing
 
 log = logging.getLogger(__name__)
-# One request of each kind: imports that wait inside functions, compiled queries, the interpreter's own caches.
-REQUESTS: tuple[tuple[str, str, str, object], ...] = (
-    ("GET", "catalog:list", "page=2", None),
-    ("GET", "catalog:list", "q=oak", None),
-    ("POST", "catalog:import", "dry_run=1", []),
-    ("GET", "admin:login", "", None),
-)
 # Python specialises code that has run a few times, and writes that into the code.
 TIMES = 10
 
@@ -38,8 +32,8 @@ def preload(application: Callable[..., Any]) -> None:
     extent = os.environ.get("PRELOAD") or "requests"
     if extent != "off":
         load_code()
-    if extent == "requests":
-        answer_requests(application)
+    if extent == "requests" and find():
+        answer_requests(application, read())
 
 
 def _resolve(resolver: URLResolver) -> None:
@@ -63,15 +57,15 @@ def load_code() -> None:
                         engine.get_template(str(path.relative_to(folder)))
 
 
-def answer_requests(application: Callable[..., Any]) -> None:
-    """Have the application answer REQUESTS, none of which changes anything. Without a ready database it is left out."""
+def answer_requests(application: Callable[..., Any], described: Application) -> None:
+    """Have the application answer the requests under [[preload]]. Without a ready database that is left out."""
     try:
         connection.ensure_connection()
         if what_is_missing():
             return
         for _ in range(TIMES):
-            for method, name, query, body in REQUESTS:
-                _answer(application, method, reverse(name), query, body)
+            for call in described.preload:
+                _answer(application, call)
     except DatabaseError as error:
         log.warning("The database does not answer yet, so workers start cold: %s", error)
     finally:
@@ -79,25 +73,31 @@ def answer_requests(application: Callable[..., Any]) -> None:
         connections.close_all()
 
 
-def _answer(application: Callable[..., Any], method: str, path: str, query: str, body: object) -> None:
-    data = b"" if body is None else json.dumps(body).encode()
-    host = settings.ALLOWED_HOSTS[0].lstrip(".")
+def _answer(application: Callable[..., Any], call: Call) -> None:
+    path, _, query = call.path.partition("?")
+    data = call.body.encode()
+    host = settings.ALLOWED_HOSTS[0].lstrip(".") if settings.ALLOWED_HOSTS else "localhost"
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": path,
+        "REQUEST_METHOD": call.method,
+        # As WSGI has it: the bytes of the path, one character each.
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
         "HTTP_HOST": "localhost" if host == "*" else host,
-        "HTTP_X_FORWARDED_PROTO": "https" if settings.HTTPS else "http",
-        "HTTP_AUTHORIZATION": f"Bearer {settings.IMPORT_TOKEN}",
-        "CONTENT_TYPE": "application/json",
         "CONTENT_LENGTH": str(len(data)),
         "wsgi.input": io.BytesIO(data),
     }
+    if settings.SECURE_PROXY_SSL_HEADER:
+        # As if it had come by HTTPS, or it would be sent there.
+        name, value = settings.SECURE_PROXY_SSL_HEADER
+        environ[name] = value
+    for name, value in headers(call, os.environ).items():
+        variable = name.upper().replace("-", "_")
+        environ[variable if variable == "CONTENT_TYPE" else f"HTTP_{variable}"] = value
     setup_testing_defaults(environ)
     statuses: list[str] = []
     response = application(environ, lambda status, _: statuses.append(status))
     for _ in response:
         pass
     response.close()
-    if not statuses[0].startswith("200"):
-        log.warning("%s %s answered %s before the fork", method, path, statuses[0])
+    if not statuses[0].startswith(str(call.status)):
+        log.warning("%s %s answered %s before the fork", call.method, call.path, statuses[0])

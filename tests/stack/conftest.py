@@ -21,6 +21,8 @@ from lowtide import sample
 from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# An application for what no real one does.
+PLANTED = Path(__file__).parent / "planted"
 TOKEN = "of-the-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 FEED = scenarios.Scenario(0, 0, 1, 1, 1, 10_000, 0, 0, 32, 0)

@@ -17,14 +17,14 @@ import requests
 
 from loadtest.measure import recycles
 from lowtide import memory, sample
-from tests.stack.conftest import CHECKOUT, free_port
+from tests.stack.conftest import CHECKOUT, PLANTED, free_port
 
 pytestmark = pytest.mark.stack
 
 
 @dataclass
 class Server:
-    """A bare uWSGI with tests/stack/planted.py."""
+    """A bare uWSGI with the application in tests/stack/planted."""
 
     url: str
     folder: Path
@@ -78,9 +78,9 @@ def serve() -> Iterator[Serve]:
         def begin(*options: str, **settings: str) -> Server:
             port = free_port()
             environment = os.environ | {"RUN_DIR": folder, "WORKERS": "1", "LARGE_WORKERS": "0"} | settings
-            environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+            environment |= {"APP_DIR": str(PLANTED), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
             command = [sys.executable, "-m", "lowtide.start", "uwsgi", "--ini", str(CHECKOUT / "uwsgi.ini")]
-            command += ["--module", "tests.stack.planted:application", "--http-socket", f"127.0.0.1:{port}", *options]
+            command += ["--http-socket", f"127.0.0.1:{port}", *options]
             with (Path(folder) / "log").open("wb") as log:
                 process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
             running.append(process)

@@ -36,6 +36,10 @@ def test_pages_answer(stack: Stack) -> None:
     assert stack.get("/catalog/SKU-999999/").status_code == 404
 
 
+def test_requests_before_the_fork_are_answered(stack: Stack) -> None:
+    assert not [line for line in stack.log() if "before the fork" in line]
+
+
 def test_security_headers_are_said_once(stack: Stack) -> None:
     headers = stack.get("/catalog/").headers
     assert headers["X-Content-Type-Options"] == "nosniff"

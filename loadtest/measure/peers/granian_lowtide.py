@@ -1,7 +1,7 @@
 """What granian serves in the row granian-lowtide: the application, with heap given back after large requests."""
 
-from config.wsgi import application as plain
-
+from lowtide.application import read
 from lowtide.wsgi import give_back
 
-application = give_back(plain)
+described = read()
+application = give_back(described.load(described.wsgi))

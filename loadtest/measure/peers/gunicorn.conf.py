@@ -1,4 +1,4 @@
-"""gunicorn as `make compare` runs it: `gunicorn -c loadtest/measure/peers/gunicorn.conf.py config.wsgi:application`.
+"""gunicorn as `make compare` runs it: `gunicorn -c loadtest/measure/peers/gunicorn.conf.py`.
 
 What all rows need to stand in for uWSGI here, then what PEER names: default, recycle or lowtide. What is not named here
 is as gunicorn has it.
@@ -11,7 +11,8 @@ peer = os.environ["PEER"]
 # nginx is in front, as gunicorn's documentation wants it, and reaches it over a unix socket.
 bind = f"unix:{os.environ['RUN_DIR']}/small.sock"
 workers = int(os.environ["WORKERS"])
-chdir = "app"
+chdir = os.environ["APP_DIR"]
+wsgi_app = os.environ["WSGI_CALLABLE"]
 # By default one for each user of the machine: a gunicorn that is up already would lose it.
 control_socket = f"{os.environ['RUN_DIR']}/gunicorn.ctl"
 

@@ -15,6 +15,7 @@ CORRECT = HERE / "correct"
 EXPECTED: dict[str, list[str]] = json.loads((PUBLISHED / "expected.json").read_text())
 # What the stack's start script sets beside .env.
 STACK = ["RUN_DIR=/run/lowtide", "SMALL_WORKER_IDS=1,2,3", "LARGE_WORKER_IDS=4"]
+STACK += ["APP_DIR=/srv/lowtide/app", "WSGI_CALLABLE=config.wsgi:application"]
 RELEASES = ["--uwsgi-version", "2.0.31", "--somaxconn", "4096"]
 
 

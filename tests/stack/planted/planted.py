@@ -1,4 +1,4 @@
-"""A WSGI application whose workers end in every way that there is. For tests only."""
+"""A WSGI application whose workers end in every way that there is, and which says what it was asked. For tests only."""
 
 import os
 import signal
@@ -22,5 +22,5 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             held.append(bytearray(os.urandom(1 << 20) * 100))
         case "/keep":
             held.append(bytearray(os.urandom(1 << 20) * 20))
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [str(os.getpid()).encode()]
