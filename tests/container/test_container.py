@@ -130,6 +130,16 @@ def test_containers_of_another_checkout_are_left_alone(engine: None, tmp_path: P
     assert f"The checkout in {tmp_path} has containers of the same name" in done.stderr
 
 
+def test_image_has_no_tools_of_a_desk(stack: Stack) -> None:
+    """`lowtide check` and `lowtide diagnose` stay out of it; `lowtide size`, which watches a live server, works."""
+    names = "import importlib.util as u; print([n for n in ('check', 'diagnose') if u.find_spec(f'lowtide.tools.{n}')])"
+    assert stack.python(names) == "[]"
+    files = stack.execute("app", "find", "/srv/lowtide/lowtide/tools").stdout.splitlines()
+    assert "/srv/lowtide/lowtide/tools/size/command.py" in files
+    assert not [file for file in files if "/check" in file or "/diagnose" in file]
+    stack.execute("app", "python", "-m", "lowtide", "size", "--help")
+
+
 @pytest.mark.parametrize("image", ["app", "nginx"])
 def test_image_is_labelled_and_not_root(stack: Stack, image: str) -> None:
     config = json.loads(run("docker", "image", "inspect", f"lowtide-{image}").stdout)[0]["Config"]
