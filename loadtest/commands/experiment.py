@@ -29,10 +29,12 @@ from loadtest.commands.session import (
     session,
 )
 from loadtest.load import scenarios
-from loadtest.measure import CannotMeasure, needs, phases, servers
+from loadtest.measure import CannotMeasure, machine, needs, phases, servers
+from loadtest.measure.outcome import Run
 from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import report, summary
+from loadtest.results import files, report, rounds, verdict
+from loadtest.results.types import Environment, Load, Results, Summary
 
 
 def run_deployment(options: argparse.Namespace) -> int:
@@ -41,14 +43,12 @@ def run_deployment(options: argparse.Namespace) -> int:
     progress = Progress()
     where, owned = (options.host, options.memory_from), options.i_own_this_host
     try:
-        directory, outcome = deployment.run(
-            *where, owned, chosen_scenario(), number("SEED", "1"), results_folder(), progress
-        )
+        found = deployment.run(*where, owned, chosen_scenario(), number("SEED", "1"), results_folder(), progress)
     finally:
         progress.end()
-    console.print(report.terminal(outcome))
-    console.print(f"The picture, the table and every figure: {os.path.relpath(directory)}/report.html")
-    return 0 if outcome["verdict"]["holds"] else 1
+    console.print(report.terminal(found.summary))
+    console.print(f"The picture, the table and every figure: {os.path.relpath(found.directory)}/report.html")
+    return 0 if found.summary.verdict.holds else 1
 
 
 def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
@@ -61,7 +61,7 @@ def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
 def run() -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.named(name)
-    seed, port, rounds = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
+    seed, port, repeats = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
     runtime = chosen_runtime(port, scenario)
     check_machine(port, scenario)
     for variant in chosen:
@@ -76,17 +76,18 @@ def run() -> int:
         progress.prefix = "catalogue"
         progress("seeding")
         versions = seed_catalogue(runtime, VARIANTS["without"], scenario, seed)
-        measured: dict[str, list[phases.Measured]] = {variant.name: [] for variant in chosen}
+        measured: dict[str, list[Run]] = {variant.name: [] for variant in chosen}
         left_out: dict[str, str] = {}
-        left = Left(len(chosen) * rounds, scenario)
-        for number_of_round, variant in turns(chosen, rounds):
+        left = Left(len(chosen) * repeats, scenario)
+        for number_of_round, variant in turns(chosen, repeats):
             progress.prefix = f"{variant.name} ({left.next()})"
             if variant.name in left_out:
                 continue
             folder = directory if number_of_round == 1 else directory / f"round-{number_of_round}"
             folder.mkdir(exist_ok=True)
             try:
-                measured[variant.name].append(phases.variant(runtime, variant, name, seed, folder, progress))
+                server = servers.described(variant, versions["uwsgi"])
+                measured[variant.name].append(phases.variant(runtime, variant, name, seed, folder, progress, server))
             except CannotMeasure as problem:
                 # The others' hours are not thrown away for it.
                 left_out[variant.name] = str(problem)
@@ -94,38 +95,44 @@ def run() -> int:
                 progress(f"cannot be measured: {problem}")
         if not measured:
             raise CannotMeasure("\n".join(dict.fromkeys(left_out.values())))
-        found_needs = None
+        alone = {}
         if "without" in measured:
             progress.prefix = "floor"
-            repeats = 3 if name == "default" else 1
-            found_needs = needs.measure(runtime, VARIANTS["without"], scenario, seed, progress, repeats)
-    head = {
-        "runtime": runtime.name,
-        "environment": summary.machine() | versions,
-        "scenario": name,
-        "started": started.isoformat(),
-        "machine": summary.cpu_model(),
-        "rounds": rounds,
-        "left_out": left_out,
-    }
-    load = {
-        "seed": seed,
-        "workers": WORKERS,
-        "requests": scenario.requests,
-        "large_requests": scenario.large,
-        "large_body_mb": round(feed.stat().st_size / 2**20, 1),
-    }
+            alone = needs.measure(runtime, VARIANTS["without"], scenario, seed, progress, 3 if name == "default" else 1)
+    variants = [rounds.merged([run.variant for run in runs]) for runs in measured.values()]
+    without = next((variant for variant in variants if variant.name == "without"), None)
     counts = Counter(row.name for row, _ in scenarios.requests(scenario, "large", seed))
-    outcome = summary.write(directory, list(measured.values()), found_needs, counts, head, load)
+    floor_mb = None
+    if without and without.idle_mb is not None and without.wall_s:
+        floor_mb = needs.floor_mb(without.idle_mb, without.wall_s, alone, counts)
+    summary = Summary(
+        runtime=runtime.name,
+        environment=Environment(**machine.size(), **versions),
+        scenario=name,
+        started=started.isoformat(),
+        machine=machine.processor(),
+        rounds=repeats,
+        left_out=left_out,
+        load=Load(seed, WORKERS, scenario.requests, scenario.large, round(feed.stat().st_size / 2**20, 1)),
+        floor_mb=floor_mb,
+        needs=alone,
+        variants=variants,
+        verdict=verdict.experiment(variants, runtime.name),
+    )
+    # The picture shows the first round.
+    firsts = {name: runs[0] for name, runs in measured.items()}
+    samples = {name: run.samples for name, run in firsts.items()}
+    events = {name: run.events for name, run in firsts.items()}
+    files.write(Results(directory, summary, samples, events))
     report.write(directory)
     latest = results / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(directory.name)
-    console.print(report.terminal(outcome))
+    console.print(report.terminal(summary))
     console.print(f"The picture, the table and every figure: {os.path.relpath(latest)}/report.html")
     if left_out:
         return 2
-    return 0 if outcome["verdict"]["holds"] else 1
+    return 0 if summary.verdict.holds else 1
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -4,7 +4,7 @@
 
 Kills all workers of a running stack, again and again, and times the next request; each time the successors are fresh.
 Then tells one worker at a time to leave, and reads from the log how long it was until its successor started.
-Prints a table in Markdown. In the local runtime, on LOADTEST_PORT. Exit codes: 0 measured, 2 could not.
+Shows a table. In the local runtime, on LOADTEST_PORT. Exit codes: 0 measured, 2 could not.
 """
 
 import os
@@ -14,14 +14,18 @@ import time
 
 import requests
 
+from loadtest.commands.progress import console
 from loadtest.commands.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
 from loadtest.load import scenarios
 from loadtest.measure import recycles, sampling, site
 from loadtest.measure.runtimes import Local, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
+from loadtest.results import words
+from loadtest.results.tables import Table
 from lowtide import sample
 
 ROUNDS = 12
+HEADING = ["measure", "away ms", "its worst", "fresh MiB", "idle MiB", "first request ms", "its worst", "later ones ms"]
 MEASURES = {
     "uWSGI as it comes": {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
     "the master woken by SIGCHLD": {"PRELOAD": "off", "GC_FREEZE": "0"},
@@ -51,15 +55,15 @@ def away_ms(runtime: Runtime) -> list[float]:
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
-def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> str:
+def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> list[str]:
     runtime.start(variant.environment)
     try:
         with sampling.sampling(runtime, sampling.INTERVAL_S / 5) as sampler:
             sampler.last()
-            fresh_mb = sampling.median_pss(sampler.between(time.time() - 1, time.time()))
+            fresh_mb = sampling.median_mb(sampler.between(time.time() - 1, time.time()))
             site.warm_up(runtime.url, scenario)
             time.sleep(1)
-            idle_mb = sampling.median_pss(sampler.between(time.time() - 1, time.time()))
+            idle_mb = sampling.median_mb(sampler.between(time.time() - 1, time.time()))
             first = [first_request_ms(runtime, sampler) for _ in range(ROUNDS)]
             later = []
             for page in range(50):
@@ -68,10 +72,9 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
         away = away_ms(runtime)
     finally:
         runtime.stop()
-    return (
-        f"| {label} | {statistics.median(away):.0f} | {max(away):.0f} | {fresh_mb:.0f} | {idle_mb:.0f} | "
-        f"{statistics.median(first):.1f} | {max(first):.1f} | {statistics.median(later):.1f} |"
-    )
+    whole = (statistics.median(away), max(away), fresh_mb, idle_mb)
+    fine = (statistics.median(first), max(first), statistics.median(later))
+    return [label, *map(words.number, whole), *(words.number(figure, 1) for figure in fine)]
 
 
 def run() -> int:
@@ -80,17 +83,19 @@ def run() -> int:
     # Compose hands only documented variables to the container, and these are for this measurement alone.
     runtime = Local(port, stack_environment(scenario))
     check_machine(port, scenario)
+    table = Table(HEADING)
     shipped = VARIANTS["lowtide"]
     try:
         versions = seed_catalogue(runtime, shipped, scenario, 1)
-        print("| measure | away ms | its worst | fresh MiB | idle MiB | first request ms | its worst | later ones ms |")
-        print("|---|---|---|---|---|---|---|---|")
         for label, environment in MEASURES.items():
             variant = Variant(shipped.name, label, shipped.environment | environment)
-            print(row(runtime, label, variant, scenario), flush=True)
+            table.rows.append(row(runtime, label, variant, scenario))
     finally:
         runtime.clean_up()
-    print(f"\nPSS of master and {WORKERS} workers; {ROUNDS} workers and requests each. Python {versions['python']}.")
+    table.caption = (
+        f"PSS of master and {WORKERS} workers; {ROUNDS} workers and requests each. Python {versions['python']}."
+    )
+    console.print(table.terminal())
     return 0
 
 

@@ -5,7 +5,7 @@ runs; back to back, one of them always runs. reload-on-rss is sized to so small 
 GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once. `lowtide` gets LARGE requests,
 each other variant LARGE_OTHERS. Needs Docker: what ends a variant here is the kernel.
 Environment: FLOORS (1.5), RELOAD_ON_RSS, and VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment.
-Prints a table in Markdown and keeps it in results/limit/limit.md, with Locust's reports beside it.
+Shows a table and keeps it in results/limit/limit.md, with Locust's reports beside it.
 Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
 """
 
@@ -26,28 +26,21 @@ from loadtest.commands.session import (
 )
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, needs, phases
-from loadtest.measure.needs import Need
-from loadtest.measure.phases import Measured
+from loadtest.measure.outcome import Run
 from loadtest.measure.runtimes import Docker
 from loadtest.measure.variants import VARIANTS
+from loadtest.results import words
+from loadtest.results.tables import Table
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"
 LARGE, LARGE_OTHERS = 500, 60
-HEAD = """\
-| in the container | requests | failed | OOM kills | highest working set | PSS at the end |
-|---|---|---|---|---|---|"""
+HEADING = ["in the container", "requests", "failed", "OOM kills", "highest working set", "PSS at the end"]
 
 
 def scenario(large: int) -> str:
     """Almost as many small requests as large ones, which find out whether anybody still serves."""
     return f"tight small={large * 4 // 5} large={large}"
-
-
-def floor_mb(idle_mb: float, needs: dict[str, Need], counts: Counter[str]) -> float:
-    """Idle memory, and the average need of the list's large requests over their own time, MiB."""
-    area = sum(counts[name] * need.mib_s for name, need in needs.items())
-    return idle_mb + area / sum(counts[name] * need.seconds for name, need in needs.items())
 
 
 def positive(name: str, default: str) -> float:
@@ -57,13 +50,11 @@ def positive(name: str, default: str) -> float:
     return float(value)
 
 
-def row(found: Measured) -> str:
-    peak_mb = max((sample.working_set_mb or 0) for sample in found.samples)
-    log = found.latencies
-    return (
-        f"| `{found.variant.name}` | {log.requests} | {log.failures} | {found.oom_kills} | {peak_mb:.0f} | "
-        f"{found.end_mb:.0f} |"
-    )
+def row(measured: Run) -> list[str]:
+    peak_mb = max(sample.working_set_mb or 0 for sample in measured.samples)
+    variant = measured.variant
+    figures = (variant.requests, variant.failures, variant.oom_kills, peak_mb, variant.end_mb)
+    return [variant.name, *map(words.number, figures)]
 
 
 def run() -> int:
@@ -78,7 +69,7 @@ def run() -> int:
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
     left = Left(len(names), scenarios.named(scenario(LARGE_OTHERS)))
-    rows: list[str] = []
+    table = Table(HEADING)
     lost = 0
     with session(ample) as progress:
         progress.prefix = "floor"
@@ -87,24 +78,24 @@ def run() -> int:
         alone = needs.measure(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
         counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
         idle_mb, worker_rss_mb = needs.idle(ample, VARIANTS["lowtide"], whole)
-        floor = floor_mb(idle_mb, alone, counts)
+        busy_s = sum(counts[name] * need.seconds for name, need in alone.items())
+        floor = needs.floor_mb(idle_mb, busy_s, alone, counts)
         limit_mb = round(floors * floor)
         reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
         tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
-            found = phases.variant(tight, VARIANTS[name], load, seed, directory, progress)
-            rows.append(row(found))
-            lost += (found.latencies.failures + found.oom_kills) if name == "lowtide" else 0
-    foot = (
+            measured = phases.variant(tight, VARIANTS[name], load, seed, directory, progress)
+            table.rows.append(row(measured))
+            lost += measured.variant.failures + (measured.variant.oom_kills or 0) if name == "lowtide" else 0
+    table.caption = (
         f"Limit {limit_mb} MiB, {floors:g} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
         f"{WORKERS} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, uWSGI {versions['uwsgi']}, "
         f"{versions['libc']}."
     )
-    table = "\n".join([HEAD, *rows, "", foot])
-    (directory / "limit.md").write_text(table + "\n")
-    console.print(table, soft_wrap=True)
+    (directory / "limit.md").write_text(table.markdown() + "\n")
+    console.print(table.terminal())
     return 1 if lost else 0
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from loadtest.commands.progress import Progress, console
 from loadtest.load import scenarios
-from loadtest.measure import CannotMeasure, remote, runtimes, servers, site
+from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, site
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide.tools import permission
@@ -87,8 +87,7 @@ def check_machine(port: int, scenario: scenarios.Scenario) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise CannotMeasure(f"Port {port} is in use: choose another with LOADTEST_PORT=...")
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(fields["MemAvailable"].split()[0]) // 1024
+    free = machine.available_mb()
     if free < scenario.memory_mb:
         raise CannotMeasure(
             f"Too little memory: this scenario needs {scenario.memory_mb} MiB, {free} MiB are available."

@@ -14,7 +14,6 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
@@ -27,14 +26,15 @@ from loadtest.commands.session import (
     session,
 )
 from loadtest.load import scenarios
-from loadtest.measure import phases
+from loadtest.measure import machine, phases
 from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import plot, summary
+from loadtest.results import plot
+from loadtest.results.tables import Table
 
 NAMES = ("without", "article", "lowtide")
 COLOURS = {"without": plot.COLOURS["mark"], "article": plot.COLOURS["requests"], "lowtide": plot.COLOURS["memory"]}
-COLUMNS = ("axis", "value", "variant", "idle_mb", "peak_mb", "mean_mb", "end_mb", "failures")
+COLUMNS = ("axis", "variant", "value", "idle_mb", "peak_mb", "mean_mb", "end_mb", "failures")
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,8 @@ def write(directory: Path, rows: list[dict[str, str]]) -> None:
 
 
 def table(rows: list[dict[str, str]]) -> Table:
-    shown = Table(box=None, pad_edge=False, caption="MiB of PSS", caption_justify="left")
-    for column in COLUMNS:
-        shown.add_column(column.removesuffix("_mb"), justify="left" if column in ("axis", "variant") else "right")
-    for row in rows:
-        shown.add_row(*(row[column] for column in COLUMNS))
-    return shown
+    heading = [column.removesuffix("_mb") for column in COLUMNS]
+    return Table(heading, [[row[column] for column in COLUMNS] for row in rows], texts=2, caption="MiB of PSS")
 
 
 def run() -> int:
@@ -153,18 +149,17 @@ def run() -> int:
             versions = seed_catalogue(runtime, VARIANTS["without"], scenarios.named(point.scenario), seed)
             for name in NAMES:
                 progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
-                found = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
-                row = summary.row(found, versions["uwsgi"])
-                measured[point, name] = {column: str(row[column]) for column in COLUMNS[3:]}
+                single = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
+                measured[point, name] = {column: str(getattr(single.variant, column)) for column in COLUMNS[3:]}
     rows = [
         {"axis": axis, "value": f"{value(axis, point, seed):g}", "variant": name} | measured[point, name]
         for axis, point in wanted
         for name in NAMES
     ]
     write(directory, rows)
-    console.print(table(rows))
-    machine = summary.machine() | versions
-    console.print(", ".join(f"{key} {figure}" for key, figure in machine.items()) + f", {runtime.name} runtime")
+    console.print(table(rows).terminal())
+    environment = machine.size() | versions
+    console.print(", ".join(f"{key} {figure}" for key, figure in environment.items()) + f", {runtime.name} runtime")
     console.print(f"The picture: {os.path.relpath(directory)}/sweep.png")
     return 0
 

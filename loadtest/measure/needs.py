@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from dataclasses import dataclass
+from collections import Counter
 
 from loadtest.load import scenarios
 from loadtest.load.scenarios import Request, Scenario
@@ -11,33 +11,24 @@ from loadtest.measure.phases import IDLE_S, Say
 from loadtest.measure.runtimes import STATE, Runtime
 from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import Variant
+from loadtest.results.types import Need
 
 # What one request adds is over in less than a second.
 FLOOR_INTERVAL_S = 0.02
 
 
-@dataclass(frozen=True)
-class Need:
-    """What one large request alone adds to a fresh worker.
-
-    Attributes:
-        mib_s: integral over its time of what it adds, MiB s.
-        peak_mb: the most it adds at once, MiB.
-        seconds: how long it takes.
-    """
-
-    mib_s: float
-    peak_mb: float
-    seconds: float
-
-
 def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Need:
     """Integrate (trapezoids) what stands above `idle_mb` between two times."""
     inside = [sample for sample in samples if start <= sample.time <= end]
-    points = [(start, 0.0), *((sample.time, max(0.0, sample.pss_mb - idle_mb)) for sample in inside)]
+    points = [(start, 0.0), *((sample.time, max(0.0, sample.memory_mb - idle_mb)) for sample in inside)]
     points.append((end, points[-1][1]))
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
     return Need(round(area, 2), round(max(height for _, height in points), 1), round(end - start, 3))
+
+
+def floor_mb(idle_mb: float, seconds: float, needs: dict[str, Need], counts: Counter[str]) -> float:
+    """What an ideal server would average over `seconds`: idle, and each large request's need only while it runs."""
+    return round(idle_mb + sum(counts[name] * need.mib_s for name, need in needs.items()) / seconds, 1)
 
 
 def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float, float]:
@@ -47,7 +38,7 @@ def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float,
         site.warm_up(runtime.url, scenario)
         with sampling.sampling(runtime, sampling.INTERVAL_S) as sampler:
             time.sleep(IDLE_S)
-            return sampling.median_pss(sampler.samples), sampling.idle_rss_mb(runtime)
+            return sampling.median_mb(sampler.samples), sampling.idle_rss_mb(runtime)
     finally:
         runtime.stop()
 
@@ -68,7 +59,7 @@ def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say:
                     say(f"{name}, alone")
                     site.warm_up(runtime.url, scenario, 60)
                     time.sleep(1)
-                    idle_mb = sampling.median_pss(sampler.between(time.time() - 0.7, time.time()))
+                    idle_mb = sampling.median_mb(sampler.between(time.time() - 0.7, time.time()))
                     start = time.time()
                     site.send(runtime.url + path, body if row.feed else None)
                     end = time.time()

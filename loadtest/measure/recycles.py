@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from loadtest.results.types import EventName, Reason
+
 # What each server logs of workers that it replaces, and the reason that it is.
-REASONS = (
+REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = (
     (re.compile(r"Autorestarting worker after current request"), "requests"),
     (re.compile(r"worker-\d+ RSS over threshold"), "rss"),
     (re.compile(r"worker-\d+ lifetime expired"), "lifetime"),
@@ -23,7 +25,7 @@ class Event:
     """A phase that began or ended, or a worker that was replaced or killed. `time` in Unix seconds."""
 
     time: float
-    event: str
+    event: EventName
     worker: int | None = None
     detail: str = ""
 

@@ -20,15 +20,20 @@ INTERVAL_S = 0.5
 class Sample:
     """Memory in MiB; `requests` is uWSGI's counter, None of other servers, and so is `workers`.
 
-    Working set and OOM kills are None outside a container.
+    Working set and OOM kills are None outside a container, PSS is None of a deployment that shows something else.
     """
 
     time: float
-    pss_mb: float
-    working_set_mb: float | None
-    oom_kills: int | None
-    requests: int | None
-    workers: int | None
+    pss_mb: float | None
+    working_set_mb: float | None = None
+    oom_kills: int | None = None
+    requests: int | None = None
+    workers: int | None = None
+
+    @property
+    def memory_mb(self) -> float:
+        """PSS, or the working set where nobody sees PSS."""
+        return self.pss_mb if self.pss_mb is not None else self.working_set_mb or 0.0
 
 
 @dataclass
@@ -90,10 +95,10 @@ def sampling(runtime: Runtime, interval_s: float, pid: int | None = None) -> Ite
         sampler.close()
 
 
-def median_pss(samples: list[Sample]) -> float:
+def median_mb(samples: list[Sample]) -> float:
     if not samples:
         raise CannotMeasure("No sample was taken in a phase that needs one: the machine is too busy to measure.")
-    return round(statistics.median(sample.pss_mb for sample in samples), 1)
+    return round(statistics.median(sample.memory_mb for sample in samples), 1)
 
 
 def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from loadtest.results import words
-from loadtest.results.summary_types import Event, Results, Sample, Summary, Variant
+from loadtest.results.types import Event, Results, Sample, Summary, Variant
 
 # Paul Tol's "vibrant" blue and red keep apart for colour-blind readers. No two names share a value, so that a page
 # can replace each value in the SVG by a custom property of its own.

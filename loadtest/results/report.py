@@ -9,25 +9,23 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
-from loadtest.results import plot, summary_types, words
-from loadtest.results.summary_types import Options, ResultError, Results, Summary, Variant, ratio
+from loadtest.results import files, plot, words
+from loadtest.results.tables import Table
+from loadtest.results.types import Options, ResultError, Results, Summary, Variant, ratio
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(directory: Path) -> None:
     """Write `memory.png`, `memory.svg` and `report.html` into a result directory. Raises ResultError."""
-    results = summary_types.read(directory)
+    results = files.read(directory)
     try:
         plot.write(results)
         (directory / "report.html").write_text(page(results), encoding="utf-8")
@@ -99,13 +97,9 @@ def locust_reports(directory: Path, variants: list[Variant]) -> dict[str, str]:
     return reports
 
 
-def terminal(summary: dict[str, Any]) -> Group:
-    """A short table and the outcome in words, for 80 columns. Raises ResultError when a key is missing or wrong."""
-    try:
-        checked = msgspec.convert(summary, Summary)
-    except msgspec.ValidationError as error:
-        raise ResultError(f"summary: {error}") from None
-    return Group(_table(checked), Text(), *_paragraphs(checked))
+def terminal(summary: Summary) -> Group:
+    """A short table and the outcome in words, for 80 columns."""
+    return Group(_table(summary).terminal(), Text(), *_paragraphs(summary))
 
 
 def _table(summary: Summary) -> Table:
@@ -113,10 +107,9 @@ def _table(summary: Summary) -> Table:
     caption = f"idle to end in MiB of {summary.memory}"
     if summary.rounds > 1:
         caption += f"; medians of {summary.rounds} rounds"
-    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
-    table.add_column("variant", overflow="fold")
     many = len(summary.variants) > words.MANY
     columns: dict[str, Callable[[Variant], str]] = {
+        "variant": lambda variant: variant.name,
         "idle": lambda variant: words.number(variant.idle_mb),
         "peak": lambda variant: words.number(variant.peak_mb),
         "mean": lambda variant: words.number(variant.mean_mb),
@@ -130,11 +123,8 @@ def _table(summary: Summary) -> Table:
     }
     for heading in ("end/idle", "OOM") if many else ("/ideal",):
         del columns[heading]
-    for heading in columns:
-        table.add_column(heading, justify="right")
-    for variant in summary.variants:
-        table.add_row(Text(variant.name), *(cell(variant) for cell in columns.values()))
-    return table
+    rows = [[cell(variant) for cell in columns.values()] for variant in summary.variants]
+    return Table(list(columns), rows, caption=caption)
 
 
 def _paragraphs(summary: Summary) -> list[Text]:
@@ -154,24 +144,18 @@ def _paragraphs(summary: Summary) -> list[Text]:
 def markdown(summary: Summary) -> str:
     """Two tables of all variants, memory and what it costs, and what they were measured with, for a page."""
     without = summary.variant("without")
-    memory = [["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"]]
-    cost = [["", "small p50", "small p99", "/ without", "small max", "large p50", "/ without", "wall", "failed"]]
+    memory = Table(["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"], texts=2)
+    cost = Table(["", "small p50", "small p99", "/ without", "small max", "large p50", "/ without", "wall", "failed"])
     for variant in summary.variants:
         row = [f"`{variant.name}`", (variant.label or "").rstrip(".")]
         row += [_with_spread(variant, name) for name in ("idle_mb", "peak_mb", "mean_mb")]
         row += [words.multiple(ratio(variant.mean_mb, summary.floor_mb)), _with_spread(variant, "end_mb")]
-        memory.append([*row, words.number(variant.recycles.total())])
+        memory.rows.append([*row, words.number(variant.recycles.total())])
         row = [f"`{variant.name}`", _with_spread(variant, "small_p50_ms", 1), _with_spread(variant, "small_p99_ms", 1)]
         row += [words.multiple(variant.over(without, "small_p99_ms")), _with_spread(variant, "small_max_ms", 1)]
         row += [_with_spread(variant, "large_p50_ms"), words.multiple(variant.over(without, "large_p50_ms"))]
-        cost.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
-    return "\n".join([*_markdown(memory, 2), "", *_markdown(cost, 1), "", *words.measured_with(summary)])
-
-
-def _markdown(rows: list[list[str]], text_columns: int) -> list[str]:
-    """The lines of a table whose first row is its heading; figures are right-aligned."""
-    rule = ["---"] * text_columns + ["--:"] * (len(rows[0]) - text_columns)
-    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+        cost.rows.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
+    return "\n".join([memory.markdown(), "", cost.markdown(), "", *words.measured_with(summary)])
 
 
 def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
@@ -190,11 +174,12 @@ def main() -> int:
     options = parser.parse_args()
     directory = options.directory
     try:
+        summary = files.read(directory).summary
         if options.markdown:
-            print(markdown(summary_types.read(directory).summary))
+            print(markdown(summary))
             return 0
         write(directory)
-        Console().print(terminal(msgspec.json.decode((directory / "summary.json").read_bytes())))
+        Console().print(terminal(summary))
     except ResultError as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -1,14 +1,9 @@
 """Plain sentences about a summary: true whatever the outcome, and each made by one function."""
 
-from loadtest.results.summary_types import Check, Summary, Variant, ratio
+from loadtest.results.types import Check, Summary, Variant, ratio
+from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 from lowtide import sizing
 
-# What the words mean. "Stayed high" is the least growth that the experiment accepts as the inflation reproduced,
-# "came back down" the most that it accepts as undone; both are memory at the end over idle memory.
-STAYED_HIGH = 5.0
-CAME_BACK = 1.25
-# A peak below this multiple of idle memory is no inflation worth the name.
-ROSE = 1.5
 # More variants than this are shown small, and in a terminal as a table alone.
 MANY = 6
 
@@ -75,7 +70,7 @@ def memory(variant: Variant) -> str:
     rise = f"memory rose from {mib(idle)} to {mib(peak)}"
     if end_to_idle <= CAME_BACK:
         return sentence(f"{rise} and came back down: {at_end}")
-    if end_to_idle >= STAYED_HIGH:
+    if end_to_idle >= INFLATED:
         return sentence(f"{rise} and stayed high: {at_end}")
     return sentence(f"{rise} and did not come all the way back: {at_end}")
 
@@ -169,7 +164,7 @@ def headline(summary: Summary) -> str:
         return "Measured, but nothing was judged"
     if summary.verdict.holds:
         return good if cured is not None and cured <= CAME_BACK else "Every check holds"
-    if inflated is not None and inflated < STAYED_HIGH:
+    if inflated is not None and inflated < INFLATED:
         return "The inflation was not reproduced"
     if cured is not None and cured > CAME_BACK:
         return "Memory did not come back down"
@@ -234,7 +229,7 @@ def next_steps(summary: Summary) -> list[str]:
     without, lowtide = summary.variant("without"), summary.variant("lowtide")
     inflated = without.end_to_idle() if without else None
     cured = lowtide.end_to_idle() if lowtide else None
-    if inflated is not None and inflated < STAYED_HIGH:
+    if inflated is not None and inflated < INFLATED:
         steps.append(
             "Without recycling, memory did not stay high enough for a comparison. Run the full load (not QUICK=1),"
             " or the one with larger requests: make loadtest SCENARIO=article."

@@ -1,22 +1,19 @@
 """What `make compare` adds: its rows, rounds, other servers' logs, and what is asked of the streaming endpoints."""
 
-import csv
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from msgspec import structs
 
 from loadtest.commands import progress, session
 from loadtest.commands.experiment import turns
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import CannotMeasure, recycles, sampling, servers
-from loadtest.measure.phases import Measured
+from loadtest.measure import CannotMeasure, outcome, recycles, sampling, servers
 from loadtest.measure.recycles import Event
 from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import summary
+from loadtest.results import rounds, types, verdict
 
 ROWS = """
     without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
@@ -134,19 +131,23 @@ def test_a_feed_as_lines_has_the_same_records(tmp_path: Path) -> None:
     assert [json.loads(line) for line in scenarios.lines(feed).splitlines()] == json.loads(feed)
 
 
-def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) -> Measured:
+def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) -> types.Variant:
     """A load of ten seconds at a level of memory."""
     counts = variant.server == "uwsgi"
     samples = [Sample(t, mean_mb, None, None, 10 if counts else None, 4 if counts else None) for t in range(-2, 15)]
-    events = [Event(0, "load-start"), *[Event(5, "rss")] * rss, Event(10, "load-end")]
-    latencies = requests_log.Latencies(100, failures, 1.0, 2.0, 3.0, mean_mb)
-    server_requests = 100 if counts else None
-    return Measured(
-        variant, samples, events, 0, 10, 80.0, 40.0, 90.0, latencies, server_requests, 0, "a = b\n" if counts else None
-    )
-
-
-HEAD: dict[str, Any] = {"runtime": "local", "environment": {"uwsgi": "2.0.31"}}
+    events = [Event(5, "rss")] * rss
+    return outcome.run(
+        variant.name,
+        samples,
+        events,
+        requests_log.Latencies(100, failures, 1.0, 2.0, 3.0, mean_mb),
+        (0, 10),
+        idle_mb=80.0,
+        end_mb=90.0,
+        server_requests=100 if counts else None,
+        oom_kills=0,
+        recycles=outcome.recycles(events),
+    ).variant
 
 
 def test_every_other_round_goes_backwards() -> None:
@@ -164,41 +165,29 @@ def test_every_other_round_goes_backwards() -> None:
     ]
 
 
-def test_rounds_are_medians_with_the_single_runs_behind_them(tmp_path: Path) -> None:
-    variants = (VARIANTS["without"], VARIANTS["gunicorn"])
-    rounds = ((500.0, 0, 1), (300.0, 2, 4), (400.0, 0, 2))
-    measured = [[run_of(v, mean_mb, failures, rss) for mean_mb, failures, rss in rounds] for v in variants]
-    written = summary.write(tmp_path, measured, None, Counter(), HEAD, {})
-    without, gunicorn = written["variants"]
-    assert (without["mean_mb"], without["large_p50_ms"], without["recycles"]["rss"]) == (400.0, 400.0, 2)
+def test_rounds_are_medians_with_the_single_runs_behind_them() -> None:
+    runs = ((500.0, 0, 1), (300.0, 2, 4), (400.0, 0, 2))
+    without, gunicorn = (
+        rounds.merged([run_of(VARIANTS[name], mean_mb, failures, rss) for mean_mb, failures, rss in runs])
+        for name in ("without", "gunicorn")
+    )
+    assert (without.mean_mb, without.large_p50_ms, without.recycles.rss) == (400.0, 400.0, 2)
     # A median would hide them.
-    assert without["failures"] == 2
-    assert [each["mean_mb"] for each in without["rounds"]] == [500.0, 300.0, 400.0]
-    assert gunicorn["server_requests"] is None
-    assert gunicorn["server"].startswith("gunicorn ")
-    with (tmp_path / "samples.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["pss_mb"] for row in rows} == {"500.0"}
-    assert {row["workers"] for row in rows if row["variant"] == "gunicorn"} == {""}
-    assert not (tmp_path / "config-gunicorn.ini").exists()
-    checks = [check["name"] for check in written["verdict"]["checks"]]
+    assert without.failures == 2
+    assert [single.mean_mb for single in without.rounds] == [500.0, 300.0, 400.0]
+    assert gunicorn.server_requests is None
+    checks = [check.name for check in verdict.experiment([without, gunicorn], "local").checks]
     assert [name for name in checks if "counted" in name] == [
         "without: requests that only one of server and client counted"
     ]
 
 
-def test_one_round_is_as_it_was(tmp_path: Path) -> None:
-    written = summary.write(tmp_path, [[run_of(VARIANTS["without"], 500.0)]], None, Counter(), HEAD, {})
-    assert "rounds" not in written["variants"][0]
+def test_one_round_is_as_it_was() -> None:
+    single = run_of(VARIANTS["without"], 500.0)
+    assert rounds.merged([single]) is single
 
 
 def test_requests_that_one_round_lost_are_seen() -> None:
-    lost = {"server_requests": 99, "requests": 100}
-    row = {
-        "name": "trim",
-        "wall_s": 10,
-        "server_requests": 100,
-        "requests": 100,
-        "rounds": [lost, lost | {"requests": 99}],
-    }
-    assert not summary.verdict([row], "local")["holds"]
+    row = run_of(VARIANTS["trim"], 100.0)
+    lost = structs.replace(row, rounds=[row, structs.replace(row, server_requests=99)])
+    assert not verdict.experiment([lost], "local").holds

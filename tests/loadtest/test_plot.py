@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
-from loadtest.results import plot, summary_types
+from loadtest.results import files, plot
 
 from .conftest import Write, variant
 
@@ -21,7 +21,7 @@ def parts(svg: str) -> dict[str, ET.Element]:
 
 
 def draw(written: Write, summary: dict[str, Any], **options: bool) -> dict[str, ET.Element]:
-    return parts(plot.svg(summary_types.read(written(summary, **options))))
+    return parts(plot.svg(files.read(written(summary, **options))))
 
 
 def texts(svg: str) -> list[str]:
@@ -59,7 +59,7 @@ def test_one_mark_for_each_recycle_and_kill(written: Write, expected: dict[str, 
 
 
 def test_the_legend_names_only_what_happened(written: Write, expected: dict[str, Any]) -> None:
-    words = texts(plot.svg(summary_types.read(written(expected))))
+    words = texts(plot.svg(files.read(written(expected))))
     assert {"recycled: requests", "recycled: RSS", "quiet phase", "ideal mean, 160 MiB"} <= set(words)
     assert not {"OOM kill", "worker died", "recycled: lifetime", "working set"} & set(words)
 
@@ -69,7 +69,7 @@ def test_a_working_set_is_drawn_where_there_is_one(written: Write, expected: dic
 
 
 def test_titles_name_variants_ratios_and_units(written: Write, expected: dict[str, Any]) -> None:
-    words = texts(plot.svg(summary_types.read(written(expected))))
+    words = texts(plot.svg(files.read(written(expected))))
     for text in (
         "without",
         "ends at 765 MiB, 10.1 times idle",
@@ -82,7 +82,7 @@ def test_titles_name_variants_ratios_and_units(written: Write, expected: dict[st
 
 
 def test_panels_share_their_scales(written: Write, expected: dict[str, Any]) -> None:
-    panels = plot.figure(summary_types.read(written(expected))).axes
+    panels = plot.figure(files.read(written(expected))).axes
     left, right = panels[:3], panels[3:]
     for group in (left, right):
         assert len({axes.get_ylim() for axes in group}) == 1
@@ -92,7 +92,7 @@ def test_panels_share_their_scales(written: Write, expected: dict[str, Any]) -> 
 
 
 def test_the_same_files_make_the_same_picture(written: Write, expected: dict[str, Any]) -> None:
-    results = summary_types.read(written(expected))
+    results = files.read(written(expected))
     first = plot.svg(results)
     assert plot.svg(results) == first
     assert "dc:date" not in first
@@ -101,7 +101,7 @@ def test_the_same_files_make_the_same_picture(written: Write, expected: dict[str
 
 def test_the_png_fits_a_readme_at_twice_its_width(written: Write, expected: dict[str, Any]) -> None:
     directory = written(expected)
-    plot.write(summary_types.read(directory))
+    plot.write(files.read(directory))
     assert imread(directory / "memory.png").shape[1] == 1800
     assert (directory / "memory.svg").read_text().startswith("<?xml")
 
@@ -110,7 +110,7 @@ def test_the_png_fits_a_readme_at_twice_its_width(written: Write, expected: dict
 @pytest.mark.parametrize("count", [1, 2, 4, 17])
 def test_any_number_of_variants(written: Write, expected: dict[str, Any], count: int, narrow: bool) -> None:
     expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0, rss=9) for index in range(count)]
-    figure = plot.figure(summary_types.read(written(expected)), narrow)
+    figure = plot.figure(files.read(written(expected)), narrow)
     figure.draw_without_rendering()
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left").strip() for axes in panels] == [f"v{index}" for index in range(count)]
@@ -123,7 +123,7 @@ def test_any_number_of_variants(written: Write, expected: dict[str, Any], count:
 
 def test_many_panels_are_small_and_say_less(written: Write, expected: dict[str, Any]) -> None:
     expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0) for index in range(17)]
-    results = summary_types.read(written(expected))
+    results = files.read(written(expected))
     assert "77 MiB, 1.01 x idle" in texts(plot.svg(results))
     # Five rows of four in place of seven of three, and on a phone nine of two.
     assert plot.figure(results).get_figheight() < 10
@@ -135,7 +135,7 @@ def test_figures_that_were_not_measured(written: Write, expected: dict[str, Any]
     expected["variants"][0] |= {"idle_mb": None, "end_mb": None}
     directory = written(expected)
     (directory / "samples.csv").write_text("variant,t_s,pss_mb,working_set_mb,requests,workers\nlowtide,0,,,,\n")
-    svg = plot.svg(summary_types.read(directory))
+    svg = plot.svg(files.read(directory))
     drawn = parts(svg)
     assert "panel-0-idle" not in drawn
     assert "panel-1-idle" in drawn
@@ -145,7 +145,7 @@ def test_figures_that_were_not_measured(written: Write, expected: dict[str, Any]
 
 def test_names_are_drawn_as_they_are(written: Write, expected: dict[str, Any]) -> None:
     expected["variants"][0]["name"] = "a$b_{$--><script>"
-    svg = plot.svg(summary_types.read(written(expected)))
+    svg = plot.svg(files.read(written(expected)))
     assert "<script" not in svg
     assert parts(svg)["panel-0-memory"] is not None
 

@@ -9,9 +9,9 @@ import pytest
 from loadtest.load import requests_log, scenarios
 from loadtest.measure import needs
 from loadtest.measure import recycles as recycles_of_a_log
-from loadtest.measure.needs import Need
 from loadtest.measure.sampling import Sample
-from loadtest.results import summary
+from loadtest.results import verdict
+from loadtest.results.types import Need, Recycles, Variant
 from lowtide import recycles
 
 
@@ -54,21 +54,25 @@ def test_what_falls_below_idle_is_not_negative() -> None:
 
 def test_the_floor_is_idle_and_every_large_requests_need_over_the_time() -> None:
     alone = {"import": Need(30, 90, 0.4), "report": Need(110, 150, 1.8)}
-    assert summary.floor_mb({"idle_mb": 100, "wall_s": 60}, alone, Counter({"import": 50, "report": 10})) == 143.3
+    assert needs.floor_mb(100, 60, alone, Counter({"import": 50, "report": 10})) == 143.3
 
 
-def rows(**changes: Any) -> list[dict[str, Any]]:
-    base = {"requests": 6000, "server_requests": 6000, "failures": 0, "oom_kills": 0, "wall_s": 60.0}
-    without = base | {"name": "without", "idle_mb": 80, "peak_mb": 700, "end_mb": 700}
-    lowtide = base | {"name": "lowtide", "idle_mb": 80, "peak_mb": 240, "end_mb": 90}
+def variants(**changes: Any) -> list[Variant]:
+    base: dict[str, Any] = dict.fromkeys(("mean_mb", "small_p50_ms", "small_p99_ms", "small_max_ms", "large_p50_ms"))
+    base |= {"requests": 6000, "server_requests": 6000, "failures": 0, "oom_kills": 0, "wall_s": 60.0}
+    base |= {"idle_mb": 80, "recycles": Recycles(0, 0, 0, 0)}
+    figures = {
+        "without": base | {"peak_mb": 700, "end_mb": 700},
+        "lowtide": base | {"peak_mb": 240, "end_mb": 90},
+    }
     for key, value in changes.items():
         name, _, figure = key.partition("__")
-        (without if name == "without" else lowtide)[figure] = value
-    return [without, lowtide]
+        figures[name][figure] = value
+    return [Variant(name=name, **of_variant) for name, of_variant in figures.items()]
 
 
 def test_the_verdict_holds() -> None:
-    assert summary.verdict(rows(), "local")["holds"]
+    assert verdict.experiment(variants(), "local").holds
 
 
 @pytest.mark.parametrize(
@@ -83,15 +87,15 @@ def test_the_verdict_holds() -> None:
     ],
 )
 def test_the_verdict_fails_for_one_thing_at_a_time(change: dict[str, Any], failing: str) -> None:
-    verdict = summary.verdict(rows(**change), "local")
-    assert not verdict["holds"]
-    assert [check["name"] for check in verdict["checks"] if not check["holds"]] == [failing]
+    judged = verdict.experiment(variants(**change), "local")
+    assert not judged.holds
+    assert [check.name for check in judged.checks if not check.holds] == [failing]
 
 
 def test_health_checks_of_containers_are_allowed_for() -> None:
     changed = {"without__server_requests": 6024, "lowtide__server_requests": 6024}
-    assert summary.verdict(rows(**changed), "docker")["holds"]
-    assert not summary.verdict(rows(**changed), "local")["holds"]
+    assert verdict.experiment(variants(**changed), "docker").holds
+    assert not verdict.experiment(variants(**changed), "local").holds
 
 
 def test_the_list_is_the_same_for_the_same_seed() -> None:

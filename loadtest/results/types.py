@@ -1,0 +1,201 @@
+"""What a result directory holds, as types: the experiment writes its files through them, and the report reads them.
+
+Memory is in MiB, and PSS unless the summary says otherwise; `_s` are seconds, `_ms` milliseconds; None stands for a
+figure that was not measured. A key that is not listed here is ignored, so a newer experiment may write more.
+"""
+
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+# The bounds keep out the infinities and NaN, which a CSV file can spell.
+Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
+
+Memory = Literal["PSS", "working set"]
+Reason = Literal["requests", "rss", "lifetime", "idle", "signal", "died", "hung", "oom"]
+EventName = Literal["load-start", "load-end"] | Reason
+
+
+class ResultError(Exception):
+    """A result file is missing or malformed. The message is one line that names the file and the key."""
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """`part / whole`, or None where one of them is unknown or the whole is zero."""
+    return part / whole if part is not None and whole else None
+
+
+class Environment(Struct):
+    """What serves. All is None for a deployment, which is seen from outside."""
+
+    cpus: Count | None
+    memory_mb: Amount | None
+    python: str | None
+    uwsgi: str | None
+    django: str | None
+    libc: str | None
+
+
+class Load(Struct):
+    seed: int
+    workers: Count | None
+    requests: Count
+    large_requests: Count
+    large_body_mb: Amount
+
+
+class Recycles(Struct):
+    """Workers replaced, by reason. `died` is every sudden end: hung ones and those killed for memory are among them."""
+
+    requests: Count | None
+    rss: Count | None
+    lifetime: Count | None
+    died: Count | None
+    idle: Count | None = 0
+    signal: Count | None = 0
+    hung: Count | None = 0
+    oom: Count | None = 0
+
+    def total(self) -> int | None:
+        counts = [self.requests, self.rss, self.lifetime, self.died, self.idle, self.signal]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+
+class Variant(Struct, kw_only=True, omit_defaults=True):
+    """One variant of the stack, or a deployment. `server_requests` is None for a server that does not count them."""
+
+    name: Name
+    label: str | None = None
+    server: str | None = None
+    idle_mb: Amount | None
+    worker_rss_mb: Amount | None = None
+    peak_mb: Amount | None
+    mean_mb: Amount | None
+    end_mb: Amount | None
+    requests: Count
+    server_requests: Count | UnsetType | None = UNSET
+    failures: Count
+    oom_kills: Count | None
+    wall_s: Amount | None
+    small_p50_ms: Amount | None
+    small_p99_ms: Amount | None
+    small_max_ms: Amount | None
+    large_p50_ms: Amount | None
+    recycles: Recycles
+    locust_report: str | None = None
+    # Of several rounds each single one; the figures above are then medians.
+    rounds: list["Variant"] = []
+
+    def end_to_idle(self) -> float | None:
+        return ratio(self.end_mb, self.idle_mb)
+
+    def spread(self, figure: str) -> tuple[float, float] | None:
+        """The least and the most of a figure over several rounds; None after one."""
+        values = [value for single in self.rounds if (value := getattr(single, figure)) is not None]
+        return (min(values), max(values)) if values else None
+
+    def over(self, other: "Variant | None", figure: str) -> float | None:
+        """A figure over the other variant's; of several rounds the median of the ratios, each within a round."""
+        if other is None:
+            return None
+        pairs = zip(self.rounds or [self], other.rounds or [other], strict=False)
+        ratios = [ratio(getattr(own, figure), getattr(its, figure)) for own, its in pairs]
+        known = [value for value in ratios if value is not None]
+        return statistics.median(known) if known else None
+
+
+class Need(Struct):
+    """What one large request alone adds to a fresh worker.
+
+    Attributes:
+        mib_s: integral over its time of what it adds, MiB s.
+        peak_mb: the most it adds at once, MiB.
+        seconds: how long it takes.
+    """
+
+    mib_s: Amount
+    peak_mb: Amount
+    seconds: Amount
+
+
+class Check(Struct):
+    """One comparison; `at_least` tells the direction of the limit, where it was written."""
+
+    name: Name
+    value: Number | None
+    limit: Number | None
+    holds: bool
+    at_least: bool | None = None
+
+
+class Verdict(Struct):
+    holds: bool
+    checks: list[Check]
+
+
+class Summary(Struct, kw_only=True):
+    """`summary.json`."""
+
+    schema: Literal[1] = 1
+    runtime: str
+    environment: Environment
+    scenario: str | None = None
+    started: str | None = None
+    # The processor's name.
+    machine: str | None = None
+    # What the figures of memory are.
+    memory: Memory = "PSS"
+    rounds: Count = 1
+    # Variants that could not be measured, and why.
+    left_out: dict[str, str] = {}
+    load: Load
+    # What an ideal server would average, and the needs that it is made of, by the name of the request.
+    floor_mb: Amount | None
+    needs: dict[str, Need] = {}
+    variants: Annotated[list[Variant], Meta(min_length=1)]
+    verdict: Verdict
+
+    def variant(self, name: str) -> Variant | None:
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+
+class Sample(Struct):
+    """One row of `samples.csv`; `t_s` counts from the start of the variant's load, negative before it."""
+
+    variant: str
+    t_s: Number
+    pss_mb: Amount | None
+    working_set_mb: Amount | None
+    requests: Amount | None
+    workers: Amount | None
+
+
+class Event(Struct):
+    """One row of `events.csv`: a phase that began or ended, or a worker that was replaced or killed."""
+
+    variant: str
+    t_s: Number
+    event: EventName
+    worker: Count | None = None
+    detail: str | None = None
+
+
+Options = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole result directory. Every variant is a key of each mapping, except of `options` where it has no file."""
+
+    directory: Path
+    summary: Summary
+    samples: dict[str, list[Sample]]
+    events: dict[str, list[Event]]
+    options: dict[str, Options] = field(default_factory=dict)

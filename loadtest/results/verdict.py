@@ -1,0 +1,71 @@
+"""What is asked of a run, and the limits: the one place where they stand."""
+
+from collections.abc import Sequence
+
+from loadtest.results.types import Check, Variant, Verdict, ratio
+
+# Memory at the end over idle memory: the least that reproduces the inflation, and the most that counts as undone.
+INFLATED = 5.0
+CAME_BACK = 1.25
+# The peak of `lowtide` over the peak of `without`, at most.
+PEAK_SHARE = 0.6
+# A peak below this multiple of idle memory is no inflation worth the name.
+ROSE = 1.5
+# Nobody starts a deployment anew before it is measured, and others use it: its memory may end higher above idle.
+DEPLOYMENT_CAME_BACK = 1.5
+# Requests a second that Locust did not send: in Docker the health checks of two containers, each every 5 s.
+OTHERS_PER_S = {"docker": 0.4, "local": 0.0}
+
+
+def check(name: str, value: float | None, limit: float, at_least: bool = False) -> Check:
+    """A comparison; a value that was not measured does not hold."""
+    holds = value is not None and (value >= limit if at_least else value <= limit)
+    return Check(name, None if value is None else round(value, 3), limit, holds, at_least)
+
+
+def _verdict(checks: list[Check]) -> Verdict:
+    return Verdict(all(one.holds for one in checks), checks)
+
+
+def experiment(variants: Sequence[Variant], runtime: str) -> Verdict:
+    """Was the inflation reproduced, and does `lowtide` keep what it promises?"""
+    by_name = {variant.name: variant for variant in variants}
+    without, lowtide = by_name.get("without"), by_name.get("lowtide")
+    checks = [counted for variant in variants if (counted := _counted(variant, runtime))]
+    if without:
+        checks.append(check("without: end over idle, the inflation", without.end_to_idle(), INFLATED, at_least=True))
+    if lowtide:
+        checks += [
+            check("lowtide: end over idle", lowtide.end_to_idle(), CAME_BACK),
+            check("lowtide: failed requests", lowtide.failures, 0),
+            check("lowtide: OOM kills", lowtide.oom_kills, 0),
+        ]
+    if without and lowtide:
+        share = ratio(lowtide.peak_mb, without.peak_mb)
+        checks.append(check("lowtide: peak over the peak of without", share, PEAK_SHARE))
+    return _verdict(checks)
+
+
+def _counted(variant: Variant, runtime: str) -> Check | None:
+    """Whether server and client counted the same requests, in every round; None where the server does not count."""
+    differences = [
+        abs(single.server_requests - single.requests)
+        for single in variant.rounds or [variant]
+        if isinstance(single.server_requests, int)
+    ]
+    if not differences:
+        return None
+    others = (variant.wall_s or 0) * OTHERS_PER_S[runtime]
+    allowed = round(others + 3) if others else 0
+    return check(f"{variant.name}: requests that only one of server and client counted", max(differences), allowed)
+
+
+def deployment(variant: Variant, requests: int) -> Verdict:
+    """What can be asked of a deployment of which only the outside is known, and to which `requests` were to be sent."""
+    return _verdict(
+        [
+            check("failed requests", variant.failures, 0),
+            check("requests of the list that were not sent", requests - variant.requests, 0),
+            check("end over idle", variant.end_to_idle(), DEPLOYMENT_CAME_BACK),
+        ]
+    )
