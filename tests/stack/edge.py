@@ -15,9 +15,10 @@ from typing import Any
 
 import requests
 
-from lowtide import memory, sample
+from lowtide import application, memory, sample
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PLANTED = Path(__file__).parent / "planted"
 
 
 def wait_until(what: str, true: Callable[[], object], seconds: float = 20) -> None:
@@ -115,6 +116,8 @@ def running(free_port: Callable[[], int], *options: str, **settings: str) -> Ite
         environment = {key: os.environ[key] for key in ("HOME", "SECRET_KEY") if key in os.environ}
         environment |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
+            "APP_DIR": str(PLANTED),
+            "APPLICATION_CONF": f"{folder}/application.conf",
             "RUN_DIR": folder,
             "STATIC_ROOT": folder,
             "LISTEN": f"127.0.0.1:{port}",
@@ -125,6 +128,7 @@ def running(free_port: Callable[[], int], *options: str, **settings: str) -> Ite
             "ACCESS_LOG": f"{folder}/access.log",
             "ERROR_LOG": f"{folder}/error.log",
         }
+        (run / "application.conf").write_text(application.read(PLANTED).nginx)
         edge = Edge(port, run, environment | settings)
         edge.begin_uwsgi(*options)
         edge.begin_nginx()
