@@ -6,6 +6,7 @@ times; PSS (proportional set size, proc(5), smaps_rollup) divides it by the numb
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -36,23 +37,48 @@ def pss_mb(pid: int) -> float:
     return int(match[1]) / 1024 if match else 0.0
 
 
+def fields_mb(pid: int, file: str, *names: str) -> list[float] | None:
+    """The figures behind `name:` in /proc/PID/`file`, which has them in kB, in MiB; None when the process has ended."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{file}").read_text().splitlines() if ":" in line)
+        return [int(lines[name].split()[0]) / 1024 for name in names]
+    except (FileNotFoundError, ProcessLookupError, KeyError):
+        return None
+
+
+def children(pid: int) -> list[int] | None:
+    """The direct children of a process, the workers of a pre-forking server; None when it has ended."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    pids: list[int] = []
+    for thread in threads:
+        # It may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pids += map(int, (thread / "children").read_text().split())
+    return pids
+
+
 def tree(pid: int) -> list[int]:
     """The process and all its descendants, parents first; empty when it has ended."""
     pids, queue = [], [pid]
     while queue:
         parent = queue.pop(0)
-        try:
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                queue += map(int, (task / "children").read_text().split())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        pids.append(parent)
+        if (born := children(parent)) is not None:
+            pids.append(parent)
+            queue += born
     return pids
 
 
 def tree_pss_mb(pid: int) -> float:
     """Sum of PSS over a process tree in MiB."""
     return sum(map(pss_mb, tree(pid)))
+
+
+def mapped(pid: int) -> str:
+    """What a process has mapped, libraries among it: /proc/PID/maps."""
+    return Path(f"/proc/{pid}/maps").read_text()
 
 
 def _keyed(path: Path, key: str) -> int:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from lowtide import memory
-from lowtide.sample import stats
+from lowtide.sample import uwsgi
 
 PORT = 9117
 # https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -22,18 +22,15 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def page(stats_socket: str) -> str:
     """The figures of the server behind `stats_socket`, in Prometheus' text format."""
     try:
-        figures = stats(stats_socket)
+        server = uwsgi(stats_socket)
+        pss = server.pss_mb() * memory.MIB
     except (OSError, ValueError):
         return _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 0)
-    workers = figures["workers"]
-    pss = memory.tree_pss_mb(figures["pid"]) * memory.MIB
-    served = sum(worker["requests"] for worker in workers)
-    alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
     return (
         _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 1)
         + _sample("lowtide_memory_pss_bytes", "gauge", "Sum of PSS over master and workers.", round(pss))
-        + _sample("lowtide_requests_total", "counter", "Requests served since the start.", served)
-        + _sample("lowtide_workers", "gauge", "Workers alive.", alive)
+        + _sample("lowtide_requests_total", "counter", "Requests served since the start.", server.requests or 0)
+        + _sample("lowtide_workers", "gauge", "Workers alive.", len(server.workers))
     )
 
 

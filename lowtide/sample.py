@@ -2,10 +2,12 @@
 
     python -m lowtide.sample --stats RUN_DIR/stats.sock --interval 0.5 [--cgroup]
     python -m lowtide.sample --pid PID
+    python -m lowtide.sample --stats RUN_DIR/stats.sock --once
 
 Columns: time (Unix seconds), pss_mb (sum of PSS over master and workers, MiB), working_set_mb and oom_kills (of this
 container, with --cgroup; else empty), requests (uWSGI's counter, which survives respawns), workers (alive). With --pid,
 for any other server, the last two are empty and PSS is that of the process and its descendants.
+--once prints one JSON object instead and ends: `pss_mb`, and of each worker its `pid` and `rss_mb`.
 Not uWSGI's own rss: it is written at the end of a request only and is 0 after a respawn.
 """
 
@@ -16,6 +18,7 @@ import select
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from lowtide import memory
@@ -38,21 +41,46 @@ def stats(path: str) -> dict[str, Any]:
         return answer
 
 
-def sample(path: str | None, pid: int | None, cgroup: bool) -> str:
-    """One line for the uWSGI behind the stats socket `path`, or for the process tree of `pid`."""
-    requests: int | str = ""
-    alive: int | str = ""
-    if path:
-        figures = stats(path)
-        pid, workers = figures["pid"], figures["workers"]
-        requests = sum(worker["requests"] for worker in workers)
-        alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
-    pss = memory.tree_pss_mb(pid) if pid else 0
-    if not pss:
-        raise ProcessLookupError(f"there is no process {pid}")
+@dataclass(frozen=True)
+class Server:
+    """A server at one moment: its first process, the workers that are alive, and the requests that uWSGI counted."""
+
+    pid: int
+    workers: list[int]
+    requests: int | None = None
+
+    def pss_mb(self) -> float:
+        """Sum of PSS over all its processes, MiB.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
+        if pss := memory.tree_pss_mb(self.pid):
+            return pss
+        raise ProcessLookupError(f"there is no process {self.pid}")
+
+
+def uwsgi(path: str) -> Server:
+    """The uWSGI behind a stats socket. Raises what `stats` does."""
+    figures = stats(path)
+    workers = figures["workers"]
+    alive = [worker["pid"] for worker in workers if worker["pid"] > 0 and worker["status"] != "cheap"]
+    return Server(figures["pid"], alive, sum(worker["requests"] for worker in workers))
+
+
+def line(server: Server, cgroup: bool) -> str:
+    """One line of CSV."""
+    pss = server.pss_mb()
     working_set = f"{memory.working_set_mb() or 0:.1f}" if cgroup else ""
     killed = f"{memory.oom_kills() or 0}" if cgroup else ""
-    return f"{time.time():.3f},{pss:.1f},{working_set},{killed},{requests},{alive}"
+    counted = ("", "") if server.requests is None else (server.requests, len(server.workers))
+    return f"{time.time():.3f},{pss:.1f},{working_set},{killed},{counted[0]},{counted[1]}"
+
+
+def once(server: Server) -> str:
+    """The answer to --once."""
+    workers = [{"pid": pid, "rss_mb": round(memory.rss_mb(pid), 1)} for pid in server.workers]
+    return json.dumps({"pss_mb": round(server.pss_mb(), 1), "workers": workers})
 
 
 def main() -> int:
@@ -62,12 +90,24 @@ def main() -> int:
     server.add_argument("--pid", type=int, help="the first process of another server")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two samples, on average")
     parser.add_argument("--cgroup", action="store_true", help="read this container's cgroup too")
+    parser.add_argument("--once", action="store_true", help="print one JSON object and end")
     options = parser.parse_args()
+
+    def look() -> Server:
+        return uwsgi(options.stats) if options.stats else Server(options.pid, memory.tree(options.pid)[1:])
+
+    if options.once:
+        try:
+            print(once(look()))
+        except (OSError, ValueError) as error:
+            print(f"{options.stats or options.pid}: {error}", file=sys.stderr)
+            return 1
+        return 0
     print(",".join(COLUMNS), flush=True)
     due = time.monotonic()
     while True:
         try:
-            print(sample(options.stats, options.pid, options.cgroup), flush=True)
+            print(line(look(), options.cgroup), flush=True)
         except (OSError, ValueError) as error:
             print(f"No sample: {options.stats or options.pid}: {error}", file=sys.stderr, flush=True)
         # Unevenly, or a load with a steady beat would be seen at the same point of it again and again.

@@ -46,7 +46,7 @@ def away_ms(runtime: Runtime) -> list[float]:
     """How long the places of ROUNDS workers were empty. Nobody asks for statistics meanwhile: that wakes the master."""
     started = time.time()
     for turn in range(ROUNDS):
-        pid = sample.stats(runtime.stats_socket)["workers"][turn % WORKERS]["pid"]
+        pid = sample.uwsgi(runtime.stats_socket).workers[turn % WORKERS]
         # At another moment of the master's second each time.
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)

@@ -18,13 +18,6 @@ from loadtest.measure import CannotMeasure
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
-# What the tables of versions show, asked of the Python that serves.
-VERSIONS = """
-import json, platform, subprocess, django
-uwsgi = subprocess.run(["uwsgi", "--version"], capture_output=True, text=True).stdout.strip()
-print(json.dumps({"python": platform.python_version(), "uwsgi": uwsgi, "django": django.__version__,
-                  "libc": " ".join(platform.libc_ver())}))
-"""
 # uWSGI prints the configuration as it has read it, and a folder that does not exist ends it before it serves. On its
 # way out it removes its sockets, so they must not be those of the running server.
 SHOW_CONFIG = [
@@ -183,7 +176,7 @@ def popen(command: list[str], environment: Mapping[str, str]) -> subprocess.Pope
 
 
 def versions(runtime: Runtime) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(runtime.run(["python", "-c", VERSIONS]))
+    found: dict[str, Any] = json.loads(runtime.run(["python", "-m", "lowtide.versions"]))
     return found
 
 

@@ -1,6 +1,7 @@
 """Memory of the running server, from `lowtide.sample` beside it: as it goes by, and in one look."""
 
 import bisect
+import json
 import statistics
 import subprocess
 import threading
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from loadtest.measure import CannotMeasure
 from loadtest.measure.runtimes import Runtime
-from lowtide import memory
 
 INTERVAL_S = 0.5
 
@@ -106,27 +106,25 @@ def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
     return [replace(sample, requests=bisect.bisect_right(ends, sample.time)) for sample in samples]
 
 
+def workers(runtime: Runtime, pid: int | None = None) -> dict[int, float]:
+    """The workers of uWSGI, or of the server whose first process is `pid`: their process ids, and RSS in MiB."""
+    source = ["--pid", str(pid)] if pid else ["--stats", runtime.stats_socket]
+    answer = json.loads(runtime.run(["python", "-m", "lowtide.sample", *source, "--once"]))
+    return {worker["pid"]: worker["rss_mb"] for worker in answer["workers"]}
+
+
 def idle_rss_mb(runtime: Runtime, pid: int | None = None) -> float:
     """RSS of the largest worker in MiB, which is what reload-on-rss is compared with."""
-    if pid:
-        return round(max(map(memory.rss_mb, memory.tree(pid)[1:]), default=0.0), 1)
-    script = (
-        "import os, sys; from lowtide import sample; pids = [w['pid'] for w in sample.stats(sys.argv[1])['workers']];"
-        "pages = [int(open(f'/proc/{pid}/statm').read().split()[1]) for pid in pids];"
-        "print(max(pages) * os.sysconf('SC_PAGE_SIZE') / 2**20)"
-    )
-    return round(float(runtime.run(["python", "-c", script, runtime.stats_socket])), 1)
+    return max(workers(runtime, pid).values(), default=0.0)
 
 
 def fresh_workers(runtime: Runtime, sampler: Sampler) -> None:
     """Have every worker replaced."""
-    workers = sampler.last().workers or 0
-    script = "import lowtide.sample as s, sys; print(*[w['pid'] for w in s.stats(sys.argv[1])['workers']])"
-    pids = runtime.run(["python", "-c", script, runtime.stats_socket]).split()
-    runtime.kill_workers([int(pid) for pid in pids])
+    before = sampler.last().workers or 0
+    runtime.kill_workers(list(workers(runtime)))
     deadline = time.monotonic() + 30
     time.sleep(1.2)
-    while (sampler.last().workers or 0) < workers:
+    while (sampler.last().workers or 0) < before:
         if time.monotonic() > deadline:
             raise CannotMeasure("Workers that were killed did not come back within 30 s.")
         time.sleep(0.1)

@@ -1,7 +1,6 @@
 """Servers other than the shipped uWSGI: how they are started in the local runtime."""
 
 from importlib.metadata import version
-from pathlib import Path
 
 from loadtest.measure import CannotMeasure, allocators
 from loadtest.measure.runtimes import Runtime
@@ -51,5 +50,5 @@ def check_preloaded(name: str, pid: int) -> None:
         CannotMeasure: one of them has not; the dynamic linker only warns.
     """
     for process in memory.tree(pid):
-        if f"/lib{name}.so" not in Path(f"/proc/{process}/maps").read_text():
+        if f"/lib{name}.so" not in memory.mapped(process):
             raise CannotMeasure(f"{name} was to stand in for malloc, but process {process} has not loaded it.")

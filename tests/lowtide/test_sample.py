@@ -1,5 +1,6 @@
 """The sampler on a server that has no statistics."""
 
+import json
 import os
 import subprocess
 import sys
@@ -25,12 +26,29 @@ def test_a_process_tree_by_its_pid() -> None:
         child.communicate(b"\n")
 
 
+def test_one_look_names_the_workers() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        command = [sys.executable, "-m", "lowtide.sample", "--pid", str(parent.pid), "--once"]
+        look = json.loads(subprocess.run(command, capture_output=True, timeout=20, check=True).stdout)
+        (worker,) = look["workers"]
+        assert [worker["pid"]] == memory.children(parent.pid)
+        assert worker["rss_mb"] > 5
+        assert look["pss_mb"] > memory.pss_mb(worker["pid"])
+        parent.communicate(b"\n")
+
+
 def test_a_process_that_has_gone() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     out, error = sampled(gone.pid)
     assert len(out.splitlines()) == 1
     assert error.startswith(f"No sample: {gone.pid}: ")
+    command = [sys.executable, "-m", "lowtide.sample", "--pid", str(gone.pid), "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{gone.pid}: there is no process {gone.pid}\n")
 
 
 def test_one_of_stats_and_pid() -> None:

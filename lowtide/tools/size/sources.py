@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lowtide import memory
-from lowtide.sample import stats
+from lowtide.sample import Server, uwsgi
 from lowtide.sizing import Load
 
 _INTERVAL_S = 0.1
@@ -114,26 +114,6 @@ class _Worker:
     private_mb: float = float("inf")
 
 
-def _fields(path: Path, *names: str) -> list[float] | None:
-    """The numbers (kB) behind `name:` in a file of /proc, in MiB; None when the process has ended."""
-    try:
-        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return [int(lines[name].split()[0]) / 1024 for name in names]
-    except (FileNotFoundError, ProcessLookupError, KeyError):
-        return None
-
-
-def children(pid: int) -> list[int]:
-    """The direct children of a process: the workers of a pre-forking server."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += map(int, task.read_text().split())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
 def watch(pid: int, workers_of: Callable[[], list[int]], seconds: float, source: str) -> Figures:
     """Look at a running server for a while; large requests should run meanwhile, or have run since it started.
 
@@ -156,13 +136,13 @@ def watch(pid: int, workers_of: Callable[[], list[int]], seconds: float, source:
                 raise Unusable(f"{source} has no worker processes: name the master of a running server")
             for worker_pid in pids:
                 worker = seen.setdefault(worker_pid, _Worker())
-                if figures := _fields(Path(f"/proc/{worker_pid}/status"), "VmRSS", "VmHWM"):
+                if figures := memory.fields_mb(worker_pid, "status", "VmRSS", "VmHWM"):
                     worker.least_rss_mb = min(worker.least_rss_mb, figures[0])
                     worker.most_rss_mb = max(worker.most_rss_mb, figures[1])
             if now >= next_tree:
                 trees.append(memory.tree_pss_mb(pid))
                 for worker_pid in pids:
-                    if own := _fields(Path(f"/proc/{worker_pid}/smaps_rollup"), "Private_Clean", "Private_Dirty"):
+                    if own := memory.fields_mb(worker_pid, "smaps_rollup", "Private_Clean", "Private_Dirty"):
                         seen[worker_pid].private_mb = min(seen[worker_pid].private_mb, sum(own))
                 next_tree = now + _PSS_INTERVAL_S
             time.sleep(_INTERVAL_S)
@@ -193,7 +173,7 @@ def from_pid(pid: int, seconds: float) -> Figures:
     """A live server by the process id of its master."""
     if not Path(f"/proc/{pid}").exists():
         raise Unusable(f"process {pid} does not exist: name the master of a running server")
-    return watch(pid, lambda: children(pid), seconds, f"process {pid}")
+    return watch(pid, lambda: memory.children(pid) or [], seconds, f"process {pid}")
 
 
 def from_stats(path: str, seconds: float) -> Figures:
@@ -203,16 +183,13 @@ def from_stats(path: str, seconds: float) -> Figures:
         Unusable: nobody answers there.
     """
 
-    def look() -> dict[str, Any]:
+    def look() -> Server:
         try:
-            return stats(path)
+            return uwsgi(path)
         except (OSError, ValueError) as error:
             raise Unusable(f"{path} does not answer as uWSGI's stats socket: {error}") from None
 
-    def workers() -> list[int]:
-        return [each["pid"] for each in look()["workers"] if each["pid"] > 0 and each["status"] != "cheap"]
-
     try:
-        return watch(look()["pid"], workers, seconds, path)
+        return watch(look().pid, lambda: look().workers, seconds, path)
     except (KeyError, TypeError):
         raise Unusable(f"{path} does not answer as uWSGI's stats socket: other fields than uWSGI's") from None
