@@ -18,6 +18,9 @@ from lowtide import memory
 from lowtide.defaults import GIVE_BACK_MB
 
 DEFAULT_THRESHOLD_MB = float(GIVE_BACK_MB)
+# A request that leaves this part of what it took, or more, has left something in use. Small objects that outlive a
+# large request, and hold on to the free heap around them, keep a few hundredths.
+_LIVE_PART = 0.25
 
 
 def threshold_mb() -> float:
@@ -77,6 +80,7 @@ class GiveBack:
         self.threshold_mb = threshold_mb
         self._lock = threading.Lock()
         self._left_mb = self._fresh_mb = memory.rss_mb()
+        self._live_mb = 0.0
         self._gave = False
         self._trim = trim
         if trim is None:
@@ -100,7 +104,9 @@ class GiveBack:
         try:
             gc.collect()
             self._trim(0)
-            self._left_mb = memory.rss_mb()
+            before_mb, self._left_mb = self._left_mb, memory.rss_mb()
+            if self._left_mb - before_mb >= (rss_mb - before_mb) * _LIVE_PART:
+                self._live_mb += self._left_mb - before_mb
             self._gave = True
         finally:
             self._lock.release()
@@ -109,13 +115,17 @@ class GiveBack:
     def mark(self) -> None:
         """Take what the process holds now as what it needs: for a worker that was just forked."""
         self._left_mb = self._fresh_mb = memory.rss_mb()
+        self._live_mb = 0.0
 
-    def kept(self) -> bool:
-        """Whether `threshold_mb` or more of what came since `mark` could not be given back.
+    @property
+    def kept_mb(self) -> float:
+        """What came since `mark` and could not be given back."""
+        return max(0.0, self._left_mb - self._fresh_mb)
 
-        A few small objects that outlive their request hold on to the MiB of heap around each of them.
-        """
-        return self._left_mb >= self._fresh_mb + self.threshold_mb
+    @property
+    def live_mb(self) -> float:
+        """The part of `kept_mb` that is in use; the rest is free heap that small objects hold on to."""
+        return min(self._live_mb, self.kept_mb)
 
     def rest(self) -> None:
         """Give back what the server freed after the response was closed, such as its buffer of the request's body."""

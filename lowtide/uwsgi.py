@@ -15,7 +15,8 @@ Around the application that `module =` names, whose code stays as it is:
 - has SIGTERM end a server that is still loading its application. By itself uWSGI ignores it until its master runs
   (core/uwsgi.c:2071, core/master.c:347), and who asked for the stop waits in vain;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
-  still holds GIVE_BACK_MB more than when it was forked: nobody waits for that one. Not with threads.
+  still holds GIVE_BACK_MB more than when it was forked, unless that is needed (`lowtide.idle`): nobody waits for that
+  one. Health checks are no requests here: they would keep every worker busy. Not with threads.
 
 With lazy-apps the application is loaded after the fork and nothing is shared: heap is given back a moment later
 (after_req_hook, which runs after uWSGI has read RSS for reload-on-rss), workers that leave in good order log their own
@@ -33,9 +34,10 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import recycles
+from lowtide import application, recycles
 from lowtide.give_back import GiveBack, threshold_mb
-from lowtide.wsgi import AfterResponse, read_in_parts
+from lowtide.idle import Learned
+from lowtide.wsgi import AfterResponse, Environ, read_in_parts
 
 
 def _text(name: str) -> str:
@@ -65,13 +67,28 @@ _IDLE_S = _number("lowtide-recycle-idle")
 _THRESHOLD_MB = threshold_mb()
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
+_learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # How long to wait for the successor of another worker: a fork away, unless something is wrong.
 _TURN_S = 2.0
-# When this worker was last busy, by the monotonic clock.
+# When this worker was last busy, by the monotonic clock, and whether its last request was a health check.
 _busy = time.monotonic()
+_checked = False
 
 
-def _begin() -> None:
+def _health_paths() -> frozenset[str]:
+    """Where the application answers health checks: as its lowtide.toml says, else as lowtide.django.health does."""
+    if application.find() is None:
+        return frozenset({"/healthz", "/readyz"})
+    described = application.read()
+    return frozenset({described.live, described.ready})
+
+
+_HEALTH = _health_paths()
+
+
+def _begin(environ: Environ) -> None:
+    global _checked
+    _checked = environ.get("PATH_INFO") in _HEALTH
     _slots.begin_request(uwsgi.worker_id())
 
 
@@ -86,13 +103,17 @@ def _end() -> None:
     if _give_back:
         _give_back.rest()
     _slots.end_request(uwsgi.worker_id())
-    _busy = time.monotonic()
+    if not _checked:
+        _busy = time.monotonic()
 
 
 def _look(_: int) -> None:
     """Once a second, between requests: leave if idle for long enough, worker N - 1 a second after worker N."""
-    idle_s = time.monotonic() - _busy
-    if _give_back and _give_back.kept() and idle_s >= _IDLE_S + uwsgi.numproc - uwsgi.worker_id():
+    worker = uwsgi.worker_id()
+    if not _give_back or time.monotonic() - _busy < _IDLE_S + uwsgi.numproc - worker:
+        return
+    if _learned.worth_replacing(worker, _give_back.kept_mb, _give_back.live_mb):
+        _learned.let_go(worker, _give_back.live_mb)
         # uWSGI counts a worker in a signal's handler as busy, and lets a busy one go without calling atexit.
         _leave("idle")
         os.kill(os.getpid(), signal.SIGHUP)
@@ -110,10 +131,10 @@ def _wrap() -> bool:
         module: ModuleType = importlib.import_module(name)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    application = getattr(module, attribute)
+    loaded = getattr(module, attribute)
     if _give_back:
-        application = read_in_parts(application)
-    setattr(module, attribute, AfterResponse(application, _close, _begin))
+        loaded = read_in_parts(loaded)
+    setattr(module, attribute, AfterResponse(loaded, _close, _begin))
     return True
 
 
@@ -147,6 +168,8 @@ def _leave(reason: str = "") -> None:
 
 
 def _arrive() -> None:
+    global _busy
+    _busy = time.monotonic()
     # Only the master waits for workers.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = uwsgi.worker_id()

@@ -49,10 +49,10 @@ class _Response:
 
 
 class AfterResponse:
-    """A WSGI application that calls `done` after each response of `application`, and `begin` before."""
+    """A WSGI application that calls `done` after each response of `application`, and `begin` before, with environ."""
 
     def __init__(
-        self, application: Application, done: Callable[[], object], begin: Callable[[], object] | None = None
+        self, application: Application, done: Callable[[], object], begin: Callable[[Environ], object] | None = None
     ) -> None:
         self.application = application
         self._done = done
@@ -60,7 +60,7 @@ class AfterResponse:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self._begin:
-            self._begin()
+            self._begin(environ)
         try:
             body = self.application(environ, start_response)
         except BaseException:

@@ -181,7 +181,7 @@ class Body:
 def test_the_callback_comes_after_the_response_is_closed_and_free() -> None:
     log: list[str] = []
     application = AfterResponse(
-        lambda environ, start: Body(log), lambda: log.append("done"), lambda: log.append("begin")
+        lambda environ, start: Body(log), lambda: log.append("done"), lambda environ: log.append("begin")
     )
     response = application({}, lambda *_: None)
     assert list(response) == [b"a", b"b"]
@@ -256,3 +256,19 @@ def test_a_gunicorn_worker_with_a_threshold_of_nothing_is_left_alone(monkeypatch
     gunicorn.give_back(worker)
     assert worker.handle == "as it was"
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("grown_mb", "stays_mb", "live_mb"),
+    [(200, 14, 0), (30, 30, 30), (50, 20, 20)],
+    ids=["large request", "module", "module made of a file"],
+)
+def test_what_stays_is_told_apart(
+    grown_mb: float, stays_mb: float, live_mb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free heap that small objects hold on to is a small part of what a request took, what is in use a large one."""
+    rss = iter([50.0, 50 + grown_mb, 50 + stays_mb])
+    monkeypatch.setattr(memory, "rss_mb", lambda: next(rss))
+    back = GiveBack(8, trim=lambda _: 1)
+    assert back()
+    assert (back.kept_mb, back.live_mb) == (stays_mb, live_mb)

@@ -130,6 +130,27 @@ def test_idle(serve: Serve) -> None:
     assert ", 2 requests," in event.detail
 
 
+def test_what_comes_back_in_the_successor_is_needed(serve: Serve) -> None:
+    """An application that loads 30 MiB on its first request would otherwise lose them after each."""
+    server = serve()
+    server.get("/load")
+    server.replaced()
+    for _ in range(3):
+        server.get("/load")
+        time.sleep(5)
+    assert [event.event for event in server.replaced()] == ["idle"]
+
+
+def test_health_checks_are_no_use(serve: Serve) -> None:
+    server = serve()
+    server.get("/keep")
+    over = time.monotonic() + 15
+    while time.monotonic() < over and '"idle"' not in server.log():
+        server.get("/alive")
+        time.sleep(0.5)
+    assert '"idle"' in server.log()
+
+
 def test_an_idle_worker_that_kept_nothing_stays(serve: Serve) -> None:
     server = serve()
     pids = server.pids()
