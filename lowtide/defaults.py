@@ -11,6 +11,8 @@ LARGE_WORKERS = 1
 LARGE_IN_FLIGHT = 8
 SMALL_IN_FLIGHT = 64
 CLIENT_IN_FLIGHT = 64
+# How many seconds a request may wait for a worker; 0 is any.
+QUEUE_S = 20
 WORKER_MANAGEMENT = "lowtide"
 # The rest in MiB.
 RELOAD_ON_RSS = 128

@@ -5,7 +5,9 @@
 
 /healthz and /readyz are asked for where the application answers them (lowtide.toml), as nginx does.
 
-Exit codes: 0 the answer is 200, 1 it is another or there is none, 2 wrong use.
+Where nobody answers but every worker for small requests is in the middle of one, the application is alive: a database
+that stalls must not have it killed, and a request that hangs is ended by uWSGI (harakiri).
+Exit codes: 0 the answer is 200 or all are busy, 1 it is another or there is none, 2 wrong use.
 """
 
 import os
@@ -13,10 +15,10 @@ import socket
 import struct
 import sys
 
-from lowtide import application
+from lowtide import application, sample, start
 
 # A container's health check gets 5 s: late enough to sit out a large request, early enough to say why it failed.
-SECONDS = 4.0
+SECONDS = 3.0
 
 
 def status(path: str, address: str, seconds: float = SECONDS) -> int:
@@ -54,6 +56,16 @@ def own(path: str) -> str:
     return described.live if path == "/healthz" else described.ready
 
 
+def all_busy(folder: str) -> bool:
+    """Whether uWSGI's master says that every worker for small requests has one. A worker that hangs idle takes none."""
+    try:
+        small = start.settings(os.environ)["SMALL_WORKER_IDS"].split(",")
+        workers = sample.stats(f"{folder}/stats.sock")["workers"]
+    except (OSError, ValueError, start.Unusable):
+        return False
+    return all(worker["status"] == "busy" for worker in workers if str(worker["id"]) in small)
+
+
 def main(arguments: list[str]) -> int:
     match arguments:
         case [path]:
@@ -65,6 +77,10 @@ def main(arguments: list[str]) -> int:
             return 2
     try:
         code = status(own(path), address)
+    except TimeoutError:
+        busy = all_busy(os.path.dirname(address))  # noqa: PTH120 - as little to import as there can be
+        print(f"{path} on {address}: {'every worker is busy' if busy else 'timed out'}", file=sys.stderr)
+        return 0 if busy else 1
     except (OSError, ValueError, application.Invalid) as error:
         print(f"{path} on {address}: {error}", file=sys.stderr)
         return 1

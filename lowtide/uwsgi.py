@@ -5,7 +5,8 @@
 Around the application that `module =` names, whose code stays as it is:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 unless said otherwise, 0 for never;
-- reads request bodies in parts, so that uWSGI does not hold each a second time;
+- reads request bodies in parts, so that uWSGI does not hold each a second time, and to their end;
+- turns away requests whose client has left or that waited for more than QUEUE_S seconds (`lowtide.overload`);
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
 - logs why workers are replaced (`lowtide.recycles`);
@@ -37,7 +38,8 @@ import uwsgi
 from lowtide import application, recycles
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
-from lowtide.wsgi import AfterResponse, Environ, read_in_parts
+from lowtide.overload import Shed, queue_s
+from lowtide.wsgi import AfterResponse, Environ, read_in_parts, read_to_the_end
 
 
 def _text(name: str) -> str:
@@ -134,7 +136,8 @@ def _wrap() -> bool:
     loaded = getattr(module, attribute)
     if _give_back:
         loaded = read_in_parts(loaded)
-    setattr(module, attribute, AfterResponse(loaded, _close, _begin))
+    loaded = Shed(AfterResponse(loaded, _close, _begin), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
+    setattr(module, attribute, read_to_the_end(loaded))
     return True
 
 

@@ -9,6 +9,7 @@ for reload-on-rss after that (core/utils.c:1082), so a request whose memory was 
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
@@ -109,6 +110,34 @@ def read_in_parts(application: Application) -> Application:
         return application(environ, start_response)
 
     return reading
+
+
+def read_to_the_end(application: Application) -> Application:
+    """The application; what it leaves of a body is read and dropped before its answer is sent.
+
+    nginx sends no more of a body once the answer begins, and takes a connection that is closed with something unread in
+    it for broken: who refuses an upload at its first bytes would often be a 502. An answer that streams is let alone,
+    it may still read.
+    """
+
+    def finishing(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH") in (None, "", "0"):
+            return application(environ, start_response)
+        body, whole = environ["wsgi.input"], False
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            nonlocal whole
+            whole = status >= "4" or any(name.lower() == "content-length" for name, _ in headers)
+            return start_response(status, headers, *error)
+
+        answer = application(environ, start)
+        if whole:
+            with suppress(OSError):
+                while body.read(PART_BYTES):
+                    pass
+        return answer
+
+    return finishing
 
 
 def give_back(application: Application, threshold_mb: float = DEFAULT_THRESHOLD_MB) -> Application:

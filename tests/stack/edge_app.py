@@ -13,19 +13,22 @@ CHUNK = b"x" * 65536
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """`?name=` leaves a line in the file `served`; the other words are numbers: `sleep` (s), `bytes` (of answer)."""
+    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep` (s) and `bytes` are numbers."""
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:
         with Path(os.environ["RUN_DIR"], "served").open("a") as served:
             served.write(f"{asked['name']}\n")
     body = hashlib.sha256()
     size = 0
-    while part := environ["wsgi.input"].read(65536):
+    while "noread" not in asked and (part := environ["wsgi.input"].read(65536)):
         body.update(part)
         size += len(part)
     time.sleep(float(asked.get("sleep", "0")))
-    start_response(asked.get("status", "200 OK"), [("Content-Type", "application/json")])
+    headers = [("Content-Type", "application/json")]
     if "bytes" in asked:
+        start_response("200 OK", headers)
         return (CHUNK for _ in range(int(asked["bytes"]) // len(CHUNK)))
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
-    return [json.dumps({"pid": os.getpid(), "size": size, "sha256": body.hexdigest(), "environ": seen}).encode()]
+    answer = json.dumps({"pid": os.getpid(), "size": size, "sha256": body.hexdigest(), "environ": seen}).encode()
+    start_response("200 OK", [*headers, ("Content-Length", str(len(answer)))])
+    return [answer]

@@ -100,3 +100,11 @@ def test_bodies_arrive_whole(edge: Start) -> None:
         answer = requests.post(stack.url, data=b"x" * size, timeout=30).json()
         assert answer["size"] == size
     assert requests.post(stack.url, data=iter([b"x" * 70_000] * 3), timeout=30).json()["size"] == 210_000
+
+
+def test_an_answer_before_the_body_is_read_arrives(edge: Start) -> None:
+    """Of 60 such requests a few were 502."""
+    stack = edge()
+    for size in [500_000, 20_000_000] * 30:
+        answer = requests.post(f"{stack.url}/?noread=1", data=b"x" * size, timeout=30)
+        assert (answer.status_code, answer.json()["size"]) == (200, 0)

@@ -1,0 +1,103 @@
+"""Overload is shed: nobody's requests are not served, what waits too long and what is too much is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.stack.edge import Edge, wait_until
+
+pytestmark = pytest.mark.stack
+Start = Callable[..., Edge]
+
+
+def ask(path: str) -> str:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def test_requests_of_clients_that_have_left_are_not_served(edge: Start) -> None:
+    stack = edge()
+    impatient = [stack.client(ask("/?sleep=0.5&name=impatient")) for _ in range(50)]
+    wait_until("the first is served", stack.served)
+    for connection in impatient:
+        connection.close()
+    assert stack.get("/?name=patient").status_code == 200
+    names = stack.served()
+    assert names[-1] == "patient"
+    # The one in flight; a second, where the close came late.
+    assert len(names) <= 3
+    assert '"event": "shed"' in stack.log("uwsgi")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_waited_longer_than_it_is_worth_is_refused(edge: Start, large: bool) -> None:
+    stack = edge(QUEUE_S="1")
+    send = stack.large if large else stack.get
+    with ThreadPoolExecutor(6) as pool:
+        first = pool.submit(send, "/?sleep=3&name=first")
+        wait_until("the worker is busy", stack.served)
+        waiting = [pool.submit(send, "/?name=late", headers={"Accept": "application/json"}) for _ in range(4)]
+        page = pool.submit(send, "/?name=late", headers={"Accept": "text/html"})
+        assert first.result().status_code == 200
+        answers = [one.result() for one in waiting]
+    assert {(answer.status_code, answer.headers["Retry-After"]) for answer in answers} == {(503, "5")}
+    assert answers[0].json()["error"] == "busy"
+    assert "<h1>The site is busy</h1>" in page.result().text
+    assert stack.served() == ["first"]
+    assert send("/?name=after").status_code == 200
+
+
+def test_what_is_too_much_is_refused_at_once(edge: Start) -> None:
+    stack = edge(CLIENT_IN_FLIGHT="1000")
+    with ThreadPoolExecutor(120) as pool:
+        answers = [pool.submit(stack.get, "/?sleep=0.1&name=small") for _ in range(120)]
+        wait_until("some are refused", lambda: sum(one.done() for one in answers) >= 50)
+        # Far more are refused than can have been served meanwhile.
+        assert len(stack.served()) < 40
+        statuses = [one.result().status_code for one in answers]
+    assert statuses.count(200) == len(stack.served()) >= 64
+    assert set(statuses) == {200, 503}
+
+
+def test_liveness_does_not_wait_behind_requests(edge: Start) -> None:
+    stack = edge(SMALL_IN_FLIGHT="4")
+    with ThreadPoolExecutor(20) as pool:
+        stalled = [pool.submit(stack.get, "/?sleep=3&name=stalled") for _ in range(20)]
+        wait_until("four wait, the others were refused", lambda: sum(one.done() for one in stalled) == 16)
+        refused = stack.get("/readyz", timeout=2)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        alive = stack.get("/healthz", timeout=5)
+        assert (alive.status_code, alive.text) == (200, "busy\n")
+        assert sum(one.result().status_code == 200 for one in stalled) == 4
+    assert "environ" in stack.get("/healthz").json()
+
+
+def ping(stack: Edge) -> int:
+    """What a container's health check says."""
+    return subprocess.run([sys.executable, "-m", "lowtide.ping", "/healthz"], env=stack.environment).returncode
+
+
+def test_a_container_whose_workers_are_all_busy_is_healthy(edge: Start) -> None:
+    stack = edge()
+    assert ping(stack) == 0
+    with stack.client(ask("/?sleep=20&name=stalled")):
+        wait_until("the worker is busy", stack.served)
+        assert ping(stack) == 0
+
+
+def test_one_whose_workers_hang_with_nothing_to_do_is_not(edge: Start) -> None:
+    stack = edge()
+    pid = stack.workers()[0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    assert ping(stack) == 1
+
+
+def test_an_application_that_is_gone_is_not_alive(edge: Start) -> None:
+    stack = edge()
+    stack.processes.pop("uwsgi").kill()
+    wait_until("nobody answers", lambda: requests.get(f"{stack.url}/healthz", timeout=10).status_code >= 502)
