@@ -123,15 +123,15 @@ compare: note setup ## Every remedy, allocator and other server under the same l
 
 .PHONY: sweep
 sweep: note setup ## Memory against number of workers, share and size of large requests: about 20 minutes, QUICK=1 for 12
-	@.venv/bin/python -m loadtest.commands.sweep
+	@.venv/bin/python -m loadtest.commands.sweep $(ARGS)
 
 .PHONY: limit
 limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
-	@.venv/bin/python -m loadtest.commands.limit
+	@.venv/bin/python -m loadtest.commands.limit $(ARGS)
 
 .PHONY: forks
 forks: setup ## What a fork costs, in memory and in first requests, by what is done before it
-	@.venv/bin/python -m loadtest.commands.forks
+	@.venv/bin/python -m loadtest.commands.forks $(ARGS)
 
 .PHONY: loadtest-ui
 loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089

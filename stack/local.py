@@ -1,9 +1,10 @@
 """The local runtime: uWSGI and nginx as plain processes on loopback, kept by supervisord.
 
-    python stack/local.py up | down | logs | prepare
+    python stack/local.py [--env-file FILE] up | down | logs | prepare
     python stack/local.py run COMMAND...     in the stack's environment
 
-Settings come from the environment, then .env, then .env.example. State (logs, sockets, SQLite, static files) is
+Settings come from the environment, then .env, then .env.example; with --env-file from the environment and that file
+alone. State (logs, sockets, SQLite, static files) is
 under VAR_DIR, by default var/ in the checkout. For another server than uWSGI: SERVER_COMMAND, and PROTOCOL=http where
 it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for the server alone.
 Exit codes: 0 done, 2 could not, with one line that says why.
@@ -42,9 +43,9 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def environment() -> dict[str, str]:
+def environment(env_file: str | None = None) -> dict[str, str]:
     """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
-    example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))
+    example, own = (dotenv_values(env_file or CHECKOUT / name) for name in (".env.example", ".env"))
     env = {key: value for key, value in own.items() if value} | dict(os.environ)
     # As in Compose, empty is unset.
     env |= {key: value for key, value in example.items() if value and not env.get(key)}
@@ -74,7 +75,8 @@ def check(env: dict[str, str]) -> None:
         fail("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
     if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
         fail(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
-    if len(env["RUN_DIR"]) > 80:
+    # A unix socket's path ends at 107 characters; supervisord's has 24 more than the folder's, with its process id.
+    if len(env["RUN_DIR"]) > 83:
         fail(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
     settings = subprocess.run(
         [sys.executable, "-m", "lowtide.start", "true"], env=env, cwd=CHECKOUT, capture_output=True, text=True
@@ -232,7 +234,10 @@ def run(env: dict[str, str], command: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    env = environment()
+    env_file = None
+    if arguments[:1] == ["--env-file"]:
+        env_file, arguments = "".join(arguments[1:2]), arguments[2:]
+    env = environment(env_file)
     match arguments:
         case ["up"]:
             up(env)

@@ -24,6 +24,7 @@ from loadtest.commands.session import (
     chosen_variants,
     guarded,
     number,
+    parser,
     results_folder,
     seed_catalogue,
     session,
@@ -58,11 +59,11 @@ def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
             yield number_of_round, variant
 
 
-def run() -> int:
+def run(options: argparse.Namespace) -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.named(name)
     seed, port, repeats = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
-    runtime = chosen_runtime(port, scenario)
+    runtime = chosen_runtime(port, scenario, options.database_i_own)
     check_machine(port, scenario)
     for variant in chosen:
         # What is missing is said now and not after an hour.
@@ -136,18 +137,16 @@ def run() -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--host", metavar="URL", help="the deployment to measure, make's HOST (docs/loadtest.md)")
-    parser.add_argument("--memory-from", metavar="SOURCE", help="where its memory is read, make's MEMORY_FROM")
-    parser.add_argument("--i-own-this-host", action="store_true", help="send load to a host that is not this machine")
-    return parser.parse_args(arguments)
+    words = parser("loadtest", __doc__)
+    words.add_argument("--host", metavar="URL", help="the deployment to measure, make's HOST (docs/loadtest.md)")
+    words.add_argument("--memory-from", metavar="SOURCE", help="where its memory is read, make's MEMORY_FROM")
+    words.add_argument("--i-own-this-host", action="store_true", help="send load to a host that is not this machine")
+    return words.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    return guarded(run if options.host is None else lambda: run_deployment(options))
+    return guarded(lambda: run(options) if options.host is None else run_deployment(options))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,16 @@ import time
 import requests
 
 from loadtest.commands.progress import console
-from loadtest.commands.session import WORKERS, check_machine, guarded, number, seed_catalogue, stack_environment
+from loadtest.commands.session import (
+    WORKERS,
+    check_machine,
+    guarded,
+    number,
+    parser,
+    seed_catalogue,
+    session,
+    stack_environment,
+)
 from loadtest.load import scenarios
 from loadtest.measure import recycles, sampling, site
 from loadtest.measure.runtimes import Local, Runtime
@@ -77,21 +86,21 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
     return [label, *map(words.number, whole), *(words.number(figure, 1) for figure in fine)]
 
 
-def run() -> int:
+def run(owned: list[str]) -> int:
     scenario = scenarios.SCENARIOS["quick"]
     port = number("LOADTEST_PORT", "18080")
     # Compose hands only documented variables to the container, and these are for this measurement alone.
-    runtime = Local(port, stack_environment(scenario))
+    runtime = Local(port, stack_environment(scenario), owned)
     check_machine(port, scenario)
     table = Table(HEADING)
     shipped = VARIANTS["lowtide"]
-    try:
+    with session(runtime) as progress:
+        progress("seeding")
         versions = seed_catalogue(runtime, shipped, scenario, 1)
         for label, environment in MEASURES.items():
+            progress(label)
             variant = Variant(shipped.name, label, shipped.environment | environment)
             table.rows.append(row(runtime, label, variant, scenario))
-    finally:
-        runtime.clean_up()
     table.caption = (
         f"PSS of master and {WORKERS} workers; {ROUNDS} workers and requests each. Python {versions['python']}."
     )
@@ -100,4 +109,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(run))
+    options = parser("loadtest.commands.forks", __doc__).parse_args()
+    raise SystemExit(guarded(lambda: run(options.database_i_own)))

@@ -19,6 +19,7 @@ from loadtest.commands.session import (
     check_machine,
     guarded,
     number,
+    parser,
     results_folder,
     seed_catalogue,
     session,
@@ -57,14 +58,14 @@ def row(measured: Run) -> list[str]:
     return [variant.name, *map(words.number, figures)]
 
 
-def run() -> int:
+def run(owned: list[str]) -> int:
     names = (os.environ.get("VARIANTS") or NAMES).split()
     floors = positive("FLOORS", "1.5")
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
     # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
     settings = stack_environment(whole) | {"LARGE_NEED_MB": "0"}
-    ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"})
+    ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"}, owned)
     check_machine(port, whole)
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def run() -> int:
         floor = needs.floor_mb(idle_mb, busy_s, alone, counts)
         limit_mb = round(floors * floor)
         reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
-        tight = Docker(port, settings | {"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
+        tight = ample.changed({"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
@@ -100,4 +101,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(run))
+    options = parser("loadtest.commands.limit", __doc__).parse_args()
+    raise SystemExit(guarded(lambda: run(options.database_i_own)))

@@ -1,5 +1,6 @@
 """What every command of the experiment begins and ends with: the choices, a machine that can do it, a clean end."""
 
+import argparse
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, 
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide.tools import permission
+from stack import own
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
@@ -71,14 +73,29 @@ def stack_environment(scenario: scenarios.Scenario) -> dict[str, str]:
     return {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": TOKEN}
 
 
-def chosen_runtime(port: int, scenario: scenarios.Scenario) -> Runtime:
+def parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """Of the command line: what every command that starts a stack under test understands."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--database-i-own",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="write into this database although it is not the experiment's own; for other stores too, may be repeated",
+    )
+    return made
+
+
+def chosen_runtime(port: int, scenario: scenarios.Scenario, owned: list[str]) -> Runtime:
     environment = stack_environment(scenario)
     match os.environ.get("RUNTIME", "local"):
         case "docker":
             environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"
-            return runtimes.Docker(port, environment)
+            return runtimes.Docker(port, environment, owned)
         case "local":
-            return runtimes.Local(port, environment)
+            return runtimes.Local(port, environment, owned)
         case other:
             raise CannotMeasure(f"RUNTIME={other} is not a runtime: use docker or local.")
 
@@ -95,14 +112,13 @@ def check_machine(port: int, scenario: scenarios.Scenario) -> None:
 
 
 def seed_catalogue(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed: int) -> dict[str, Any]:
-    """Fill an empty catalogue, before anything is measured; returns the versions of what serves.
+    """Fill the fresh database, before anything is measured; returns the versions of what serves.
 
     The feed is imported too: from then on imports change nothing in size, and each run exports and reports the same.
     """
     runtime.start(servers.environment(variant))
     try:
         manage = ["python", "app/manage.py"]
-        runtime.run([*manage, "flush", "--no-input"])
         runtime.run([*manage, "seed_catalog", "--products", str(scenario.products), "--seed", str(seed)])
         site.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
         return runtimes.versions(runtime)
@@ -140,7 +156,7 @@ def guarded(run: Callable[[], int]) -> int:
         signal.signal(interrupting, interrupted)
     try:
         return run()
-    except (CannotMeasure, permission.Forbidden, remote.Unreadable) as problem:
+    except (CannotMeasure, own.NotOwn, permission.Forbidden, remote.Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from loadtest.commands.session import (
     chosen_runtime,
     guarded,
     number,
+    parser,
     results_folder,
     seed_catalogue,
     session,
@@ -130,10 +131,10 @@ def table(rows: list[dict[str, str]]) -> Table:
     return Table(heading, [[row[column] for column in COLUMNS] for row in rows], texts=2, caption="MiB of PSS")
 
 
-def run() -> int:
+def run(owned: list[str]) -> int:
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     base = scenarios.named(MIDDLE.scenario)
-    runtime = chosen_runtime(port, base)
+    runtime = chosen_runtime(port, base, owned)
     check_machine(port, base)
     wanted = list(points(os.environ.get("QUICK") not in (None, "", "0")))
     directory = results_folder() / "sweep"
@@ -165,4 +166,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(run))
+    options = parser("loadtest.commands.sweep", __doc__).parse_args()
+    raise SystemExit(guarded(lambda: run(options.database_i_own)))

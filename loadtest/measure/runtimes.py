@@ -1,22 +1,28 @@
 """Starting, watching and stopping the stack under test, in either runtime, beside a stack that is already up.
 
-Both run the same uwsgi.ini and nginx configuration under a state folder or a Compose project of their own.
+Both run the same uwsgi.ini and nginx configuration under a state folder or a Compose project of their own, made anew
+by the first start. Before anything is written, and again once the server runs, the application is asked where it
+writes; what is not the stack's own is refused (stack/own.py).
 """
 
+import copy
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from loadtest.measure import CannotMeasure
+from stack import own
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# The stack under test, and the bodies that are sent to it.
+# The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
 # uWSGI prints the configuration as it has read it, and a folder that does not exist ends it before it serves. On its
 # way out it removes its sockets, so they must not be those of the running server.
@@ -51,8 +57,16 @@ class Runtime(Protocol):
         """Leave nothing behind that runs."""
         ...
 
+    def changed(self, environment: Mapping[str, str]) -> Self:
+        """The same stack, with the same data, in another environment."""
+        ...
+
     def run(self, command: list[str]) -> str:
         """Standard output of a command in the server's surroundings."""
+        ...
+
+    def run_alone(self, command: list[str]) -> str:
+        """The same, where no server runs yet."""
         ...
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
@@ -82,27 +96,53 @@ class Local:
 
     name = "local"
 
-    def __init__(self, port: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, port: int, environment: Mapping[str, str], owned: Collection[str] = ()) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._var = STATE
+        self._var = STATE / "stack"
         self.stats_socket = str(self._var / "run/stats.sock")
-        self._stack = [sys.executable, str(CHECKOUT / "stack/local.py")]
-        self._base = dict(os.environ) | dict(environment)
-        self._base |= {"VAR_DIR": str(self._var), "PORT": str(port), "BIND": "127.0.0.1"}
+        self._stack = [sys.executable, str(CHECKOUT / "stack/local.py"), "--env-file", os.devnull]
+        database = {"DATABASE_URL": f"sqlite:///{self._var}/db.sqlite3"}
+        self._base = own.environment(os.environ, database | dict(environment))
+        self._base |= {"VAR_DIR": str(self._var), "PORT": str(port)}
         self._environment = self._base
+        self._owned = owned
+        self._made = False
+
+    def _make(self) -> None:
+        self._lock = own.locked(STATE)
+        if (self._var / "run/supervisor.sock").exists():
+            # An experiment that was killed has left it running.
+            self.stop()
+        own.fresh_folder(self._var)
+        own.refuse_foreign(asked_where_it_writes(self), self._var, (), self._owned)
+        self._made = True
 
     def start(self, environment: Mapping[str, str]) -> None:
-        (self._var / "log").mkdir(parents=True, exist_ok=True)
+        self._environment = self._base | dict(environment)
+        if not self._made:
+            self._make()
         for log in (self._var / "log").glob("*.log"):
             log.unlink()
-        self._environment = self._base | dict(environment)
+        started = time.time()
         call([*self._stack, "up"], self._environment, "Starting the stack")
+        said = self._var / "run/stores.json"
+        text = said.read_text() if said.exists() else ""
+        own.refuse_foreign(said_where_it_writes(text, started), self._var, (), self._owned)
+
+    def changed(self, environment: Mapping[str, str]) -> Self:
+        other = copy.copy(self)
+        other._base = self._base | dict(environment)
+        return other
 
     def stop(self) -> None:
         call([*self._stack, "down"], self._environment, "Stopping the stack")
 
     def clean_up(self) -> None:
-        self.stop()
+        if self._made:
+            self.stop()
+
+    def run_alone(self, command: list[str]) -> str:
+        return self.run(command)
 
     def run(self, command: list[str]) -> str:
         return call([*self._stack, "run", *command], self._environment, command[0])
@@ -126,24 +166,67 @@ class Docker:
     name = "docker"
     stats_socket = "/run/lowtide/stats.sock"
 
-    def __init__(self, port: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, port: int, environment: Mapping[str, str], owned: Collection[str] = ()) -> None:
         if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
             raise CannotMeasure("RUNTIME=docker, but no Docker engine answers: start one, or use RUNTIME=local.")
         self.url = f"http://127.0.0.1:{port}"
-        self._compose = ["docker", "compose", "--project-name", "lowtide-loadtest"]
-        self._base = dict(os.environ) | dict(environment) | {"PORT": str(port), "BIND": "127.0.0.1"}
+        self._base = own.environment(os.environ, environment) | {"PORT": str(port)}
         self._environment = self._base
+        # Of this checkout alone: another's experiment may run at the same time.
+        self._project = f"lowtide-loadtest-{hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]}"
+        overlay = STATE / "compose.json"
+        # Neither .env nor an override file: both are the site's.
+        words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]
+        self._compose = ["docker", "compose", *words, "--file", str(overlay)]
+        self._overlay = overlay
+        self._owned = owned
+        self._made = False
+
+    def _make(self) -> None:
+        self._lock = own.locked(STATE)
+        # Compose hands only the variables to a container that docker-compose.yml names.
+        given = {"environment": own.handed_over(os.environ)}
+        self._overlay.write_text(json.dumps({"services": {"app": given, "migrate": given}}))
+        compose = json.loads(self._call("config", "--format", "json"))
+        own.refuse_shared(compose, self._project)
+        self._hosts = set(compose["services"])
+        # What an experiment that was killed has left; then the images, because the next line asks what is in them.
+        self._call("down", "--volumes", "--remove-orphans")
+        self._call("build", "nginx", "app")
+        self._made = True
+        own.refuse_foreign(asked_where_it_writes(self), None, self._hosts, self._owned)
+
+    def _call(self, *words: str) -> str:
+        return call([*self._compose, *words], self._environment, f"docker compose {words[0]}")
 
     def start(self, environment: Mapping[str, str]) -> None:
         self._environment = self._base | dict(environment)
+        if not self._made:
+            self._make()
+        started = time.time()
         words = ["up", "--build", "--detach", "--wait", "--force-recreate", "nginx", "app"]
         call([*self._compose, *words], self._environment, "Starting the stack")
+        try:
+            text = self.run(["cat", "/run/lowtide/stores.json"])
+        except CannotMeasure:
+            text = ""
+        own.refuse_foreign(said_where_it_writes(text, started), None, self._hosts, self._owned)
+
+    def changed(self, environment: Mapping[str, str]) -> Self:
+        other = copy.copy(self)
+        other._base = self._base | dict(environment)
+        return other
 
     def stop(self) -> None:
         call([*self._compose, "stop", "nginx", "app"], self._environment, "Stopping the stack")
 
     def clean_up(self) -> None:
-        call([*self._compose, "down", "--volumes"], self._environment, "Stopping the stack")
+        if self._made:
+            call([*self._compose, "down", "--volumes"], self._environment, "Stopping the stack")
+
+    def run_alone(self, command: list[str]) -> str:
+        words = ["run", "--rm", "--no-deps", "-T", "app", *command]
+        return call([*self._compose, *words], self._environment, command[0])
 
     def run(self, command: list[str]) -> str:
         return call([*self._compose, "exec", "-T", "app", *command], self._environment, command[0])
@@ -159,6 +242,39 @@ class Docker:
 
     def kill_workers(self, pids: list[int]) -> None:
         self.run(["bash", "-c", f"kill -9 {' '.join(map(str, pids))}"])
+
+
+def asked_where_it_writes(runtime: Runtime) -> list[dict[str, Any]]:
+    """What manage.py says of its settings, before anything is migrated.
+
+    Raises:
+        CannotMeasure: it says nothing.
+    """
+    try:
+        said = runtime.run_alone(["python", "app/manage.py", "stores"])
+    except CannotMeasure as problem:
+        raise CannotMeasure(
+            'The application does not say where it writes, so nothing is sent: put "lowtide.django" into '
+            f"INSTALLED_APPS. {str(problem).splitlines()[-1]}"
+        ) from None
+    stores: list[dict[str, Any]] = json.loads(said.splitlines()[-1])
+    return stores
+
+
+def said_where_it_writes(text: str, started: float) -> list[dict[str, Any]]:
+    """What the running server has written since `started` (lowtide/django/stores.py).
+
+    Raises:
+        CannotMeasure: nothing.
+    """
+    said = json.loads(text or "{}")
+    if said.get("time", 0) < started:
+        raise CannotMeasure(
+            "The running server has not said where it writes, so nothing is sent: call "
+            "lowtide.django.preload.preload(application) in the WSGI module."
+        )
+    stores: list[dict[str, Any]] = said["stores"]
+    return stores
 
 
 def popen(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:

@@ -21,6 +21,7 @@ from django.urls import get_resolver
 from django.urls.resolvers import URLResolver
 
 from lowtide.application import Application, Call, find, headers, read
+from lowtide.django import stores
 from lowtide.django.health import what_is_missing
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ TIMES = 10
 
 
 def preload(application: Callable[..., Any]) -> None:
+    stores.write()
     extent = os.environ.get("PRELOAD") or "requests"
     if extent != "off":
         load_code()

@@ -27,7 +27,7 @@ def experiment(folder: Path, **settings: str) -> subprocess.Popen[str]:
     """`make loadtest` with results and state below `folder`."""
     environment = {key: value for key, value in os.environ.items() if key not in ("QUICK", "VARIANTS", "SCENARIO")}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "LOADTEST_PORT": str(free_port())}
-    environment |= {"RESULTS_DIR": str(folder / "results"), "VAR_DIR": str(folder / "var")} | settings
+    environment |= {"RESULTS_DIR": str(folder / "results"), "VAR_DIR": str(folder)} | settings
     command = [sys.executable, "-m", "loadtest"]
     return subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -82,7 +82,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "everything that was started is stopped" in error
     assert not listens(port)
-    assert not (tmp_path / "var/loadtest/run/supervisord.pid").exists()
+    assert not (tmp_path / "loadtest/stack/run/supervisord.pid").exists()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(settings: dict[str, str], s
 
 
 def test_a_variant_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    with experiment(tmp_path, VARIANTS="gunicorn trim", GUNICORN_CMD_ARGS="--no-such-option") as process:
+    with experiment(tmp_path, VARIANTS="gunicorn trim", LOADTEST_ENV="GUNICORN_CMD_ARGS=--no-such-option") as process:
         out, error = process.communicate(timeout=200)
     assert process.returncode == 2, error
     summary = json.loads((tmp_path / "results/latest/summary.json").read_text())

@@ -1,0 +1,47 @@
+"""Copies of the checkout with something planted in them, and a user's database to be left alone."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of this checkout without what was made in it; make uses this one's tools there."""
+    copy = folder / "checkout"
+    for name in COPIED:
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in CHECKOUT.iterdir():
+        if path.is_file() and path.name not in (".env", ".git"):
+            shutil.copy2(path, copy)
+    return copy
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def manage(copy: Path, database_url: str, *words: str) -> None:
+    """manage.py of a copy."""
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-tests-only" * 4, "DATABASE_URL": database_url}
+    command = [sys.executable, "app/manage.py", *words]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def users_database(copy: Path, path: Path) -> bytes:
+    """Make a database with the application's tables and a user in it; its bytes."""
+    manage(copy, f"sqlite:///{path}", "migrate", "--verbosity=0")
+    with sqlite3.connect(path) as database:
+        database.execute(
+            "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
+            "email, date_joined) VALUES ('ada', '!', 1, 1, 1, 'Ada', '', 'ada@example.com', '2020-01-31')"
+        )
+    database.close()
+    return path.read_bytes()

@@ -1,0 +1,169 @@
+"""Whatever measures never touches a database that is the user's: it works on its own, or refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import planted
+from tests.stack.conftest import free_port
+
+pytestmark = pytest.mark.stack
+
+# Each command, and what it says once it has filled a database; then it is interrupted, or it takes many minutes.
+COMMANDS = {
+    "loadtest": "load ",
+    "loadtest.commands.sweep": "load ",
+    "loadtest.commands.forks": "uWSGI as it comes",
+}
+HARD_WIRED = """
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "{path}"}}}}
+"""
+
+
+@dataclass
+class Theirs:
+    """A checkout with a user's database beside it."""
+
+    copy: Path
+    path: Path
+    rows: bytes
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def untouched(self) -> bool:
+        return self.path.read_bytes() == self.rows
+
+    def begin(self, module: str, *words: str, **settings: str) -> subprocess.Popen[str]:
+        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        environment = kept | {"RUNTIME": "local", "SCENARIO": "smoke", "VARIANTS": "lowtide", "QUICK": ""}
+        environment |= {"LOADTEST_PORT": str(free_port()), "RESULTS_DIR": str(self.folder / "results")}
+        environment |= {"VAR_DIR": str(self.folder / "v")} | settings
+        command = [sys.executable, "-u", "-m", module, *words]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.copy, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, module: str, *words: str, **settings: str) -> tuple[int, str]:
+        with self.begin(module, *words, **settings) as process:
+            out, _ = process.communicate(timeout=200)
+        return process.returncode, out
+
+
+@pytest.fixture
+def theirs() -> Iterator[Theirs]:
+    # Not tmp_path, which is too long for unix sockets.
+    with tempfile.TemporaryDirectory(prefix="lowtide-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        copy, path = planted.checkout(folder), folder / "shop.sqlite3"
+        # As `make up` leaves it.
+        (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\n")
+        yield Theirs(copy, path, planted.users_database(copy, path), folder)
+
+
+def in_env_file(theirs: Theirs) -> dict[str, str]:
+    planted.append(theirs.copy / ".env", f"DATABASE_URL={theirs.url}\n")
+    return {}
+
+
+def in_shell(theirs: Theirs) -> dict[str, str]:
+    return {"DATABASE_URL": theirs.url}
+
+
+def in_settings(theirs: Theirs) -> None:
+    planted.append(theirs.copy / "app/config/settings.py", HARD_WIRED.format(path=theirs.path))
+
+
+def in_the_server_alone(theirs: Theirs) -> None:
+    """As where manage.py and the WSGI module name different settings."""
+    (theirs.copy / "app/config/production.py").write_text(
+        "from config.settings import *  # noqa: F403\n" + HARD_WIRED.format(path=theirs.path)
+    )
+    wsgi = theirs.copy / "app/config/wsgi.py"
+    wsgi.write_text(wsgi.read_text().replace("config.settings", "config.production"))
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        ("loadtest", in_env_file),
+        ("loadtest", in_shell),
+        ("loadtest.commands.sweep", in_shell),
+        ("loadtest.commands.forks", in_env_file),
+    ],
+)
+def test_measures_on_a_database_of_its_own(
+    module: str, named: Callable[[Theirs], dict[str, str]], theirs: Theirs
+) -> None:
+    with theirs.begin(module, **named(theirs)) as process:
+        assert process.stdout
+        said = ""
+        for line in process.stdout:
+            said += line
+            if COMMANDS[module] in line:
+                break
+        process.send_signal(signal.SIGINT)
+        said += process.communicate(timeout=100)[0]
+    assert theirs.untouched(), said
+    assert process.returncode == 130, said
+    assert COMMANDS[module] in said
+    assert (theirs.folder / "v/loadtest/stack/db.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "wired"),
+    [
+        ("loadtest", in_settings),
+        ("loadtest", in_the_server_alone),
+        ("loadtest.commands.sweep", in_settings),
+        ("loadtest.commands.forks", in_settings),
+    ],
+)
+def test_refuses_a_database_that_the_settings_name(
+    module: str, wired: Callable[[Theirs], None], theirs: Theirs
+) -> None:
+    wired(theirs)
+    code, said = theirs.run(module)
+    assert theirs.untouched(), said
+    assert code == 2, said
+    (line,) = [line for line in said.splitlines() if "stopping" not in line and "seeding" not in line]
+    assert f"The application writes to the database {theirs.path}, which is not the experiment's own" in line
+    assert f"--database-i-own {theirs.path}" in line
+
+
+def test_what_the_user_owns_is_written_to_and_never_emptied(theirs: Theirs) -> None:
+    in_settings(theirs)
+    code, said = theirs.run("loadtest", "--database-i-own", str(theirs.path), SCENARIO="smoke small=10 large=1")
+    assert code == 0, said
+    assert not theirs.untouched()
+    assert b"ada@example.com" in theirs.path.read_bytes()
+
+
+def test_what_is_handed_over_is_looked_at_too(theirs: Theirs) -> None:
+    code, said = theirs.run("loadtest", LOADTEST_ENV=f"DATABASE_URL={theirs.url}")
+    assert code == 2, said
+    assert "which is not the experiment's own" in said
+    assert theirs.untouched()
+
+
+def test_an_application_that_does_not_say_where_it_writes_is_sent_nothing(theirs: Theirs) -> None:
+    wsgi = theirs.copy / "app/config/wsgi.py"
+    wsgi.write_text(wsgi.read_text().replace("\npreload(application)", ""))
+    code, said = theirs.run("loadtest")
+    assert code == 2, said
+    assert "has not said where it writes, so nothing is sent: call lowtide.django.preload" in said
+    settings = theirs.copy / "app/config/settings.py"
+    settings.write_text(settings.read_text().replace('    "lowtide.django",\n', ""))
+    code, said = theirs.run("loadtest")
+    assert code == 2, said
+    assert 'put "lowtide.django" into INSTALLED_APPS' in said
