@@ -6,6 +6,7 @@ Around the application that `module =` names, whose code stays as it is:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 unless said otherwise, 0 for never;
 - reads request bodies in parts, so that uWSGI does not hold each a second time, and to their end;
+- drops lines of the log that nobody reads, where they would hold a worker (`lowtide.logs`);
 - turns away requests whose client has left or that waited for more than QUEUE_S seconds (`lowtide.overload`);
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
@@ -35,7 +36,7 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, recycles
+from lowtide import application, logs, recycles
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
 from lowtide.overload import Shed, queue_s
@@ -60,6 +61,8 @@ def _number(name: str) -> int:
     return int(digits or 0)
 
 
+# Before the application is loaded: its loggers take hold of sys.stderr.
+logs.never_block()
 _LAZY = "lazy-apps" in uwsgi.opt or "lazy" in uwsgi.opt
 _MAX_REQUESTS, _MAX_REQUESTS_DELTA = _number("max-requests"), _number("max-requests-delta")
 _LIFETIME, _LIFETIME_DELTA = _number("max-worker-lifetime"), _number("max-worker-lifetime-delta")

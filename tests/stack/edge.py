@@ -41,15 +41,17 @@ class Edge:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def begin(self, name: str, *command: str) -> None:
+    def begin(self, name: str, *command: str, output: int | None = None) -> None:
+        """Start a process, its output into a file unless a descriptor is given."""
         with (self.run / f"{name}.log").open("ab") as log:
+            out = log if output is None else output
             self.processes[name] = subprocess.Popen(
-                command, cwd=CHECKOUT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=CHECKOUT, env=self.environment, stdout=out, stderr=out, start_new_session=True
             )
 
-    def begin_uwsgi(self, *options: str) -> None:
+    def begin_uwsgi(self, *options: str, output: int | None = None) -> None:
         command = [sys.executable, "-m", "lowtide.start", "uwsgi", "--ini", str(CHECKOUT / "uwsgi.ini")]
-        self.begin("uwsgi", *command, "--module", "tests.stack.edge_app:application", *options)
+        self.begin("uwsgi", *command, "--module", "tests.stack.edge_app:application", *options, output=output)
 
     def begin_nginx(self) -> None:
         self.begin("nginx", str(CHECKOUT / "nginx/start"))
@@ -109,8 +111,8 @@ class Edge:
 
 
 @contextmanager
-def running(free_port: Callable[[], int], *options: str, **settings: str) -> Iterator[Edge]:
-    """A stack with these options of uWSGI and these variables."""
+def running(free_port: Callable[[], int], *options: str, output: int | None = None, **settings: str) -> Iterator[Edge]:
+    """A stack with these options of uWSGI and these variables; uWSGI writes to `output`, by default into a file."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         run, port = Path(folder), free_port()
         environment = {key: os.environ[key] for key in ("HOME", "SECRET_KEY") if key in os.environ}
@@ -130,7 +132,7 @@ def running(free_port: Callable[[], int], *options: str, **settings: str) -> Ite
         }
         (run / "application.conf").write_text(application.read(PLANTED).nginx)
         edge = Edge(port, run, environment | settings)
-        edge.begin_uwsgi(*options)
+        edge.begin_uwsgi(*options, output=output)
         edge.begin_nginx()
         try:
             wait_until("the stack answers", edge.answers)

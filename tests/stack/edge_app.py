@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,11 +14,13 @@ CHUNK = b"x" * 65536
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep` (s) and `bytes` are numbers."""
+    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep`, `bytes` and `log` are numbers."""
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:
         with Path(os.environ["RUN_DIR"], "served").open("a") as served:
             served.write(f"{asked['name']}\n")
+    if "log" in asked:
+        print("x" * int(asked["log"]), file=sys.stderr)
     body = hashlib.sha256()
     size = 0
     while "noread" not in asked and (part := environ["wsgi.input"].read(65536)):
