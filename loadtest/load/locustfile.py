@@ -11,6 +11,7 @@ inherit its users.
 """
 
 import io
+import itertools
 import os
 import sys
 import time
@@ -23,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import gevent
 from locust import FastHttpUser, events, task
-from locust.contrib.csv_request_logger import CsvRequestLogger
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.load import scenarios
+from loadtest.load import requests_log, scenarios
 
 SCENARIO = scenarios.named(os.environ.get("LOWTIDE_SCENARIO", "default"))
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
@@ -46,7 +46,9 @@ class Share:
     def __init__(self) -> None:
         self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
         self.users: Counter[str] = Counter()
-        self.paces: dict[str, scenarios.Pace] = {}
+        # The list and the rate say when a request is due, not the answer before it: a server that was slow is asked for
+        # what it missed as fast as users become free.
+        self.paces: dict[str, Iterator[float]] = {}
 
     @property
     def done(self) -> bool:
@@ -63,13 +65,14 @@ class Share:
                 return found
         raise StopIteration
 
-    def wait(self, lane: scenarios.Lane, rate: float, environment: Environment) -> float:
-        """Seconds until the next request of the lane is due in this process."""
+    def due(self, lane: scenarios.Lane, rate: float, environment: Environment) -> requests_log.Due:
+        """When the next request of the lane is due in this process; each call takes one."""
         index, count = position(environment)
-        now = time.monotonic()
+        now = time.time()
         if lane not in self.paces:
-            self.paces[lane] = scenarios.Pace(count / rate, now + index / rate)
-        return self.paces[lane].wait(now)
+            self.paces[lane] = itertools.count(now + index / rate, count / rate)
+        due = next(self.paces[lane])
+        return requests_log.Due(due, pushed_back=due < now)
 
 
 SHARE = Share()
@@ -103,7 +106,7 @@ def share_out(environment: Environment, **_: Any) -> None:
     if (options := environment.parsed_options) and options.num_users is None:
         options.num_users = options.spawn_rate = SmallUser.fixed_count + LargeUser.fixed_count
     if path := os.environ.get("LOWTIDE_REQUEST_LOG"):
-        CsvRequestLogger(path, flush_interval=100).register(environment)
+        requests_log.Log(path).register(environment)
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
@@ -141,6 +144,7 @@ class LaneUser(FastHttpUser):
     lane: ClassVar[scenarios.Lane]
     most: ClassVar[int]
     rate: ClassVar[float]
+    due: requests_log.Due
     network_timeout = 65
     connection_timeout = 5
 
@@ -154,7 +158,9 @@ class LaneUser(FastHttpUser):
         return max(cls.most, processes(environment))
 
     def wait_time(self) -> float:
-        return SHARE.wait(self.lane, self.rate, self.environment)
+        """Seconds until the request that this user asks next."""
+        self.due = SHARE.due(self.lane, self.rate, self.environment)
+        return max(0.0, self.due.time - time.time())
 
     @task
     def next_request(self) -> None:
@@ -172,7 +178,7 @@ class LaneUser(FastHttpUser):
         elif row.lane == "large":
             self.ask("GET", path, name, LARGE_HEADERS)
         else:
-            self.client.get(path, name=name, headers=HEADERS)
+            self.client.get(path, name=name, headers=HEADERS, context={"due": self.due})
 
     def ask(self, method: str, path: str, name: str, headers: dict[str, str], body: "Body | None" = None) -> None:
         """A large request, piece by piece. Received at once, 30 MB would keep all other users waiting for 0.15 s."""
@@ -185,6 +191,7 @@ class LaneUser(FastHttpUser):
             data=body,  # type: ignore[arg-type]
             stream=True,
             catch_response=True,
+            context={"due": self.due},
         ) as response:
             length = 0
             try:

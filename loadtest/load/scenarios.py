@@ -99,23 +99,6 @@ SCENARIOS = {
 }
 
 
-class Pace:
-    """Requests one after the other, `interval_s` apart, whoever is free to ask.
-
-    Users with a pace of their own would ask all at once: a slow moment brings them into step, and they stay in it. A
-    server that is too slow for the pace is asked as fast as it answers, and what it missed is not made up for.
-    """
-
-    def __init__(self, interval_s: float, first: float) -> None:
-        self._interval_s = interval_s
-        self._due = first - interval_s
-
-    def wait(self, now: float) -> float:
-        """Seconds from `now` until the next request is due; each call takes one."""
-        self._due = max(self._due + self._interval_s, now)
-        return self._due - now
-
-
 def named(text: str) -> Scenario:
     """The scenario that the first word names, with fields of it replaced by the others: "sweep large=60 small=940".
 

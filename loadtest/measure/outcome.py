@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadtest.load.requests_log import Latencies
@@ -42,13 +42,8 @@ def run(
             name=name,
             peak_mb=round(max(sample.memory_mb for sample in samples if start <= sample.time), 1),
             mean_mb=round(statistics.fmean(loaded), 1) if loaded else None,
-            requests=latencies.requests,
-            failures=latencies.failures,
+            **asdict(latencies),
             wall_s=round(end - start, 2),
-            small_p50_ms=latencies.small_p50_ms,
-            small_p99_ms=latencies.small_p99_ms,
-            small_max_ms=latencies.small_max_ms,
-            large_p50_ms=latencies.large_p50_ms,
             locust_report=f"locust-{name}.html",
             **figures,
         ),

@@ -88,6 +88,13 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
     small_p99_ms: Amount | None
     small_max_ms: Amount | None
     large_p50_ms: Amount | None
+    # From when a request was due; the ones above are from when it was sent.
+    small_due_p50_ms: Amount | None = None
+    small_due_p99_ms: Amount | None = None
+    small_due_max_ms: Amount | None = None
+    large_due_p50_ms: Amount | None = None
+    # Requests that were due while every user still waited for an answer.
+    pushed_back: Count | None = None
     recycles: Recycles
     locust_report: str | None = None
     # Of several rounds each single one; the figures above are then medians.

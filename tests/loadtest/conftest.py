@@ -3,10 +3,13 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from loadtest.load.requests_log import Logged
 
 LOAD_S, QUIET_S = 60.0, 15.0
 CONFIG = "master = true\nprocesses = 4\nmap-socket = 0:1,2\nmap-socket = 1:3,4\n"
@@ -89,6 +92,21 @@ def write(directory: Path, summary: dict[str, Any], working_set: bool = False) -
                 options = {"article": ARTICLE, "lowtide": LOWTIDE}.get(name, "")
                 (directory / f"config-{name}.ini").write_text(CONFIG + options)
     return directory
+
+
+def row(**changes: Any) -> Logged:
+    """A request as Locust logs it: a small one, sent when it was due."""
+    sent = changes.get("sent", 10.0)
+    plain = {"due": sent, "pushed_back": 0, "sent": sent, "method": "GET", "name": "small: list"}
+    plain |= {"response_time_ms": 2.0, "response_length": 10, "status_code": 200, "exception": ""}
+    return Logged(**(plain | changes))
+
+
+def write_log(path: Path, *rows: Logged) -> None:
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(field.name for field in fields(Logged))
+        out.writerows(map(astuple, rows))
 
 
 Write = Callable[..., Path]

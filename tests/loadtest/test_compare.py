@@ -15,6 +15,8 @@ from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import rounds, types, verdict
 
+from .conftest import row, write_log
+
 ROWS = """
     without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
     gunicorn gunicorn-recycle gunicorn-lowtide granian granian-recycle granian-lowtide streaming
@@ -109,7 +111,7 @@ def test_recycles_are_read_from_other_servers_logs() -> None:
 def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path: Path) -> None:
     log = tmp_path / "requests.csv"
     assert requests_log.length(log) == 0
-    log.write_text("timestamp,response_time_ms\n10,500\n10.1,100\n11,2000\n")
+    write_log(log, *(row(sent=sent, response_time_ms=ms) for sent, ms in ((10, 500), (10.1, 100), (11, 2000))))
     assert requests_log.length(log) == 3
     assert requests_log.ends(log) == [10.2, 10.5, 13.0]
     samples = [Sample(time, 100, None, None, None, None) for time in (10, 10.3, 12, 13)]
@@ -140,7 +142,7 @@ def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) ->
         variant.name,
         samples,
         events,
-        requests_log.Latencies(100, failures, 1.0, 2.0, 3.0, mean_mb),
+        requests_log.Latencies(100, failures, 0, 1.0, 2.0, 3.0, mean_mb, 1.0, 2.0, 3.0, mean_mb),
         (0, 10),
         idle_mb=80.0,
         end_mb=90.0,

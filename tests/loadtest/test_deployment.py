@@ -71,7 +71,7 @@ def test_a_phase_without_memory_is_no_measurement(says: list[tuple[float, float]
 
 
 def measured(watch: deployment.Watch, end_mb: float = 110, failures: int = 0, requests: int = SMOKE.requests) -> Run:
-    log = requests_log.Latencies(requests, failures, 1.0, 2.0, 3.0, 40.0)
+    log = requests_log.Latencies(requests, failures, 0, 1.0, 2.0, 3.0, 40.0, 1.0, 2.0, 3.0, 40.0)
     answered = [100 + n / 10 for n in range(requests)]
     return deployment.run_of("https://shop.example.com", watch, log, answered, (100, 120), 100, end_mb)
 

@@ -14,6 +14,8 @@ from loadtest.results import verdict
 from loadtest.results.types import Need, Recycles, Variant
 from lowtide import recycles
 
+from .conftest import row, write_log
+
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1, 100), (0.001, 1)])
 def test_percentiles_are_nearest_ranks(share: float, value: float) -> None:
@@ -26,16 +28,27 @@ def test_nothing_has_no_percentile() -> None:
 
 def test_the_log_of_requests_is_split_into_lanes(tmp_path: Path) -> None:
     log = tmp_path / "requests.csv"
-    log.write_text(
-        "timestamp,request_type,name,response_time_ms,response_length,status_code,exception\n"
-        "1,GET,small: list,2.0,10,200,\n"
-        "1,GET,small: list,4.0,10,503,\n"
-        "1,POST,large: import,300.5,10,200,\n"
-        "1,POST,large: import,0.0,0,0,ConnectionError()\n"
+    write_log(
+        log,
+        row(response_time_ms=2.0),
+        row(response_time_ms=4.0, status_code=503),
+        row(response_time_ms=300.5, name="large: import"),
+        row(response_time_ms=0.0, name="large: import", status_code=0, exception="ConnectionError()"),
     )
-    found = requests_log.read(log)
-    assert (found.requests, found.failures) == (4, 2)
-    assert (found.small_p50_ms, found.small_max_ms, found.large_p50_ms) == (2.0, 4.0, 0.0)
+    latencies = requests_log.read(log)
+    assert (latencies.requests, latencies.failures, latencies.pushed_back) == (4, 2, 0)
+    assert (latencies.small_p50_ms, latencies.small_max_ms, latencies.large_p50_ms) == (2.0, 4.0, 0.0)
+    assert (latencies.small_due_p50_ms, latencies.small_due_max_ms) == (2.0, 4.0)
+
+
+def test_latency_from_when_a_request_was_due(tmp_path: Path) -> None:
+    log = tmp_path / "requests.csv"
+    late = row(due=10.0, pushed_back=1, sent=11.5, response_time_ms=500.0)
+    write_log(log, row(), late, row(due=9.0, sent=10.0, response_time_ms=1000.0, name="large: import"))
+    latencies = requests_log.read(log)
+    assert latencies.pushed_back == 1
+    assert (latencies.small_max_ms, latencies.small_due_max_ms, latencies.small_due_p99_ms) == (500.0, 2000.0, 2000.0)
+    assert (latencies.large_p50_ms, latencies.large_due_p50_ms) == (1000.0, 2000.0)
 
 
 def sample(time: float, pss_mb: float) -> Sample:
@@ -104,11 +117,6 @@ def test_the_list_is_the_same_for_the_same_seed() -> None:
     assert [len(each) for each in lists] == [scenario.small, scenario.large]
     assert lists[0] == list(scenarios.requests(scenario, "small", 1))
     assert lists[0] != list(scenarios.requests(scenario, "small", 2))
-
-
-def test_requests_are_evenly_spaced_and_what_a_slow_server_missed_is_not_made_up_for() -> None:
-    pace = scenarios.Pace(0.02, first=5)
-    assert [round(pace.wait(now), 3) for now in (5, 5, 5.01, 5.5, 5.5, 5.6)] == [0, 0.02, 0.03, 0, 0.02, 0]
 
 
 def test_large_requests_come_by_weight() -> None:

@@ -12,13 +12,14 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadtest.commands.session import check_machine
-from loadtest.load import scenarios
+from loadtest.load import requests_log, scenarios
 from loadtest.measure import CannotMeasure
-from tests.stack.conftest import CHECKOUT, Stack, free_port
+from tests.stack.conftest import CHECKOUT, TOKEN, Stack, free_port
 
 pytestmark = pytest.mark.stack
 
@@ -138,11 +139,72 @@ def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> No
     command += ["--processes", "2", "--expect-workers", "2", "--users", "12", "--spawn-rate", "12"]
     command += ["--host", stack.url, "--csv", str(tmp_path / "run"), "--master-bind-port", port, "--master-port", port]
     command += ["--exit-code-on-error", "3"]
-    environment = os.environ | {"LOWTIDE_SCENARIO": "smoke"}
+    environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "IMPORT_TOKEN": TOKEN}
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     expected = scenarios.SCENARIOS["smoke"].requests
     assert sum(stack.served(before + expected)) - before == expected
+
+
+def work_off(scenario: str, server: ThreadingHTTPServer, folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Locust works off a list against a server of the test's own; its end, and its log of requests."""
+    log = folder / "requests.csv"
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
+    command += ["--host", f"http://127.0.0.1:{server.server_port}"]
+    environment = os.environ | {"LOWTIDE_SCENARIO": scenario, "LOWTIDE_REQUEST_LOG": str(log)}
+    environment |= {"LOWTIDE_FEEDS": str(folder)}
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
+    finally:
+        server.shutdown()
+        thread.join()
+    return done, log
+
+
+STALL_S = 2.0
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """Answers at once, except that from the 300th request on it stands still for a while, once."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        with server.lock:
+            server.asked += 1
+            if server.asked == 300:
+                time.sleep(STALL_S)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: there are a thousand."""
+
+
+def test_a_server_that_stands_still_shows_it_to_all_who_were_due_meanwhile(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
+        server.lock, server.asked = threading.Lock(), 0  # type: ignore[attr-defined]
+        done, log = work_off("smoke small=1200 large=1 small_rate=200", server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    latencies = requests_log.read(log)
+    assert (latencies.requests, latencies.failures) == (1201, 0)
+    assert latencies.small_due_p99_ms is not None
+    assert latencies.small_due_max_ms is not None
+    assert latencies.small_p99_ms is not None
+    # 400 were due while it stood still. Of them only the ten who asked at its beginning waited from when they asked.
+    assert latencies.small_due_max_ms > 0.95 * STALL_S * 1000
+    assert latencies.small_due_p99_ms > 0.85 * STALL_S * 1000
+    assert latencies.small_p99_ms < latencies.small_due_p99_ms / 2
+    assert latencies.pushed_back > 300
 
 
 class HalfAnAnswer(BaseHTTPRequestHandler):
@@ -165,16 +227,7 @@ def test_an_answer_that_breaks_off_is_a_failed_request(tmp_path: Path) -> None:
     scenario = scenarios.named("smoke small=3 large=10")
     with ThreadingHTTPServer(("127.0.0.1", 0), HalfAnAnswer) as server:
         server.bodies = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
-        command += ["--host", f"http://127.0.0.1:{server.server_port}"]
-        log = tmp_path / "requests.csv"
-        environment = os.environ | {"LOWTIDE_SCENARIO": "smoke small=3 large=10", "LOWTIDE_REQUEST_LOG": str(log)}
-        environment |= {"LOWTIDE_FEEDS": str(tmp_path)}
-        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60)
-        server.shutdown()
-        thread.join()
+        done, log = work_off("smoke small=3 large=10", server, tmp_path)
     assert done.returncode == 1, done.stderr
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
