@@ -116,15 +116,20 @@ def _table(summary: Summary) -> Table:
         "/ideal": lambda variant: words.multiple(ratio(variant.mean_mb, summary.floor_mb)),
         "end": lambda variant: words.number(variant.end_mb),
         "end/idle": lambda variant: words.multiple(variant.end_to_idle()),
-        "p99 ms": lambda variant: words.number(variant.small_p99_ms, int((variant.small_p99_ms or 0) < 1000)),
+        "p99 ms": lambda variant: _short_ms(variant.small_p99_ms),
+        "due p99": lambda variant: _short_ms(variant.small_due_p99_ms),
         "failed": lambda variant: words.number(variant.failures),
         "OOM": lambda variant: words.number(variant.oom_kills),
         "recycled": lambda variant: words.number(variant.recycles.total()),
     }
-    for heading in ("end/idle", "OOM") if many else ("/ideal",):
+    for heading in ("end/idle", "OOM", "recycled") if many else ("/ideal",):
         del columns[heading]
     rows = [[cell(variant) for cell in columns.values()] for variant in summary.variants]
     return Table(list(columns), rows, caption=caption)
+
+
+def _short_ms(value: float | None) -> str:
+    return words.number(value, int((value or 0) < 1000))
 
 
 def _paragraphs(summary: Summary) -> list[Text]:
@@ -145,7 +150,8 @@ def markdown(summary: Summary) -> str:
     """Two tables of all variants, memory and what it costs, and what they were measured with, for a page."""
     without = summary.variant("without")
     memory = Table(["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"], texts=2)
-    cost = Table(["", "small p50", "small p99", "/ without", "small max", "large p50", "/ without", "wall", "failed"])
+    small = ["small p50", "p99", "/ without", "max", "due p50", "due p99", "due max"]
+    cost = Table(["", *small, "large p50", "/ without", "due p50", "late", "wall", "failed"])
     for variant in summary.variants:
         row = [f"`{variant.name}`", (variant.label or "").rstrip(".")]
         row += [_with_spread(variant, name) for name in ("idle_mb", "peak_mb", "mean_mb")]
@@ -153,7 +159,9 @@ def markdown(summary: Summary) -> str:
         memory.rows.append([*row, words.number(variant.recycles.total())])
         row = [f"`{variant.name}`", _with_spread(variant, "small_p50_ms", 1), _with_spread(variant, "small_p99_ms", 1)]
         row += [words.multiple(variant.over(without, "small_p99_ms")), _with_spread(variant, "small_max_ms", 1)]
+        row += [_with_spread(variant, f"small_due_{name}_ms", 1) for name in ("p50", "p99", "max")]
         row += [_with_spread(variant, "large_p50_ms"), words.multiple(variant.over(without, "large_p50_ms"))]
+        row += [_with_spread(variant, "large_due_p50_ms"), words.number(variant.pushed_back)]
         cost.rows.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
     return "\n".join([memory.markdown(), "", cost.markdown(), "", *words.measured_with(summary)])
 

@@ -100,12 +100,19 @@ def losses(variant: Variant) -> str:
 
 
 def latency(variant: Variant) -> str:
-    """Small requests at the median, the 99th percentile and the worst."""
+    """Small requests at the median, the 99th percentile and the worst, from when they were sent and were due."""
     if variant.small_p50_ms is None or variant.small_p99_ms is None or variant.small_max_ms is None:
         return "The latency of small requests was not measured."
     figures = (variant.small_p50_ms, variant.small_p99_ms, variant.small_max_ms)
     p50, p99, worst = (number(figure, 1) for figure in figures)
-    return f"Small requests took {p50} ms at the median, {p99} ms at p99, {worst} ms at worst."
+    took = f"Small requests took {p50} ms at the median, {p99} ms at p99, {worst} ms at worst"
+    from_due = (variant.small_due_p50_ms, variant.small_due_p99_ms, variant.small_due_max_ms)
+    if variant.pushed_back is None or None in from_due:
+        return f"{took}."
+    p50, p99, worst = (number(figure, 1) for figure in from_due)
+    late = count(variant.pushed_back, "request")
+    was = "was" if variant.pushed_back <= 1 else "were"
+    return f"{took}; from when they were due, {p50}, {p99} and {worst} ms. {sentence(f'{late} {was} pushed back')}"
 
 
 def reasons(summary: Summary) -> list[str]:
@@ -206,7 +213,10 @@ def servers(summary: Summary) -> list[str]:
 def measured_with(summary: Summary) -> list[str]:
     """What a table was measured with: units, load, machine and versions, in whole sentences."""
     load, environment = summary.load, summary.environment
-    figures = f"Memory in MiB of {summary.memory}, `small` and `large` in ms, `wall` in s."
+    figures = (
+        f"Memory in MiB of {summary.memory}, `small` and `large` in ms from when a request was sent, `due` from when it"
+        " was due, `wall` in s. `late`: requests that were due while every user still waited for an answer."
+    )
     if summary.rounds > 1:
         figures += (
             f" Medians of {summary.rounds} rounds, in brackets the least and the most; `/ without` pairs the runs of a"

@@ -22,6 +22,8 @@ def variant(name: str, peak: float, mean: float, end: float, p99: float, **recyc
         "name": name, "idle_mb": 76.0, "peak_mb": peak, "mean_mb": mean, "end_mb": end,
         "requests": 6000, "failures": 0, "oom_kills": 0, "wall_s": LOAD_S,
         "small_p50_ms": 1.6, "small_p99_ms": p99, "small_max_ms": 8 * p99, "large_p50_ms": 320.0,
+        "small_due_p50_ms": 1.7, "small_due_p99_ms": 1.5 * p99, "small_due_max_ms": 9 * p99, "large_due_p50_ms": 330.0,
+        "pushed_back": 12,
         "recycles": {"requests": 0, "rss": 0, "lifetime": 0, "died": 0} | recycles,
     }  # fmt: skip
 

@@ -190,8 +190,10 @@ class TestWords:
         assert words.losses(of(expected, failures=failures, oom_kills=kills)) == said
 
     def test_latency(self, expected: dict[str, Any]) -> None:
-        said = "Small requests took 1.6 ms at the median, 4.1 ms at p99, 32.8 ms at worst."
-        assert words.latency(of(expected)) == said
+        said = "Small requests took 1.6 ms at the median, 4.1 ms at p99, 32.8 ms at worst"
+        due = "; from when they were due, 1.7, 6.1 and 36.9 ms. 12 requests were pushed back."
+        assert words.latency(of(expected)) == said + due
+        assert words.latency(of(expected, pushed_back=None)) == f"{said}."
         assert words.latency(of(expected, small_p99_ms=None)) == "The latency of small requests was not measured."
 
     @pytest.mark.parametrize(
@@ -225,8 +227,8 @@ class TestPage:
         page = Page(html(written(expected)))
         rows = [row for row in page.rows if row and row[0] == "without" and len(row) > 10]
         assert rows == [
-            ["without", "76", "766", "694", "765", "10.1", "4.34", "1.00", "1.00", "1.6", "4.1", "32.8", "320", "60.0"]
-            + ["6,000"]
+            ["without", "76", "766", "694", "765", "10.1", "4.34", "1.00", "1.00", "1.6", "4.1", "32.8"]
+            + ["1.7", "6.1", "36.9", "320", "330", "60.0", "6,000", "12"]
             + ["0"] * 6
         ]
         assert page.row("lowtide")[5:9] == ["1.01", "0.93", "4.37", "1.00"]
@@ -370,9 +372,9 @@ class TestTerminal:
 
     def test_the_table_fits_80_columns(self, expected: dict[str, Any]) -> None:
         lines = self.shown(expected).splitlines()
-        heading = "variant idle peak mean end end/idle p99 ms failed OOM recycled"
+        heading = "variant idle peak mean end end/idle p99 ms due p99 failed OOM recycled"
         assert " ".join(lines[0].split()) == heading
-        assert lines[3].split() == ["lowtide", "76", "309", "148", "77", "1.01", "17.9", "0", "0", "60"]
+        assert lines[3].split() == ["lowtide", "76", "309", "148", "77", "1.01", "17.9", "26.8", "0", "0", "60"]
         assert max(map(len, lines)) <= 80
 
     def test_it_says_what_happened(self, expected: dict[str, Any]) -> None:
@@ -407,9 +409,10 @@ class TestMarkdown:
             "| `without` | No worker management at all | 76 (76 to 76) | 766 (766 to 766) | 694 (650 to 701) | 4.34"
             " | 765 (765 to 765) | 0 |"
         )
-        assert lines[10] == "| `lowtide` | 1.6 | 17.9 | 4.37 | 143.2 | 320 | 1.00 | 60.0 | 0 |"
+        latencies = "1.6 | 17.9 | 4.37 | 143.2 | 1.7 | 26.8 | 161.1 | 320 | 1.00 | 330 | 12"
+        assert lines[10] == f"| `lowtide` | {latencies} | 60.0 | 0 |"
         assert {line.count("|") for line in lines[:5]} == {9}
-        assert {line.count("|") for line in lines[6:11]} == {10}
+        assert {line.count("|") for line in lines[6:11]} == {15}
         assert "Medians of 3 rounds" in lines[12]
         assert lines[14] == "Python 3.13.5, Django 5.2.19, glibc 2.41, uWSGI 2.0.31, gunicorn 27.0.1."
 
