@@ -3,7 +3,9 @@
 import math
 import time
 
+from rich import progress
 from rich.console import Console
+from rich.markup import escape
 
 from loadtest.load.scenarios import Scenario
 from loadtest.measure import phases
@@ -14,29 +16,33 @@ console = Console(highlight=False)
 
 
 class Progress:
-    """One line that is rewritten on a terminal, and a line every ten seconds elsewhere."""
+    """One line with a clock on a terminal, and a line for each phase and every ten seconds elsewhere."""
 
     def __init__(self) -> None:
         self.prefix = ""
         self._phase = ""
         self._printed = 0.0
         self._started = time.monotonic()
+        columns = (progress.SpinnerColumn(), progress.TimeElapsedColumn(), progress.TextColumn("{task.description}"))
+        self._line = progress.Progress(*columns, console=console, transient=True)
+        self._task = self._line.add_task("")
+        if console.is_terminal:
+            self._line.start()
 
     def __call__(self, text: str) -> None:
-        clock = int(time.monotonic() - self._started)
-        line = f"{clock // 60}:{clock % 60:02} {self.prefix:<10} {text}"
+        line = f"{self.prefix:<10} {text}"
         phase = f"{self.prefix} {text.split()[0]}"
         if console.is_terminal:
-            console.file.write(f"\r\033[K{line}")
-            console.file.flush()
+            self._line.update(self._task, description=escape(line))
         elif phase != self._phase or time.monotonic() - self._printed >= 10:
-            console.print(line, soft_wrap=True)
+            clock = int(time.monotonic() - self._started)
+            console.print(f"{clock // 60}:{clock % 60:02} {escape(line)}", soft_wrap=True)
             self._printed = time.monotonic()
         self._phase = phase
 
     def end(self) -> None:
         if console.is_terminal:
-            console.file.write("\r\033[K")
+            self._line.stop()
 
 
 class Left:
