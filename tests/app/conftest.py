@@ -21,7 +21,7 @@ def plain_settings(settings: Settings) -> None:
     # Nothing is collected here, so no file has a name with a hash.
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
+    settings.MAX_BODY = 32 * 1024 * 1024
 
 
 @pytest.fixture

@@ -1,0 +1,124 @@
+"""What strangers send and what a database does, answered instead of raised.
+
+One line in MIDDLEWARE, after the health checks, and one around the WSGI application, for what Django raises before it
+asks its middleware:
+
+    application = readable(get_wsgi_application())
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import UnreadablePostError
+from django.utils.http import parse_header_parameters
+
+from lowtide.wsgi import Application, Environ
+
+log = logging.getLogger(__name__)
+PART_BYTES = 64 * 1024
+RETRY_AFTER_S = 5
+# SQLite's code for a statement that makes no sense: a fault of the application, and not of the database.
+SQLITE_ERROR = 1
+
+
+class GuardMiddleware:
+    """For any application:
+
+    - a NUL in the address, a header or a cookie is answered 400: PostgreSQL cannot store one, and each view that looks
+      one up would fail. What gets through in a body and cannot be stored is answered 400 too.
+    - a database that is away, silent or overloaded is answered 503 with Retry-After, and one line of the log.
+    - a body that the view has not read is read to its end: uWSGI closes the socket on an unread one, and nginx turns
+      that into a 502 whatever the view has answered.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self._said = float("-inf")
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        reason = next(unusable(request), "")
+        response = refused(request, HTTPStatus.BAD_REQUEST, reason) if reason else self.get_response(request)
+        drain(request)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, DataError):
+            log.warning("The database refuses what %s %s sent: %s", request.method, request.path, first_line(exception))
+            return refused(request, HTTPStatus.BAD_REQUEST, "the database cannot hold one of the values sent")
+        if not is_away(exception):
+            return None
+        # One line in ten seconds: while a database is away, every request finds out.
+        if (now := time.monotonic()) - self._said > 10:
+            self._said = now
+            log.error("The database does not answer: %s", first_line(exception))
+        response = refused(request, HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer, try again soon")
+        response["Retry-After"] = str(RETRY_AFTER_S)
+        return response
+
+
+def unusable(request: HttpRequest) -> Iterator[str]:
+    """What keeps a request from being handled by any view."""
+    if "\0" in request.path_info:
+        yield "the path holds a NUL character"
+    if "\0" in (query := request.META.get("QUERY_STRING", "")) or "%00" in query:
+        yield "the query holds a NUL character"
+    if any("\0" in value for name, value in request.META.items() if name.startswith(("HTTP_", "CONTENT_"))):
+        yield "a header holds a NUL character"
+    # A cookie's value may be quoted, with a NUL written as \000.
+    if any("\0" in value for value in request.COOKIES.values()):
+        yield "a cookie holds a NUL character"
+
+
+def readable(application: Application) -> Application:
+    """The application, for which a charset in Content-Type that is none of text counts as none.
+
+    Django decodes the query with it while it makes the request: `charset=base64` would end in a 500 from anywhere.
+    """
+
+    def reading(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        content_type, parameters = parse_header_parameters(environ.get("CONTENT_TYPE", ""))
+        if "charset" in parameters and not is_text_encoding(parameters["charset"]):
+            environ["CONTENT_TYPE"] = content_type
+        return application(environ, start_response)
+
+    return reading
+
+
+def is_text_encoding(name: str) -> bool:
+    """Whether any bytes can be decoded with it. Python has codecs of other kinds, such as base64."""
+    try:
+        return bool(b"\xffa".decode(name, "replace"))
+    except (LookupError, ValueError):
+        return False
+
+
+def is_away(exception: Exception) -> bool:
+    """Whether the database cannot do its work now, rather than being asked for nonsense."""
+    if isinstance(exception, InterfaceError):
+        return True
+    code = getattr(exception.__cause__, "sqlite_errorcode", None)
+    return isinstance(exception, OperationalError) and (code is None or code & 0xFF != SQLITE_ERROR)
+
+
+def drain(request: HttpRequest) -> None:
+    with contextlib.suppress(UnreadablePostError, ValueError):
+        while request.read(PART_BYTES):
+            pass
+
+
+def refused(request: HttpRequest, status: HTTPStatus, reason: str) -> HttpResponse:
+    """The reason in the client's format: as JSON for whoever asks for JSON or sent it, else as plain text."""
+    accept = request.headers.get("Accept", "")
+    if "text/html" not in accept and "json" in accept + (request.content_type or ""):
+        return JsonResponse({"error": reason}, status=status)
+    return HttpResponse(f"{reason[0].upper()}{reason[1:]}.\n", status=status, content_type="text/plain")
+
+
+def first_line(exception: Exception) -> str:
+    return str(exception).split("\n", 1)[0]
