@@ -1,7 +1,8 @@
 """The whole catalogue as JSON, CSV or NDJSON, in the shape that /catalog/import/ takes.
 
 Each of the first two is built in memory, row upon row, before the first byte leaves. The stream_ views send the same
-rows while they come from the database: one part of about 64 KB is in memory at a time.
+rows while they come from the database: one part of about 64 KB is in memory at a time. A stream has no length that a
+client could compare, so its last record says how many came before: without it, the export was cut.
 """
 
 import csv
@@ -20,6 +21,8 @@ FIELDS = ("sku", "name", "category", "description", "price", "stock")
 # Rows fetched at a time. On PostgreSQL they come through a server-side cursor.
 CHUNK = 200
 PART_BYTES = 64 * 1024
+# A spreadsheet takes a cell that begins so for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Row = dict[str, str | int]
 R = TypeVar("R", bound=HttpResponseBase)
@@ -54,36 +57,55 @@ def export_json(request: HttpRequest) -> JsonResponse:
 @token_or_permission("catalog.view_product")
 @require_safe
 def export_csv(request: HttpRequest) -> HttpResponse:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS)
-    writer.writeheader()
-    writer.writerows(all_rows())
-    return as_file(HttpResponse(text.getvalue(), content_type="text/csv"), "products.csv")
+    return as_file(HttpResponse("".join(csv_lines(all_rows())), content_type="text/csv"), "products.csv")
 
 
 @token_or_permission("catalog.view_product")
 @require_safe
 def stream_ndjson(request: HttpRequest) -> StreamingHttpResponse:
-    lines = (json.dumps(row) + "\n" for row in streamed_rows())
-    return as_file(StreamingHttpResponse(parts(lines), content_type="application/x-ndjson"), "products.ndjson")
+    lines = parts(ndjson_lines(streamed_rows()))
+    return as_file(StreamingHttpResponse(lines, content_type="application/x-ndjson"), "products.ndjson")
 
 
 @token_or_permission("catalog.view_product")
 @require_safe
 def stream_csv(request: HttpRequest) -> StreamingHttpResponse:
-    return as_file(StreamingHttpResponse(parts(csv_lines(streamed_rows())), content_type="text/csv"), "products.csv")
+    lines = parts(csv_lines(streamed_rows(), end=True))
+    return as_file(StreamingHttpResponse(lines, content_type="text/csv"), "products.csv")
 
 
-def csv_lines(some_rows: Iterable[Row]) -> Iterator[str]:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS)
-    writer.writeheader()
+def ndjson_lines(some_rows: Iterable[Row]) -> Iterator[str]:
+    """A record a line, and as the last one {"end": true, "records": N}, which an import checks."""
+    records = 0
     for row in some_rows:
-        writer.writerow(row)
-        yield text.getvalue()
+        yield json.dumps(row) + "\n"
+        records += 1
+    yield json.dumps({"end": True, "records": records}) + "\n"
+
+
+def csv_lines(some_rows: Iterable[Row], end: bool = False) -> Iterator[str]:
+    """A head, a record a line, and with `end` as the last one "#end" and their number: no SKU begins with "#"."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+
+    def line(cells: Iterable[object]) -> str:
         text.seek(0)
         text.truncate()
-    yield text.getvalue()
+        writer.writerow(cells)
+        return text.getvalue()
+
+    yield line(FIELDS)
+    records = 0
+    for row in some_rows:
+        yield line(no_formula(row[field]) for field in FIELDS)
+        records += 1
+    if end:
+        yield line(["#end", records, *[""] * (len(FIELDS) - 2)])
+
+
+def no_formula(cell: str | int) -> str | int:
+    """The cell with an apostrophe before what a spreadsheet would compute. It shows such a cell without it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def parts(lines: Iterable[str]) -> Iterator[bytes]:

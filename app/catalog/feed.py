@@ -8,9 +8,18 @@ from decimal import Decimal, InvalidOperation
 
 from catalog.models import SKU_PATTERN
 
+MAX_SKU = 32
 MAX_NAME = 200
 MAX_CATEGORY = 100
 MAX_DESCRIPTION = 10_000
+# Trimming and NFC shorten a text, decomposed Vietnamese to a third. What is longer than this times its limit is refused
+# unread: whatever is done to a field is done to a bounded length.
+ROOM = 4
+# Digits of a price, its exponent included.
+MAX_DIGITS = 40
+# Combining characters in a row, as in Unicode's Stream-Safe Text Format (UAX 15): normalising sorts them, which takes
+# time with the square of their number. No language needs more than a handful.
+MAX_MARKS = 30
 MAX_PRICE = Decimal("99999999.99")
 MAX_STOCK = 2**31 - 1
 
@@ -18,7 +27,7 @@ sku_matches = re.compile(SKU_PATTERN).fullmatch
 # What PostgreSQL cannot store (NUL, halves of surrogate pairs) or no page can show; tab and line feed are fine.
 find_unprintable = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
 # Decimal() takes 1_000, NaN and the digits of every script too.
-decimal_matches = re.compile(r"[+-]?[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", re.IGNORECASE).fullmatch
+decimal_matches = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,12 @@ def _text(raw: Mapping[str, object], field: str, longest: int, errors: dict[str,
     if not isinstance(value, str):
         errors[field] = "must be text" if field in raw else "is missing"
         return ""
+    if len(value) > ROOM * longest:
+        errors[field] = f"has {len(value)} characters; {longest} are allowed"
+        return ""
+    if not value.isascii() and has_too_many_marks(value):
+        errors[field] = f"has more than {MAX_MARKS} combining characters in a row"
+        return ""
     value = unicodedata.normalize("NFC", value.replace("\r\n", "\n")).strip()
     if not value:
         errors[field] = "is empty"
@@ -78,12 +93,21 @@ def _text(raw: Mapping[str, object], field: str, longest: int, errors: dict[str,
     return value
 
 
+def has_too_many_marks(text: str) -> bool:
+    in_a_row = 0
+    for character in text:
+        in_a_row = in_a_row + 1 if unicodedata.combining(character) else 0
+        if in_a_row > MAX_MARKS:
+            return True
+    return False
+
+
 def _line(raw: Mapping[str, object], field: str, longest: int, errors: dict[str, str]) -> str:
     return " ".join(_text(raw, field, longest, errors).split())
 
 
 def _sku(raw: Mapping[str, object], errors: dict[str, str]) -> str:
-    sku = _text(raw, "sku", 32, errors).upper()
+    sku = _text(raw, "sku", MAX_SKU, errors).upper()
     if "sku" not in errors and not sku_matches(sku):
         errors["sku"] = "must be made of the letters A to Z, digits and hyphens, and not begin with a hyphen"
     return sku
@@ -94,6 +118,9 @@ def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
     # A Decimal is a number in the JSON with a fraction: the feed is parsed with parse_float=Decimal.
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         errors["price"] = 'must be a decimal such as "12.34"' if "price" in raw else "is missing"
+        return Decimal(0)
+    if isinstance(value, str) and len(value) > MAX_DIGITS:
+        errors["price"] = f"has {len(value)} characters; {MAX_DIGITS} are allowed"
         return Decimal(0)
     try:
         if isinstance(value, str) and not decimal_matches(value := value.strip()):

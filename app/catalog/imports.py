@@ -4,29 +4,41 @@ The two do the same work for each record. They differ in what they hold: JSON is
 23 MB costs several times as much memory; NDJSON costs one batch, whatever its length.
 """
 
-import contextlib
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.http import require_POST
 
-from catalog.feed import InvalidRecord, Record, clean
-from catalog.upsert import BATCH, upsert
+from catalog.feed import MAX_SKU, InvalidRecord, Record, clean
+from catalog.upsert import BATCH, one_at_a_time, upsert
 from lowtide.django.access import token_or_permission
 
+# Records of a feed, and lines of one that is NDJSON. The answer names each, so this bounds the answer too.
+MAX_RECORDS = 100_000
+# Invalid records whose errors are told; of others it is only said that they are invalid.
+MAX_TOLD = 1_000
 # The longest line of NDJSON, in bytes. A valid record needs at most some 120 KB, with every character escaped.
 MAX_LINE = 256 * 1024
+# Values (numbers, texts, lists, objects) of a JSON feed. Each costs up to 200 bytes, however short it is in the body. A
+# record that is as short as can be has twelve bytes a value.
+MAX_VALUES = 1_000_000
+BYTES_PER_VALUE = 8
+FEW_VALUES = 10_000
 PART_BYTES = 64 * 1024
+
+# A text of JSON, or one without an end. Never goes back over what it has read.
+json_texts = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL).finditer
 
 Result = dict[str, Any]
 
@@ -47,14 +59,16 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
 
     Answers 200 with one result for each record: its number in the feed, its sku, a status (created, updated, valid
     or invalid) and the errors by field. An invalid record does not keep out the others. A feed that cannot be read
-    at all answers 4xx and stores nothing, except that an NDJSON body that breaks off keeps what came before.
+    to its end answers 4xx and stores nothing. Sending a feed again changes nothing.
     """
     try:
         dry_run = {None: False, "0": False, "1": True}.get(request.GET.get("dry_run"))
         if dry_run is None:
             raise BadFeed(HTTPStatus.BAD_REQUEST, "dry_run must be 1 or 0")
         if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
-            raise BadFeed(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {encoding} is not read: send it plain")
+            raise BadFeed(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {encoding[:40]} is not read: send it plain"
+            )
         match request.content_type:
             case "application/json":
                 return import_json(request, dry_run)
@@ -63,71 +77,46 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
         raise BadFeed(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json or application/x-ndjson"
         )
+    except UnreadablePostError:
+        return JsonResponse({"error": "the body ended too early"}, status=HTTPStatus.BAD_REQUEST)
     except BadFeed as bad:
-        drain(request)
         return JsonResponse(bad.details, status=bad.status)
 
 
-def drain(request: HttpRequest) -> None:
-    """Read what is left of the body. uWSGI closes the socket on an unread one, and nginx turns that into a 502."""
-    with contextlib.suppress(UnreadablePostError):
-        while request.read(PART_BYTES):
-            pass
-
-
-def import_json(request: HttpRequest, dry_run: bool) -> JsonResponse:
-    """The whole feed in memory and in one transaction."""
-    checked = list(validate(parse_feed(request)))
-    if not dry_run:
-        store(checked)
-    results = [result for result, _ in checked]
-    counts = Counter(result["status"] for result in results)
-    return JsonResponse({"dry_run": dry_run, "totals": totals(counts), "results": results})
-
-
-def parse_feed(request: HttpRequest) -> list[object]:
-    """The records of a JSON feed: a list, or an object with the list under "products". Raises BadFeed."""
-    try:
-        feed = json.loads(request.body.decode(), parse_float=parse_fraction, parse_constant=refuse_constant)
-    except RequestDataTooBig:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        raise BadFeed(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the feed is larger than {limit} bytes; send application/x-ndjson, or raise MAX_BODY_MB",
-            limit=limit,
-        ) from None
-    except UnreadablePostError:
-        raise BadFeed(HTTPStatus.BAD_REQUEST, "the body ended too early") from None
-    except UnicodeDecodeError as error:
-        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not UTF-8: {error.reason}", byte=error.start) from None
-    except json.JSONDecodeError as error:
-        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not JSON: {error.msg}", line=error.lineno, column=error.colno) from None
-    except (ValueError, RecursionError) as error:
-        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not usable as JSON: {error}") from None
-    records = feed.get("products") if isinstance(feed, dict) else feed
-    if not isinstance(records, list):
-        raise BadFeed(HTTPStatus.BAD_REQUEST, 'a feed is a list of products, or {"products": [...]}')
-    return records
+def import_json(request: HttpRequest, dry_run: bool) -> HttpResponse:
+    """The whole feed in memory."""
+    answer, counts = process(parse_feed(request), dry_run)
+    head = json.dumps({"dry_run": dry_run, "totals": totals(counts), "results": []}).encode().removesuffix(b"]}")
+    results = b"".join(parts(answer)).replace(b"\n", b", ").removesuffix(b", ")
+    return HttpResponse(head + results + b"]}", content_type="application/json")
 
 
 def import_ndjson(request: HttpRequest, dry_run: bool) -> StreamingHttpResponse:
-    """One record a line, in and out, and the totals in the last line. Each batch is a transaction of its own.
+    """One record a line, in and out, and the totals in the last line.
 
     The answer waits in a file until the body has been read: nginx stops sending a body once an answer begins.
     """
+    answer, counts = process(parse_lines(request), dry_run)
+    answer.write(json_line({"dry_run": dry_run, "totals": totals(counts)}))
+    return StreamingHttpResponse(parts(answer), content_type="application/x-ndjson")
+
+
+def process(records: Iterable[object], dry_run: bool) -> tuple[IO[bytes], Counter[str]]:
+    """Check and store records batch by batch, all of them or, when one cannot be read, none.
+
+    Returns:
+        A file with the result of each, a line of JSON, and how many there are of each status.
+    """
     answer = SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115 - parts() closes it
     counts: Counter[str] = Counter()
-    checked = validate(parse_lines(request))
-    try:
+    checked = validate(records)
+    with nullcontext() if dry_run else one_at_a_time():
         while batch := list(itertools.islice(checked, BATCH)):
             if not dry_run:
                 store(batch)
             counts.update(result["status"] for result, _ in batch)
             answer.writelines(json_line(result) for result, _ in batch)
-    except UnreadablePostError:
-        raise BadFeed(HTTPStatus.BAD_REQUEST, "the body ended too early", totals=totals(counts)) from None
-    answer.write(json_line({"dry_run": dry_run, "totals": totals(counts)}))
-    return StreamingHttpResponse(parts(answer), content_type="application/x-ndjson")
+    return answer, counts
 
 
 def parts(file: IO[bytes]) -> Iterator[bytes]:
@@ -138,37 +127,121 @@ def parts(file: IO[bytes]) -> Iterator[bytes]:
             yield part
 
 
+def parse_feed(request: HttpRequest) -> list[object]:
+    """The records of a JSON feed: a list, or an object with the list under "products". Raises BadFeed."""
+    try:
+        text = read_body(request).decode()
+        check_values(text)
+        feed = json.loads(text, parse_float=parse_fraction, parse_constant=refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not UTF-8: {error.reason}", byte=error.start) from None
+    except json.JSONDecodeError as error:
+        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not JSON: {error.msg}", line=error.lineno, column=error.colno) from None
+    except (ValueError, RecursionError) as error:
+        raise BadFeed(HTTPStatus.BAD_REQUEST, f"not usable as JSON: {error}") from None
+    records = feed.get("products") if isinstance(feed, dict) else feed
+    if not isinstance(records, list):
+        raise BadFeed(HTTPStatus.BAD_REQUEST, 'a feed is a list of products, or {"products": [...]}')
+    if len(records) > MAX_RECORDS:
+        raise too_many_records()
+    return records
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The whole body. Not request.body, which is bounded for forms (DATA_UPLOAD_MAX_MEMORY_SIZE). Raises BadFeed."""
+    body = request.read(settings.MAX_BODY + 1)
+    if len(body) > settings.MAX_BODY:
+        raise BadFeed(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the feed is larger than {settings.MAX_BODY} bytes; send application/x-ndjson, or raise MAX_BODY_MB",
+            limit=settings.MAX_BODY,
+        )
+    return body
+
+
+def check_values(text: str) -> None:
+    """Raise BadFeed for JSON of very many very short values: it would take thirty times its length in memory."""
+    allowed = min(MAX_VALUES, FEW_VALUES + len(text) // BYTES_PER_VALUE)
+    # Outside of texts too, so this is more than there are; it is fast, and enough for almost every feed.
+    if count_values(text, 0, len(text)) <= allowed:
+        return
+    values = quoted = end = 0
+    for found in json_texts(text):
+        values += count_values(text, end, found.start())
+        # Names of fields are texts too, so two texts may be one value.
+        quoted += 1
+        end = found.end()
+        if max(values, quoted // 2) > allowed:
+            break
+    else:
+        values += count_values(text, end, len(text))
+    if max(values, quoted // 2) > allowed:
+        raise BadFeed(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the feed has more than {allowed} values, too many for its length"
+        )
+
+
+def count_values(text: str, start: int, end: int) -> int:
+    return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)
+
+
 def parse_lines(request: HttpRequest) -> Iterator[object]:
-    """What each line of the body holds, or the InvalidRecord that it is. Holds one line of at most MAX_LINE bytes."""
+    """What each line of the body holds, or the InvalidRecord that it is. Holds one line of at most MAX_LINE bytes.
+
+    Raises BadFeed when a line {"end": true, "records": N}, as exports end, is not the last or says another number.
+    """
+    records = lines = 0
+    ended = False
     while line := request.readline(MAX_LINE):
+        lines += 1
+        if lines > MAX_RECORDS:
+            raise too_many_records()
         if len(line) == MAX_LINE and not line.endswith(b"\n"):
             while (rest := request.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                 pass
-            yield InvalidRecord({"record": f"is longer than {MAX_LINE} bytes"})
+            record: object = InvalidRecord({"record": f"is longer than {MAX_LINE} bytes"})
+        elif not line.strip():
             continue
-        if not line.strip():
+        else:
+            record = parse_line(line)
+        if ended:
+            raise BadFeed(HTTPStatus.BAD_REQUEST, f"line {lines} comes after the one that says that the feed has ended")
+        if isinstance(record, dict) and record.get("end") is True:
+            ended = True
+            if record.get("records") != records:
+                said = str(record.get("records"))[:20]
+                raise BadFeed(HTTPStatus.BAD_REQUEST, f"the feed has {records} records, and its last line says {said}")
             continue
-        try:
-            yield json.loads(line.decode().rstrip(), parse_float=parse_fraction, parse_constant=refuse_constant)
-        except UnicodeDecodeError as error:
-            yield InvalidRecord({"record": f"is not UTF-8: {error.reason} at byte {error.start}"})
-        except json.JSONDecodeError as error:
-            yield InvalidRecord({"record": f"is not JSON: {error.msg} at column {error.colno}"})
-        except (ValueError, RecursionError) as error:
-            yield InvalidRecord({"record": f"is not usable as JSON: {error}"})
+        records += 1
+        yield record
+
+
+def parse_line(line: bytes) -> object:
+    try:
+        return json.loads(line.decode().rstrip(), parse_float=parse_fraction, parse_constant=refuse_constant)
+    except UnicodeDecodeError as error:
+        return InvalidRecord({"record": f"is not UTF-8: {error.reason} at byte {error.start}"})
+    except json.JSONDecodeError as error:
+        return InvalidRecord({"record": f"is not JSON: {error.msg} at column {error.colno}"})
+    except (ValueError, RecursionError) as error:
+        return InvalidRecord({"record": f"is not usable as JSON: {error}"})
 
 
 def validate(records: Iterable[object]) -> Iterator[tuple[Result, Record | None]]:
     """For each record its result so far (valid or invalid), and the record to store where it is valid."""
+    invalid_records = 0
     for number, raw in enumerate(records, start=1):
         sku = raw.get("sku") if isinstance(raw, dict) else None
-        result: Result = {"record": number, "sku": sku if isinstance(sku, str) else None}
+        result: Result = {"record": number, "sku": sku[:MAX_SKU] if isinstance(sku, str) else None}
         try:
             if isinstance(raw, InvalidRecord):
                 raise raw
             record = clean(raw)
         except InvalidRecord as invalid:
-            yield result | {"status": "invalid", "errors": invalid.errors}, None
+            invalid_records += 1
+            told = invalid_records <= MAX_TOLD
+            errors = invalid.errors if told else {"record": f"is one of more than {MAX_TOLD} with errors"}
+            yield result | {"status": "invalid", "errors": errors}, None
         else:
             yield result | {"sku": record.sku, "status": "valid", "errors": {}}, record
 
@@ -192,6 +265,12 @@ def parse_fraction(text: str) -> Decimal:
 def refuse_constant(name: str) -> None:
     """Python reads NaN and Infinity as numbers; JSON has no such thing."""
     raise ValueError(f"{name} is not a number")
+
+
+def too_many_records() -> BadFeed:
+    return BadFeed(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the feed has more than {MAX_RECORDS} records: send it in several parts"
+    )
 
 
 def totals(counts: Counter[str]) -> dict[str, int]:

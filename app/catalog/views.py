@@ -9,22 +9,29 @@ from django.views.decorators.http import require_safe
 from catalog.models import Category, Product
 
 PER_PAGE = 24
+# Nothing on a page grows without bound with the data: a page shows so many categories, and the report so many products.
+CATEGORIES = 40
+REPORT_PRODUCTS = 20_000
+# Characters of a search. Longer ones would only cost the database time.
+LONGEST_QUERY = 200
 
 
 @require_safe
 def product_list(request: HttpRequest) -> HttpResponse:
     """One page of products, those that ?q= and ?category= leave. A ?page= out of range shows the nearest one."""
-    query = request.GET.get("q", "").strip()
-    category = request.GET.get("category", "").strip()
+    query = request.GET.get("q", "")[:LONGEST_QUERY].strip()
+    category = request.GET.get("category", "")[:LONGEST_QUERY].strip()
     products = Product.objects.select_related("category").defer("description")
     if category:
         products = products.filter(category__name=category)
     # Every word must occur in the name or begin the SKU. This reads every product: fine for tens of thousands,
-    # a case for a full-text index beyond. PostgreSQL refuses NUL in text, and no product has it.
-    for word in query.replace("\0", "").split()[:10]:
+    # a case for a full-text index beyond.
+    for word in query.split()[:10]:
         products = products.filter(Q(name__icontains=word) | Q(sku__istartswith=word))
     paginator = Paginator(products, PER_PAGE)
     page = paginator.get_page(request.GET.get("page"))
+    # One more than is shown, to know whether there are more.
+    categories = list(Category.objects.all()[: CATEGORIES + 1])
     return render(
         request,
         "catalog/list.html",
@@ -33,7 +40,8 @@ def product_list(request: HttpRequest) -> HttpResponse:
             "pages": paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1),
             "query": query,
             "category": category,
-            "categories": Category.objects.all(),
+            "categories": categories[:CATEGORIES],
+            "more_categories": len(categories) > CATEGORIES,
         },
     )
 
@@ -46,7 +54,10 @@ def product(request: HttpRequest, sku: str) -> HttpResponse:
 
 @require_safe
 def report(request: HttpRequest) -> HttpResponse:
-    """Every product on one page, rendered in memory: what a server is asked for when somebody wants to print it."""
-    products = list(Product.objects.select_related("category").order_by("category__name", "name", "sku"))
+    """Products on one page, rendered in memory: what a server is asked for when somebody wants to print it."""
+    wanted = Product.objects.select_related("category").order_by("category__name", "name", "sku")
+    products = list(wanted[: REPORT_PRODUCTS + 1])
+    more = len(products) > REPORT_PRODUCTS
+    del products[REPORT_PRODUCTS:]
     value = sum(product.price * product.stock for product in products)
-    return render(request, "catalog/report.html", {"products": products, "value": value})
+    return render(request, "catalog/report.html", {"products": products, "value": value, "more": more})
