@@ -131,6 +131,8 @@ COPY --from=locust-build /srv/venv /srv/venv
 WORKDIR /srv/lowtide
 COPY lowtide lowtide
 COPY loadtest loadtest
+# What is asked stands in its description, and functions of it make the bodies.
+COPY app app
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONPATH=/srv/lowtide \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -93,7 +93,7 @@ class Loadtest:
         draw: drawn anew for each request, in this order.
     """
 
-    warm_up: str = key("a path that costs little and is listed in large", form=_PATH)
+    warm_up: Call = key("a table, [loadtest.warm_up], of a request that is large and costs little")
     seed: tuple[str, ...] = key('a list of commands of manage.py, for example "load --count {items}"', default=())
     seed_requests: tuple[str, ...] = key("a list of names of requests", default=())
     draw: dict[str, Draw] = key("tables by name", default_factory=dict)
@@ -337,6 +337,7 @@ def _check_variables(application: Application) -> None:
             raise Invalid(f"variables.{name}.generate is for secrets: write secret = true too, or leave it out.")
     calls: list[tuple[str, Call]] = [(f"preload[{n}]", call) for n, call in enumerate(application.preload, 1)]
     if application.loadtest:
+        calls.append(("loadtest.warm_up", application.loadtest.warm_up))
         for n, request in enumerate(application.loadtest.requests, 1):
             calls.append((f"loadtest.requests[{n}]", request))
             if request.streamed:

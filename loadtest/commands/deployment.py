@@ -6,6 +6,7 @@ deployment is, and who else asks it meanwhile, is not known here. Memory is read
 OOM kills.
 """
 
+import os
 import statistics
 import threading
 import time
@@ -28,6 +29,8 @@ from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import Variant
 from loadtest.results import files, report, types, verdict
 from loadtest.results.types import Environment, Load, Results, Summary
+from lowtide import application
+from lowtide.application import Call
 from lowtide.tools import permission
 
 NAME = "deployment"
@@ -87,34 +90,43 @@ def watching(source: remote.Source) -> Iterator[Watch]:
 
 
 def check_site(site: str, scenario: Scenario, seed: int) -> None:
-    """One small request of each kind, and an import of nothing.
+    """One small request of each kind, and of those that change nothing (lowtide.toml, preload) what needs a variable.
 
     Raises:
         CannotMeasure: the site would not serve the list; the message says why.
     """
-    kinds = {row.name: path for row, path in scenarios.requests(scenario, "small", seed)}
-    feeds = [path for row, path in scenarios.requests(scenario, "large", seed) if row.feed]
-    headers = scenarios.authorization() | {"Content-Type": "application/json"}
+    kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "small", seed)}
+    for asked in kinds.values():
+        answer = first_answer(site + asked.path, asked.call)
+        if answer.status_code != asked.call.status:
+            commands = " and ".join(f"manage.py {command}" for command in scenarios.seed_commands(scenario, seed))
+            raise CannotMeasure(
+                f"{site}{asked.path} answered {answer.status_code}. The list asks for what its data holds: "
+                f"was it filled ({commands or 'lowtide.toml names no command for it'})?"
+            )
+    for call in scenarios.described().preload:
+        names = application.variables(call)
+        if names and (status := first_answer(site + call.path, call).status_code) in (401, 403):
+            wanted = " and ".join(f"{name}=..." for name in names)
+            raise CannotMeasure(f"{site}{call.path} answered {status}: it needs {wanted} in the environment of make.")
+
+
+def first_answer(url: str, call: Call) -> requests.Response:
+    """The answer to a request, which must not lead elsewhere.
+
+    Raises:
+        CannotMeasure: there is none, or it does.
+    """
+    headers = application.headers(call, os.environ)
     try:
-        for path in kinds.values():
-            answer = requests.get(site + path, timeout=_TIMEOUT_S, allow_redirects=False)
-            if answer.is_redirect:
-                place = answer.headers["Location"]
-                raise CannotMeasure(f"{site}{path} only leads to {place}: give the address that answers as HOST.")
-            if answer.status_code != 200:
-                raise CannotMeasure(
-                    f"{site}{path} answered {answer.status_code}. The list asks for {scenario.products} products: "
-                    f"is its catalogue filled (manage.py seed_catalog --products {scenario.products})?"
-                )
-        for path in feeds[:1]:
-            answer = requests.post(site + path, data=b"[]", headers=headers, timeout=_TIMEOUT_S, allow_redirects=False)
-            if answer.status_code in (401, 403):
-                raise CannotMeasure(
-                    f"{site}{path} answered {answer.status_code}: its imports need the token, "
-                    "IMPORT_TOKEN=... in the environment of make."
-                )
+        answer = requests.request(
+            call.method, url, data=call.body, headers=headers, timeout=_TIMEOUT_S, allow_redirects=False
+        )
     except requests.RequestException as error:
-        raise CannotMeasure(f"{site} does not answer: {error}") from None
+        raise CannotMeasure(f"{url} does not answer: {error}") from None
+    if answer.is_redirect and answer.status_code != call.status:
+        raise CannotMeasure(f"{url} only leads to {answer.headers['Location']}: give the address that answers as HOST.")
+    return answer
 
 
 def measured(address: str, source: remote.Source, name: str, seed: int, directory: Path, say: Say) -> Run:
@@ -171,14 +183,14 @@ def results(
 ) -> Results:
     """The whole of it."""
     scenario = scenarios.named(scenario_name)
-    body = scenarios.feed(scenario, seed, STATE).stat().st_size
+    body_mb = round(scenarios.largest_body_mb(scenario, seed, STATE), 1)
     summary = Summary(
         runtime=NAME,
         environment=Environment(None, None, None, None, None, None),
         scenario=scenario_name,
         started=started.isoformat(),
         memory=kind,
-        load=Load(seed, None, scenario.requests, scenario.large, round(body / 2**20, 1)),
+        load=Load(seed, None, scenario.requests, scenario.large, body_mb),
         floor_mb=None,
         variants=[measured.variant],
         verdict=verdict.deployment(measured.variant, scenario.requests),

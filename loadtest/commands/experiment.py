@@ -22,11 +22,11 @@ from loadtest.commands.session import (
     chosen_runtime,
     chosen_scenario,
     chosen_variants,
+    fill,
     guarded,
     number,
     parser,
     results_folder,
-    seed_catalogue,
     session,
 )
 from loadtest.load import scenarios
@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
     results = results_folder()
     directory = results / started.strftime("%Y%m%d-%H%M%S")
     directory.mkdir(parents=True)
-    feed = scenarios.feed(scenario, seed, STATE)
+    large_body_mb = round(scenarios.largest_body_mb(scenario, seed, STATE), 1)
     with session(runtime) as progress:
-        progress.prefix = "catalogue"
+        progress.prefix = "data"
         progress("seeding")
-        versions = seed_catalogue(runtime, VARIANTS["without"], scenario, seed)
+        versions = fill(runtime, VARIANTS["without"], scenario, seed)
         measured: dict[str, list[Run]] = {variant.name: [] for variant in chosen}
         left_out: dict[str, str] = {}
         left = Left(len(chosen) * repeats, scenario)
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
             alone = needs.measure(runtime, VARIANTS["without"], scenario, seed, progress, 3 if name == "default" else 1)
     variants = [rounds.merged([run.variant for run in runs]) for runs in measured.values()]
     without = next((variant for variant in variants if variant.name == "without"), None)
-    counts = Counter(row.name for row, _ in scenarios.requests(scenario, "large", seed))
+    counts = Counter(asked.row.name for asked in scenarios.requests(scenario, "large", seed))
     floor_mb = None
     if without and without.idle_mb is not None and without.wall_s:
         floor_mb = needs.floor_mb(without.idle_mb, without.wall_s, alone, counts)
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         machine=machine.processor(),
         rounds=repeats,
         left_out=left_out,
-        load=Load(seed, WORKERS, scenario.requests, scenario.large, round(feed.stat().st_size / 2**20, 1)),
+        load=Load(seed, WORKERS, scenario.requests, scenario.large, large_body_mb),
         floor_mb=floor_mb,
         needs=alone,
         variants=variants,

@@ -17,11 +17,11 @@ from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
     WORKERS,
     check_machine,
+    fill,
     guarded,
     number,
     parser,
     results_folder,
-    seed_catalogue,
     session,
     stack_environment,
 )
@@ -75,9 +75,9 @@ def run(owned: list[str]) -> int:
     with session(ample) as progress:
         progress.prefix = "floor"
         progress("seeding")
-        versions = seed_catalogue(ample, VARIANTS["without"], whole, seed)
+        versions = fill(ample, VARIANTS["without"], whole, seed)
         alone = needs.measure(ample, VARIANTS["without"], whole, seed, progress, rounds=2)
-        counts = Counter(each.name for each, _ in scenarios.requests(whole, "large", seed))
+        counts = Counter(asked.row.name for asked in scenarios.requests(whole, "large", seed))
         idle_mb, worker_rss_mb = needs.idle(ample, VARIANTS["lowtide"], whole)
         busy_s = sum(counts[name] * need.seconds for name, need in alone.items())
         floor = needs.floor_mb(idle_mb, busy_s, alone, counts)

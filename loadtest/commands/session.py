@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -16,12 +16,12 @@ from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, site
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
+from lowtide import application
 from lowtide.tools import permission
 from stack import own
 
 DEFAULT_VARIANTS = "without article lowtide"
 WORKERS = 4
-TOKEN = secrets.token_urlsafe(32)
 
 
 def number(name: str, default: str, least: int = 0) -> int:
@@ -68,9 +68,13 @@ def chosen_scenario() -> str:
 
 def stack_environment(scenario: scenarios.Scenario) -> dict[str, str]:
     """The variables of every stack under test."""
-    # A token of its own, whatever .env says. Everything that the experiment sends reads it from the environment.
-    os.environ["IMPORT_TOKEN"] = TOKEN
-    return {"WORKERS": str(WORKERS), "MAX_BODY_MB": str(scenario.max_body_mb), "IMPORT_TOKEN": TOKEN}
+    # The application's variables as the experiment has them, whatever .env says. What is sent reads them from here.
+    variables = {
+        name: rule.loadtest for name, rule in scenarios.described().variables.items() if rule.loadtest is not None
+    }
+    os.environ.update(variables)
+    stack = {"APP_DIR": str(scenarios.described().folder), "WORKERS": str(WORKERS)}
+    return {**stack, "MAX_BODY_MB": str(scenario.max_body_mb), **variables}
 
 
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
@@ -111,16 +115,16 @@ def check_machine(port: int, scenario: scenarios.Scenario) -> None:
         )
 
 
-def seed_catalogue(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed: int) -> dict[str, Any]:
-    """Fill the fresh database, before anything is measured; returns the versions of what serves.
-
-    The feed is imported too: from then on imports change nothing in size, and each run exports and reports the same.
-    """
+def fill(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed: int) -> dict[str, Any]:
+    """Fill the fresh database as lowtide.toml says; returns the versions of what serves."""
     runtime.start(servers.environment(variant))
     try:
-        manage = ["python", "app/manage.py"]
-        runtime.run([*manage, "seed_catalog", "--products", str(scenario.products), "--seed", str(seed)])
-        site.send(f"{runtime.url}/catalog/import/", scenarios.feed(scenario, seed, STATE).read_bytes())
+        manage = ["python", "-m", "lowtide.application", "manage"]
+        for command in scenarios.seed_commands(scenario, seed):
+            runtime.run([*manage, *shlex.split(command)])
+        for name in scenarios.loadtest().seed_requests:
+            (row,) = (row for row in scenarios.loadtest().requests if row.name == name)
+            site.ask(runtime.url, row, body=scenarios.body(row, scenario, seed, STATE))
         return runtimes.versions(runtime)
     finally:
         runtime.stop()
@@ -156,7 +160,7 @@ def guarded(run: Callable[[], int]) -> int:
         signal.signal(interrupting, interrupted)
     try:
         return run()
-    except (CannotMeasure, own.NotOwn, permission.Forbidden, remote.Unreadable) as problem:
+    except (CannotMeasure, application.Invalid, own.NotOwn, permission.Forbidden, remote.Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -19,11 +19,11 @@ from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
     check_machine,
     chosen_runtime,
+    fill,
     guarded,
     number,
     parser,
     results_folder,
-    seed_catalogue,
     session,
 )
 from loadtest.load import scenarios
@@ -81,7 +81,7 @@ def value(axis: str, point: Point, seed: int) -> float:
         return point.workers
     if axis == "share":
         return point.large / point.requests * 100
-    return round(scenarios.feed(scenarios.named(point.scenario), seed, STATE).stat().st_size / 2**20, 1)
+    return round(scenarios.largest_body_mb(scenarios.named(point.scenario), seed, STATE), 1)
 
 
 def figure(rows: list[dict[str, str]]) -> Figure:
@@ -145,9 +145,9 @@ def run(owned: list[str]) -> int:
         for axis, point in wanted:
             if (point, NAMES[0]) in measured:
                 continue
-            progress.prefix = "catalogue"
+            progress.prefix = "data"
             progress("seeding")
-            versions = seed_catalogue(runtime, VARIANTS["without"], scenarios.named(point.scenario), seed)
+            versions = fill(runtime, VARIANTS["without"], scenarios.named(point.scenario), seed)
             for name in NAMES:
                 progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
                 single = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)

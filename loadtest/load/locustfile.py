@@ -3,8 +3,8 @@
     locust -f loadtest/load/locustfile.py --host http://127.0.0.1:8080
 
 Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
-counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), IMPORT_TOKEN (what the site's
-imports and exports ask for, optional). With several Locust processes (`--processes`, or master and workers with
+counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), and the variables of
+app/lowtide.toml, which headers name. With several Locust processes (`--processes`, or master and workers with
 `--expect-workers`) each takes its share of the list, and together they keep the same rates. A worker says in its
 reports that its share is done, and the master ends the test: from a worker that left by itself the others would
 inherit its users.
@@ -30,13 +30,12 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.load import requests_log, scenarios
+from lowtide import application
 
 SCENARIO = scenarios.named(os.environ.get("LOWTIDE_SCENARIO", "default"))
 SEED = int(os.environ.get("LOWTIDE_SEED", "1"))
 STREAMING = os.environ.get("LOWTIDE_STREAMING") == "1"
-FEED = scenarios.feed(SCENARIO, SEED, Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest")))
-HEADERS = {"Accept-Encoding": "identity"}
-LARGE_HEADERS = HEADERS | scenarios.authorization()
+FOLDER = Path(os.environ.get("LOWTIDE_FEEDS", "var/loadtest"))
 PIECE_BYTES = 128 * 1024
 
 
@@ -44,7 +43,7 @@ class Share:
     """This process's part of the list, drawn from by all its users."""
 
     def __init__(self) -> None:
-        self.lanes: dict[str, Iterator[tuple[scenarios.Request, str]]] = {}
+        self.lanes: dict[str, Iterator[scenarios.Asked]] = {}
         self.users: Counter[str] = Counter()
         # The list and the rate say when a request is due, not the answer before it: a server that was slow is asked for
         # what it missed as fast as users become free.
@@ -55,12 +54,12 @@ class Share:
         """Whether users have begun and all of them have found nothing left to ask."""
         return bool(self.users) and self.users.total() == 0
 
-    def next(self, lane: scenarios.Lane, environment: Environment) -> tuple[scenarios.Request, str]:
+    def next(self, lane: scenarios.Lane, environment: Environment) -> scenarios.Asked:
         """The next request of the lane, or of one that has no user in this process; StopIteration when all are done."""
         index, count = position(environment)
         for name in (lane, *(other for other in scenarios.LANES if not self.users[other])):
             if name not in self.lanes:
-                self.lanes[name] = iter(list(scenarios.requests(SCENARIO, name, SEED))[index::count])
+                self.lanes[name] = iter(list(scenarios.requests(SCENARIO, name, SEED, STREAMING))[index::count])
             for found in self.lanes[name]:
                 return found
         raise StopIteration
@@ -165,57 +164,74 @@ class LaneUser(FastHttpUser):
     @task
     def next_request(self) -> None:
         try:
-            row, path = SHARE.next(self.lane, self.environment)
+            asked = SHARE.next(self.lane, self.environment)
         except StopIteration:
             SHARE.users[self.lane] -= 1
             if SHARE.done and not isinstance(self.environment.runner, WorkerRunner):
                 gevent.spawn(finish, self.environment)
             raise StopUser from None
-        name = f"{row.lane}: {row.name}"
-        path, content_type = scenarios.target(row, path, STREAMING)
-        if row.feed:
-            self.ask("POST", path, name, LARGE_HEADERS | {"Content-Type": content_type}, Body(BODY))
-        elif row.lane == "large":
-            self.ask("GET", path, name, LARGE_HEADERS)
-        else:
-            self.client.get(path, name=name, headers=HEADERS, context={"due": self.due})
+        self.ask(asked)
 
-    def ask(self, method: str, path: str, name: str, headers: dict[str, str], body: "Body | None" = None) -> None:
-        """A large request, piece by piece. Received at once, 30 MB would keep all other users waiting for 0.15 s."""
+    def ask(self, asked: scenarios.Asked) -> None:
+        """A request whose answer must have the expected status.
+
+        A large one comes and goes piece by piece: 30 MB at once would keep all other users waiting for 0.15 s.
+        """
+        large = asked.row.lane == "large"
+        body = BODIES[asked.call.make_body or asked.call.body]
         began = time.perf_counter()
         with self.client.request(
-            method,
-            path,
-            name=name,
-            headers=headers,
-            data=body,  # type: ignore[arg-type]
-            stream=True,
+            asked.call.method,
+            asked.path,
+            name=f"{asked.row.lane}: {asked.row.name}",
+            headers={"Accept-Encoding": "identity"} | application.headers(asked.call, os.environ),
+            data=Body(body) if body else None,  # type: ignore[arg-type]
+            stream=large,
             catch_response=True,
             context={"due": self.due},
+            allow_redirects=False,
         ) as response:
-            length = 0
-            try:
-                while response.status_code and (piece := response.read(PIECE_BYTES)):
-                    length += len(piece)
-                    gevent.sleep(0)
-            except FAILURE_EXCEPTIONS as error:
-                response.failure(error)
-            took_ms = (time.perf_counter() - began) * 1000
-            response.request_meta.update(response_length=length, response_time=took_ms)
+            if large and not self.received(response, began):
+                return
+            # Without a status nobody has answered, and Locust has the reason. By itself it calls 400 and more failed.
+            if response.status_code not in (0, asked.call.status):
+                response.failure(f"answered {response.status_code} instead of {asked.call.status}")
+            elif response.status_code >= 400:
+                response.success()
+
+    def received(self, response: Any, began: float) -> bool:
+        """Receive a large answer; whether all of it came."""
+        length, whole = 0, True
+        try:
+            while response.status_code and (piece := response.read(PIECE_BYTES)):
+                length += len(piece)
+                gevent.sleep(0)
+        except FAILURE_EXCEPTIONS as error:
+            response.failure(error)
+            whole = False
+        took_ms = (time.perf_counter() - began) * 1000
+        response.request_meta.update(response_length=length, response_time=took_ms)
+        return whole
 
 
 class Body(io.BytesIO):
     """What is sent with a request, piece by piece, so that other users have their turns meanwhile."""
 
     def __len__(self) -> int:
-        return len(BODY)
+        return len(self.getbuffer())
 
     def read(self, _size: int | None = -1) -> bytes:
         gevent.sleep(0)
         return super().read(PIECE_BYTES)
 
 
-BODY = scenarios.lines(FEED.read_bytes()) if STREAMING else FEED.read_bytes()
+def bodies() -> dict[str, bytes]:
+    """The bodies of all requests, by what they are made of."""
+    calls = [row.streamed if STREAMING and row.streamed else row for row in scenarios.loadtest().requests]
+    return {call.make_body or call.body: scenarios.body(call, SCENARIO, SEED, FOLDER) for call in calls}
+
+
+BODIES = bodies()
 
 
 class SmallUser(LaneUser):

@@ -1,52 +1,25 @@
-"""What is asked of the stack, as tables of data: the same seeded list of requests for each variant.
+"""What is asked of the stack: the same seeded list of requests for each variant, made of app/lowtide.toml, [loadtest].
 
 Two lanes run side by side, each at its own steady rate, so that small requests meet the large ones as on a real site:
 many small requests, and one large request after the other.
 """
 
-import json
+import functools
 import os
 import random
+import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from lowtide import application
+from lowtide.application import Application, Loadtest, MadeCall, Request
 
 Lane = Literal["small", "large"]
 LANES: tuple[Lane, ...] = ("small", "large")
-WORDS = """
-    harbour lamp oak walnut steel linen canvas copper brass glass river stone meadow winter summer quiet plain
-    folding sturdy light heavy round square narrow wide handmade woven turned polished oiled waxed stitched
-    riveted cast forged table chair bench shelf basket kettle bowl cup jug tray blanket curtain mirror clock
-    drawer hook rope lantern
-""".split()  # noqa: SIM905 - a list of fifty lines says less
-CATEGORIES = ("Carpentry", "Garden", "Hall", "Kitchen", "Lighting", "Metalwork", "Textiles", "Workshop")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One row of the table. `weight` is its share of its lane; `{page}`, `{sku}` and `{word}` are drawn by the seed.
-
-    `streamed` is the path of its streaming counterpart, None where there is none; a feed goes there as NDJSON.
-    """
-
-    name: str
-    lane: Lane
-    weight: int
-    path: str
-    feed: bool = False
-    streamed: str | None = None
-
-
-TABLE = (
-    Request("list", "small", 50, "/catalog/?page={page}"),
-    Request("product", "small", 40, "/catalog/{sku}/"),
-    Request("search", "small", 10, "/catalog/?q={word}"),
-    Request("import, dry run", "large", 7, "/catalog/import/?dry_run=1", True, "/catalog/import/?dry_run=1"),
-    Request("import", "large", 1, "/catalog/import/", True, "/catalog/import/"),
-    Request("export.json", "large", 1, "/catalog/export.json", streamed="/catalog/export.ndjson"),
-    Request("report", "large", 1, "/catalog/report/"),
-)
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -57,25 +30,24 @@ class Scenario:
         small, large: requests in each lane.
         small_users: the most requests in flight in the small lane; the large lane has one.
         small_rate, large_rate: requests a second of the whole lane, unless the server is slower.
-        records: products in the feed; 10,000 make 22 MiB.
-        products: products in the catalogue.
+        records: how large a made body is, as the application counts.
+        items: how much the database holds, as the application counts.
         quiet_s: the quiet phase after the load, with two small requests a second.
         max_body_mb: what nginx and Django must accept, MiB.
         memory_mb: what the machine should have free, MiB.
-        left_out: the name of a row of the table that is not asked.
     """
 
+    name: str
     small: int
     large: int
     small_users: int
     small_rate: float
     large_rate: float
     records: int
-    products: int
+    items: int
     quiet_s: float
     max_body_mb: int
     memory_mb: int
-    left_out: str = ""
 
     @property
     def requests(self) -> int:
@@ -83,19 +55,21 @@ class Scenario:
 
 
 SCENARIOS = {
-    # Slow enough that two slow processors have time to spare: latencies are then those of the server, not of a queue.
-    "default": Scenario(5940, 60, 10, 50, 0.5, 13_000, 10_000, 15, 32, 1500),
-    "quick": Scenario(1980, 20, 10, 50, 0.5, 13_000, 10_000, 6, 32, 1500),
-    # Too small to inflate anything: shows in seconds that the experiment runs.
-    "smoke": Scenario(180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
-    # The middle of what `make sweep` varies.
-    "sweep": Scenario(970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
-    # One large request after the other, for a container that is hardly larger than what one of them needs. The report
-    # page alone needs more over idle memory than half of what such a list averages: no server could hold it.
-    "tight": Scenario(400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500, left_out="report"),
-    # Long: 100,000 requests, hundreds of recycles.
-    "soak": Scenario(99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
-    "article": Scenario(5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
+    scenario.name: scenario
+    for scenario in (
+        # Slow enough that two slow processors have time to spare: latencies are then the server's, not a queue's.
+        Scenario("default", 5940, 60, 10, 50, 0.5, 13_000, 10_000, 15, 32, 1500),
+        Scenario("quick", 1980, 20, 10, 50, 0.5, 13_000, 10_000, 6, 32, 1500),
+        # Too small to inflate anything: shows in seconds that the experiment runs.
+        Scenario("smoke", 180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
+        # The middle of what `make sweep` varies.
+        Scenario("sweep", 970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
+        # One large request after the other, for a container that is hardly larger than what one of them needs.
+        Scenario("tight", 400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500),
+        # Long: 100,000 requests, hundreds of recycles.
+        Scenario("soak", 99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
+        Scenario("article", 5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
+    )
 }
 
 
@@ -118,10 +92,44 @@ def named(text: str) -> Scenario:
     return replace(SCENARIOS[name], **changed)  # type: ignore[arg-type]
 
 
-def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Request, str]]:
-    """The lane's fixed list: pairs of a row of the table and the path to ask for."""
+@functools.cache
+def described() -> Application:
+    """The application that is asked.
+
+    Raises:
+        application.Invalid: its lowtide.toml cannot be used, or says nothing of the experiment.
+    """
+    found = application.read(Path(os.environ.get("APP_DIR") or CHECKOUT / "app"))
+    if found.loadtest is None:
+        raise application.Invalid(f"{found.file} says nothing to ask: write [loadtest], as docs/fork.md shows.")
+    for request in found.loadtest.requests:
+        if unknown := set(request.left_out_of) - SCENARIOS.keys():
+            raise application.Invalid(
+                f"{found.file}: left_out_of names {', '.join(unknown)}: there are {', '.join(SCENARIOS)}."
+            )
+    application.check(found)
+    return found
+
+
+def loadtest() -> Loadtest:
+    """What the application says of the experiment."""
+    found = described().loadtest
+    assert found  # noqa: S101 - described() has refused its absence
+    return found
+
+
+class Asked(NamedTuple):
+    """One request of a list: its row of the table, what is asked of it, and the path with what was drawn."""
+
+    row: Request
+    call: MadeCall
+    path: str
+
+
+def requests(scenario: Scenario, lane: Lane, seed: int, streaming: bool = False) -> Iterator[Asked]:
+    """The lane's fixed list. With `streaming` each request goes to its streaming counterpart, where there is one."""
     draw = random.Random(f"{seed} {lane}")  # noqa: S311 - repeatable, not secret
-    rows = [row for row in TABLE if row.lane == lane and row.name != scenario.left_out]
+    rows = [row for row in loadtest().requests if row.lane == lane and scenario.name not in row.left_out_of]
     count = scenario.small if lane == "small" else scenario.large
     if lane == "large":
         # Every kind comes as often as its weight says, in seeded order: sixty are too few to leave that to chance.
@@ -131,50 +139,45 @@ def requests(scenario: Scenario, lane: Lane, seed: int) -> Iterator[tuple[Reques
     else:
         chosen = draw.choices(rows, [row.weight for row in rows], k=count)
     for row in chosen:
-        page, sku = draw.randint(1, 50), draw.randint(1, scenario.products)
-        yield row, row.path.format(page=page, sku=f"SKU-{sku:06d}", word=draw.choice(WORDS))
+        words = drawn(draw, scenario)
+        call = row.streamed if streaming and row.streamed else row
+        yield Asked(row, call, call.path.format_map(words))
 
 
-def authorization() -> dict[str, str]:
-    """The header that opens imports and exports: IMPORT_TOKEN, where there is one."""
-    token = os.environ.get("IMPORT_TOKEN")
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def drawn(draw: random.Random, scenario: Scenario) -> dict[str, int | str]:
+    """What the seed draws for one path, in the order of the file."""
+    words: dict[str, int | str] = {}
+    for name, rule in loadtest().draw.items():
+        if rule.most:
+            most = rule.most if isinstance(rule.most, int) else int(getattr(scenario, rule.most))
+            words[name] = draw.randint(rule.least, most)
+        else:
+            words[name] = draw.choice(described().words(rule))
+    return words
 
 
-def target(row: Request, path: str, streaming: bool) -> tuple[str, str]:
-    """Where a request goes, and the content type of a feed that goes with it."""
-    if streaming and row.streamed:
-        return row.streamed, "application/x-ndjson"
-    return path, "application/json"
+def seed_commands(scenario: Scenario, seed: int) -> list[str]:
+    """The commands of manage.py that fill the database."""
+    words = {"items": scenario.items, "records": scenario.records, "seed": seed}
+    return [command.format_map(words) for command in loadtest().seed]
 
 
-def lines(feed: bytes) -> bytes:
-    """A feed as NDJSON, one record a line."""
-    return b"".join(json.dumps(record).encode() + b"\n" for record in json.loads(feed))
+def body(call: MadeCall, scenario: Scenario, seed: int, folder: Path) -> bytes:
+    """What goes with a request. A made body is made once for each scenario and seed, and kept in `folder`."""
+    if not call.make_body:
+        return call.body.encode()
+    make = described().load(call.make_body)
+    # A function that was changed makes another body.
+    code = zlib.crc32(Path(sys.modules[make.__module__].__file__ or "").read_bytes())
+    path = folder / f"{call.make_body.replace(':', '-')}-{scenario.records}-{seed}-{code:08x}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        unfinished.write_bytes(make(scenario.records, seed))
+        unfinished.replace(path)
+    return path.read_bytes()
 
 
-def feed(scenario: Scenario, seed: int, folder: Path) -> Path:
-    """The body of an import, made once and kept in `folder`: a JSON list of products, each with 0.3 to 4 KB of text."""
-    path = folder / f"products-{scenario.records}-{seed}.json"
-    if path.exists():
-        return path
-    draw = random.Random(seed)  # noqa: S311
-    text = " ".join(draw.choices(WORDS, k=20_000))
-    products = []
-    for number in range(1, scenario.records + 1):
-        start = draw.randrange(len(text) - 4100)
-        products.append(
-            {
-                "sku": f"SKU-{number:06d}",
-                "name": " ".join(draw.sample(WORDS, 3)).title(),
-                "category": draw.choice(CATEGORIES),
-                "description": text[start : start + draw.randint(300, 4096)],
-                "price": f"{draw.randint(100, 99_999) / 100:.2f}",
-                "stock": draw.randint(0, 500),
-            }
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(products))
-    unfinished.replace(path)
-    return path
+def largest_body_mb(scenario: Scenario, seed: int, folder: Path) -> float:
+    """The size of the largest body of the list, MiB."""
+    return max(len(body(row, scenario, seed, folder)) for row in loadtest().requests) / 2**20

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 from loadtest.load import scenarios
-from loadtest.load.scenarios import Request, Scenario
+from loadtest.load.scenarios import Scenario
 from loadtest.measure import sampling, site
 from loadtest.measure.phases import IDLE_S, Say
 from loadtest.measure.runtimes import STATE, Runtime
@@ -45,23 +45,21 @@ def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float,
 
 def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say: Say, rounds: int) -> dict[str, Need]:
     """Each kind of large request, alone, `rounds` times, each time in a fresh worker: the median by kind."""
-    body = scenarios.feed(scenario, seed, STATE).read_bytes()
-    kinds: dict[str, tuple[Request, str]] = {
-        row.name: (row, path) for row, path in scenarios.requests(scenario, "large", seed)
-    }
+    kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "large", seed)}
+    bodies = {name: scenarios.body(asked.call, scenario, seed, STATE) for name, asked in kinds.items()}
     found: dict[str, list[Need]] = {name: [] for name in kinds}
     say("starting")
     runtime.start(base.environment)
     try:
         with sampling.sampling(runtime, FLOOR_INTERVAL_S) as sampler:
             for _ in range(rounds):
-                for name, (row, path) in kinds.items():
+                for name, asked in kinds.items():
                     say(f"{name}, alone")
                     site.warm_up(runtime.url, scenario, 60)
                     time.sleep(1)
                     idle_mb = sampling.median_mb(sampler.between(time.time() - 0.7, time.time()))
                     start = time.time()
-                    site.send(runtime.url + path, body if row.feed else None)
+                    site.ask(runtime.url, asked.call, asked.path, bodies[name])
                     end = time.time()
                     time.sleep(0.1)
                     found[name].append(need(sampler.samples, idle_mb, start, end))

@@ -1,55 +1,54 @@
 """Asking the site outside of the list: before the load, after it, and one large request alone."""
 
+import itertools
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import requests
 
 from loadtest.load import scenarios
 from loadtest.load.scenarios import Scenario
 from loadtest.measure import CannotMeasure
+from lowtide import application
+from lowtide.application import Call
 
 
-def ask(method: str, url: str, headers: dict[str, str] | None = None, **options: Any) -> None:
-    """A request with the token that must succeed.
+def ask(site: str, call: Call, path: str = "", body: bytes = b"") -> None:
+    """A request that must be answered as expected, with `path` in place of its own.
 
     Raises:
-        CannotMeasure: it did not.
+        CannotMeasure: it was not.
     """
+    headers = {"Accept-Encoding": "identity"} | application.headers(call, os.environ)
+    url = site + (path or call.path)
     try:
         answer = requests.request(
-            method, url, timeout=65, headers=scenarios.authorization() | (headers or {}), **options
+            call.method, url, data=body or call.body, headers=headers, timeout=65, allow_redirects=False
         )
     except requests.RequestException as error:
         raise CannotMeasure(f"{url} does not answer: {error}") from error
-    if answer.status_code != 200:
+    if answer.status_code != call.status:
         raise CannotMeasure(f"{url} answered {answer.status_code}: {answer.text[:300]}")
 
 
-def get(url: str) -> None:
-    """A GET that must succeed."""
-    ask("GET", url)
+def page(site: str) -> None:
+    """The page that most visitors see."""
+    ask(site, Call(path=scenarios.described().page))
 
 
-def warm_up(url: str, scenario: Scenario, count: int = 300) -> None:
-    """Small requests for every worker; those of the large pool are reached by an export that streams."""
-    small = list(scenarios.requests(scenario, "small", seed=0))[:count]
+def warm_up(site: str, scenario: Scenario, count: int = 300) -> None:
+    """Small requests for every worker; those of the large pool are reached by a request that costs little."""
+    small = itertools.islice(scenarios.requests(scenario, "small", seed=0), count)
     for _ in range(3):
-        get(f"{url}/catalog/export.ndjson")
+        ask(site, scenarios.loadtest().warm_up)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda row: get(url + row[1]), small))
+        list(pool.map(lambda asked: ask(site, asked.call, asked.path), small))
 
 
-def quiet(url: str, seconds: float) -> None:
+def quiet(site: str, seconds: float) -> None:
     """Two small requests a second."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        get(f"{url}/catalog/")
+        page(site)
         time.sleep(min(0.5, max(0, left)))
-
-
-def send(url: str, body: bytes | None) -> None:
-    """A large request that must succeed: a POST of `body`, a GET without one."""
-    headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
-    ask("POST" if body else "GET", url, data=body, headers=headers)

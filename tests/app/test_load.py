@@ -1,11 +1,14 @@
 """What the experiment sends here is the same for the same seed, to the byte: published numbers stay comparable."""
 
 import hashlib
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from catalog import load
 
+from loadtest.load import scenarios
 from lowtide import application
 
 APP = Path(load.__file__).parents[1]
@@ -29,3 +32,47 @@ def test_the_description_can_be_used() -> None:
 def test_the_bodies(records: int, seed: int, feed: str, lines: str) -> None:
     assert hashlib.sha256(load.feed(records, seed)).hexdigest() == feed
     assert hashlib.sha256(load.feed_lines(records, seed)).hexdigest() == lines
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed", "expected"),
+    [
+        ("default", 1, "a05c6d1442f6446af8289924c7fe299230a669483755922e912fa9d37fd0ce8c"),
+        ("default", 2, "39a41285aa8b7e5cdb3dd96fd4805e7c1e133d775841d6495fbbb85fd4cc6f60"),
+        ("quick", 1, "5b7783605b719340e6a037242b4f024000bdd8c2cf74a5018fe082469c58946d"),
+        ("smoke", 1, "49dbd7364cbb239532bad0e79e3bb5b1037b30c53382203104e7b0359c8a8171"),
+        ("sweep", 1, "868f04ed452e9d2078b49143bf131eab3abb0c21ac4c3d3bc5b78e88ea17e778"),
+        ("tight", 1, "929aaeeb29a29daf3914e0d6aa6ae2e10d5a809b2ef0b9a0016bdfc8a13b06e6"),
+        ("article", 1, "bc9d9bea6a1c1fc68ba12a1f26f407e89a476c3acd8c994e361b5f8b8f33f94b"),
+    ],
+)
+def test_the_list(scenario: str, seed: int, expected: str) -> None:
+    digest = hashlib.sha256()
+    for lane in scenarios.LANES:
+        for asked in scenarios.requests(scenarios.SCENARIOS[scenario], lane, seed):
+            digest.update(f"{asked.row.lane} {asked.row.name} {asked.path}\n".encode())
+    assert digest.hexdigest() == expected
+
+
+def test_large_requests_come_by_weight() -> None:
+    names = Counter(asked.row.name for asked in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
+    assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
+    tight = Counter(asked.row.name for asked in scenarios.requests(scenarios.named("tight large=90"), "large", 1))
+    assert tight == {"import, dry run": 70, "import": 10, "export.json": 10}
+
+
+def test_streaming_counterparts() -> None:
+    streamed = {
+        asked.row.name: (asked.path, asked.call.headers.get("Content-Type"))
+        for asked in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1, streaming=True)
+        if asked.call is not asked.row
+    }
+    assert streamed == {
+        "import, dry run": ("/catalog/import/?dry_run=1", "application/x-ndjson"),
+        "import": ("/catalog/import/", "application/x-ndjson"),
+        "export.json": ("/catalog/export.ndjson", None),
+    }
+
+
+def test_a_feed_as_lines_has_the_same_records() -> None:
+    assert [json.loads(line) for line in load.feed_lines(500, 1).splitlines()] == json.loads(load.feed(500, 1))

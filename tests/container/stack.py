@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import requests
 
+from tests import described
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("overlay.yml")
 COMMAND_SECONDS = 280
-TOKEN = "of-the-tests"
+TOKEN = described.VARIABLES["IMPORT_TOKEN"]
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 

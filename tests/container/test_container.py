@@ -10,14 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from loadtest.load import scenarios
 from loadtest.measure import variants
+from tests import described
 from tests.container.stack import AUTHORIZATION, CHECKOUT, Stack, run
 
 pytestmark = pytest.mark.container
@@ -29,9 +28,7 @@ IMPORT = "/catalog/import/?dry_run=1"
 @pytest.fixture(scope="session")
 def feed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An import of 23 MB, which inflates the worker that serves it to about 200 MiB."""
-    return scenarios.feed(
-        replace(scenarios.SCENARIOS["default"], records=10_000), 1, tmp_path_factory.mktemp("feed")
-    ).read_bytes()
+    return described.large_body(tmp_path_factory.mktemp("feed"))
 
 
 def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:

@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from loadtest.load import scenarios
 from lowtide import sizing
+from tests import described
 from tests.container.stack import AUTHORIZATION, Stack
 
 pytestmark = pytest.mark.container
@@ -81,9 +80,7 @@ class Sized(Stack):
 @pytest.fixture(scope="module")
 def feed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An import of 23 MB."""
-    return scenarios.feed(
-        replace(scenarios.SCENARIOS["default"], records=10_000), 1, tmp_path_factory.mktemp("feed")
-    ).read_bytes()
+    return described.large_body(tmp_path_factory.mktemp("feed"))
 
 
 @pytest.fixture(scope="module")

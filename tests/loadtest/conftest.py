@@ -2,15 +2,18 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loadtest.load import scenarios
 from loadtest.load.requests_log import Logged
 
+# The application that is asked in these tests, whatever is in app/.
+ASKED = Path(__file__).parent / "asked"
 LOAD_S, QUIET_S = 60.0, 15.0
 CONFIG = "master = true\nprocesses = 4\nmap-socket = 0:1,2\nmap-socket = 1:3,4\n"
 ARTICLE = "max-requests = 1000\nmax-worker-lifetime = 3600\nreload-on-rss = 512\nworker-reload-mercy = 60\n"
@@ -109,6 +112,14 @@ def write_log(path: Path, *rows: Logged) -> None:
         out = csv.writer(file)
         out.writerow(field.name for field in fields(Logged))
         out.writerows(map(astuple, rows))
+
+
+@pytest.fixture(autouse=True)
+def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("APP_DIR", str(ASKED))
+    scenarios.described.cache_clear()
+    yield
+    scenarios.described.cache_clear()
 
 
 Write = Callable[..., Path]

@@ -1,6 +1,5 @@
 """What `make compare` adds: its rows, rounds, other servers' logs, and what is asked of the streaming endpoints."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -116,21 +115,6 @@ def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path:
     assert requests_log.ends(log) == [10.2, 10.5, 13.0]
     samples = [Sample(time, 100, None, None, None, None) for time in (10, 10.3, 12, 13)]
     assert [sample.requests for sample in sampling.counted(samples, requests_log.ends(log))] == [0, 1, 2, 3]
-
-
-def test_streaming_counterparts() -> None:
-    plain = {row.name: scenarios.target(row, row.path, streaming=False) for row in scenarios.TABLE}
-    streamed = {row.name: scenarios.target(row, row.path, streaming=True) for row in scenarios.TABLE}
-    assert {name: target for name, target in streamed.items() if target != plain[name]} == {
-        "import, dry run": ("/catalog/import/?dry_run=1", "application/x-ndjson"),
-        "import": ("/catalog/import/", "application/x-ndjson"),
-        "export.json": ("/catalog/export.ndjson", "application/x-ndjson"),
-    }
-
-
-def test_a_feed_as_lines_has_the_same_records(tmp_path: Path) -> None:
-    feed = scenarios.feed(scenarios.SCENARIOS["smoke"], 1, tmp_path).read_bytes()
-    assert [json.loads(line) for line in scenarios.lines(feed).splitlines()] == json.loads(feed)
 
 
 def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) -> types.Variant:

@@ -79,7 +79,6 @@ def measured(watch: deployment.Watch, end_mb: float = 110, failures: int = 0, re
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(deployment, "STATE", tmp_path / "feeds")
-    scenarios.feed(SMOKE, 1, tmp_path / "feeds")
     return tmp_path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.load import requests_log, scenarios
+from loadtest.load import requests_log
 from loadtest.measure import needs
 from loadtest.measure import recycles as recycles_of_a_log
 from loadtest.measure.sampling import Sample
@@ -109,32 +109,6 @@ def test_health_checks_of_containers_are_allowed_for() -> None:
     changed = {"without__server_requests": 6024, "lowtide__server_requests": 6024}
     assert verdict.experiment(variants(**changed), "docker").holds
     assert not verdict.experiment(variants(**changed), "local").holds
-
-
-def test_the_list_is_the_same_for_the_same_seed() -> None:
-    scenario = scenarios.SCENARIOS["default"]
-    lists = [list(scenarios.requests(scenario, lane, 1)) for lane in scenarios.LANES]
-    assert [len(each) for each in lists] == [scenario.small, scenario.large]
-    assert lists[0] == list(scenarios.requests(scenario, "small", 1))
-    assert lists[0] != list(scenarios.requests(scenario, "small", 2))
-
-
-def test_large_requests_come_by_weight() -> None:
-    names = Counter(row.name for row, _ in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
-    assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
-    tight = scenarios.named("tight large=90")
-    names = Counter(row.name for row, _ in scenarios.requests(tight, "large", 1))
-    assert names == {"import, dry run": 70, "import": 10, "export.json": 10}
-
-
-def test_a_feed_is_made_once_and_is_what_the_import_takes(tmp_path: Path) -> None:
-    scenario = scenarios.SCENARIOS["smoke"]
-    path = scenarios.feed(scenario, 1, tmp_path)
-    made = path.read_bytes()
-    path.write_bytes(b"kept")
-    assert scenarios.feed(scenario, 1, tmp_path).read_bytes() == b"kept"
-    path.unlink()
-    assert scenarios.feed(scenario, 1, tmp_path).read_bytes() == made
 
 
 def test_recycles_are_read_from_the_log() -> None:

@@ -26,7 +26,7 @@ path = "/"
 headers = {Authorization = "Bearer {TOKEN}", Accept = "text/html"}
 
 [loadtest]
-warm_up = "/export.lines"
+warm_up = {path = "/export.lines"}
 seed = ["fill --count {items}"]
 seed_requests = ["upload"]
 
@@ -118,7 +118,8 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
         ("page = {most = 50}", 'page = {most = "all"}', "write a whole number"),
         ("--count {items}", "--count {all}", "loadtest.seed names {all}, which a scenario does not have: there is ite"),
         ('seed_requests = ["upload"]', 'seed_requests = ["up"]', "seed_requests names up: write one of list, upload."),
-        ('warm_up = "/export.lines"', "", "loadtest.warm_up is missing: write a path that costs little"),
+        ('warm_up = {path = "/export.lines"}', "", "loadtest.warm_up is missing: write a table, [loadtest.warm_up]"),
+        ('"/export.lines"', '"export"', 'loadtest.warm_up.path = "export" cannot be used: write a path'),
         ("[loadtest]", "[loadtest", "is not TOML: "),
     ],
 )

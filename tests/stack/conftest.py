@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 import requests
 
-from loadtest.load import scenarios
 from loadtest.measure import recycles
 from lowtide import sample
+from tests import described
 from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # An application for what no real one does.
 PLANTED = Path(__file__).parent / "planted"
-TOKEN = "of-the-tests"
+TOKEN = described.VARIABLES["IMPORT_TOKEN"]
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
-FEED = scenarios.Scenario(0, 0, 1, 1, 1, 10_000, 0, 0, 32, 0)
 
 
 def free_port() -> int:
@@ -103,8 +102,8 @@ def start_stack(var: Path, **settings: str) -> Stack:
 
 @pytest.fixture(scope="session")
 def feed() -> bytes:
-    """A JSON feed of 10,000 products, 22 MiB."""
-    return scenarios.feed(FEED, 1, CHECKOUT / "var/loadtest").read_bytes()
+    """The body that inflates a worker."""
+    return described.large_body(CHECKOUT / "var/loadtest")
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def test_imports_carry_the_token_and_nobody_shows_it(start: Start, tmp_path: Pat
         process.terminate()
         process.wait(10)
     assert without.returncode == 2
-    assert "its imports need the token" in without.stderr
+    assert "it needs IMPORT_TOKEN=... in the environment of make." in without.stderr
     (directory,) = (tmp_path / "results").iterdir()
     assert json.loads((directory / "summary.json").read_text())["variants"][0]["failures"] == 0
     shown = [given.stdout, given.stderr, *(path.read_text(errors="replace") for path in directory.iterdir())]

@@ -19,7 +19,8 @@ import pytest
 from loadtest.commands.session import check_machine
 from loadtest.load import requests_log, scenarios
 from loadtest.measure import CannotMeasure
-from tests.stack.conftest import CHECKOUT, TOKEN, Stack, free_port
+from tests import described
+from tests.stack.conftest import CHECKOUT, Stack, free_port
 
 pytestmark = pytest.mark.stack
 
@@ -139,7 +140,7 @@ def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> No
     command += ["--processes", "2", "--expect-workers", "2", "--users", "12", "--spawn-rate", "12"]
     command += ["--host", stack.url, "--csv", str(tmp_path / "run"), "--master-bind-port", port, "--master-port", port]
     command += ["--exit-code-on-error", "3"]
-    environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "IMPORT_TOKEN": TOKEN}
+    environment = os.environ | {"LOWTIDE_SCENARIO": "smoke"} | described.VARIABLES
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     expected = scenarios.SCENARIOS["smoke"].requests
@@ -233,4 +234,4 @@ def test_an_answer_that_breaks_off_is_a_failed_request(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 13
     assert all(row["exception"] for row in rows)
-    assert set(server.bodies) == {scenarios.feed(scenario, 1, tmp_path).read_bytes()}  # type: ignore[attr-defined]
+    assert set(server.bodies) == {scenarios.body(described.large(), scenario, 1, tmp_path)}  # type: ignore[attr-defined]

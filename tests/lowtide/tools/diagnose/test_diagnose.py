@@ -9,15 +9,14 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest.load import scenarios
 from lowtide.tools import cli
 from lowtide.tools.diagnose import run
+from tests import described
 
 CHECKOUT = Path(__file__).parents[4]
 PLANTED = "tests.lowtide.tools.diagnose.planted"
@@ -120,7 +119,8 @@ def test_a_cache_that_is_not_full_is_told_by_its_bound(capsys: pytest.CaptureFix
 
 def test_the_sample_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """10,000 records, 22 MB: the large request of the experiment."""
-    feed = scenarios.feed(replace(scenarios.SCENARIOS["default"], records=10_000), 1, tmp_path)
+    feed = tmp_path / "feed"
+    feed.write_bytes(described.large_body(tmp_path))
     arguments = ["--app", "config.wsgi:application", "--chdir", str(CHECKOUT / "app"), "--https", "--times", "10"]
     arguments += ["--path", "/catalog/import/?dry_run=1", "--body", str(feed), "--content-type", "application/json"]
     code, document = diagnose(capsys, *arguments, "--warm-up", "2")
