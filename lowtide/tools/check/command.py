@@ -5,24 +5,27 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from lowtide.tools.check.commands import find_start
 from lowtide.tools.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
 from lowtide.tools.check.container import Container, parse_duration, read_container
 from lowtide.tools.check.env_file import pair, read_env_file
-from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.findings import Finding, Report
 from lowtide.tools.check.fix import apply_fixes
 from lowtide.tools.check.options import load_options, version_key
 from lowtide.tools.check.output import json_format, sarif, text
 from lowtide.tools.check.reader import Reader, UnreadableError
-from lowtide.tools.check.report import Report
 from lowtide.tools.check.rules import RULES, Context, run_rules
-from lowtide.tools.check.settings import Settings
+from lowtide.tools.check.servers import read_gunicorn_file, read_server
 from lowtide.tools.sizes import docker_mb
 
 HELP = "say what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts"
 DESCRIPTION = """Say what uWSGI makes of a uwsgi.ini, line by line, and what that does to memory and to restarts.
-Exit code 0: nothing above a note. 1: findings. 2: could not read."""
+FILE may be uWSGI's own (INI, YAML, XML, JSON), gunicorn.conf.py, or what starts uWSGI, gunicorn or granian: a
+Dockerfile, a Compose file, a Kubernetes manifest, an ECS task definition, a supervisor or systemd file, a Procfile, a
+shell script. Exit code 0: nothing above a note. 1: findings. 2: could not read."""
 
 _FORMATS: Mapping[str, Callable[[Report], str]] = {
     "text": text.render,
@@ -36,7 +39,7 @@ _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to its parser."""
     parser.add_argument(
-        "file", nargs="?", default="uwsgi.ini", metavar="UWSGI_INI", help="INI or YAML; file:section works"
+        "file", nargs="?", default="uwsgi.ini", metavar="FILE", help="default: uwsgi.ini; file:section works"
     )
     parser.add_argument("--memory", type=_memory, metavar="SIZE", help="the container's memory limit: 512m, 1g")
     parser.add_argument("--processes", type=_count, metavar="N", help="number of workers, instead of the file's")
@@ -55,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="one variable of it; may be repeated"
     )
-    parser.add_argument("--uwsgi-version", metavar="X.Y.Z", help="uWSGI in use (default: the installed one)")
+    parser.add_argument("--uwsgi-version", "--uwsgi", metavar="X.Y.Z", help="uWSGI in use (default: the installed one)")
     parser.add_argument("--python-version", metavar="X.Y", help="Python inside uWSGI (default: this one)")
     parser.add_argument("--no-compare", action="store_true", help="do not ask an installed uWSGI for its own reading")
     parser.add_argument("--format", choices=sorted(_FORMATS), default="text", help="output (default: text)")
@@ -99,26 +102,49 @@ def check(arguments: argparse.Namespace) -> Report:
 
 
 def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
-    cwd = Path.cwd()
-    environ, container = _surroundings(arguments)
-    table = load_options()
-    reader = Reader(table, environ, cwd)
-    reading = reader.read(arguments.file)
+    cwd, table = Path.cwd(), load_options()
+    target = cwd / arguments.file
+    told = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **_given(arguments)}
+    shell = {**told, **os.environ, **_given(arguments)}
+    start = find_start(target, arguments.service, told, shell, not arguments.env_file)
+    if arguments.container:
+        container = read_container(arguments.container, arguments.service, shell, not arguments.env_file)
+        shell = {**shell, **container.environment, **_given(arguments)}
+    elif arguments.service and start is None:
+        raise UnreadableError("--service needs --container FILE")
+    else:
+        container = start.container if start else Container("command line")
+    reader = Reader(table, start.environ if start else shell, cwd, start.locate if start else None)
     uwsgi = find_uwsgi()
     version = arguments.uwsgi_version or (uwsgi_version(uwsgi) if uwsgi else None) or table.version
-    if arguments.no_compare:
+    if start and start.command and start.command.server != "uwsgi":
+        reading = read_server(start.command, start.environ, start.locate, target)
+    elif start and start.command:
+        reading = reader.read_command(start.command)
+    elif target.suffix == ".py":
+        reading = read_gunicorn_file(target, shell)
+    else:
+        reading = reader.read(arguments.file)
+    if start or target.suffix == ".py":
+        comparison = Comparison(skipped="it is started elsewhere")
+    elif arguments.no_compare:
         comparison = Comparison(skipped="--no-compare")
     elif uwsgi is None:
         comparison = Comparison(skipped="none is installed here")
     else:
-        comparison = compare(uwsgi, arguments.file, reading, environ, cwd)
+        comparison = compare(uwsgi, arguments.file, reading, shell, cwd)
     context = Context(
-        main=reading.files[0],
+        main=start.path if start else reading.files[0],
         cwd=cwd,
         reading=reading,
-        settings=Settings(reading, table, arguments.processes),
+        processes=arguments.processes,
         table=table,
-        container=container,
+        container=replace(
+            container,
+            memory=arguments.memory or container.memory,
+            stop_grace=container.stop_grace if arguments.stop_grace is None else arguments.stop_grace,
+            somaxconn=arguments.somaxconn or container.somaxconn,
+        ),
         strict=reader.is_strict(),
         declared=frozenset(reader.declared),
         uwsgi=version_key(version),
@@ -130,25 +156,9 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
     return context, run_rules(context)
 
 
-def _surroundings(arguments: argparse.Namespace) -> tuple[dict[str, str], Container]:
-    """uWSGI's environment and its container. The shell wins over --env-file, as in Compose; the container's own
-    environment wins over both, and --env over everything."""
-    given = dict(pair(text) for text in arguments.env)
-    environ = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **os.environ, **given}
-    if arguments.container:
-        container = read_container(arguments.container, arguments.service, environ, not arguments.env_file)
-        environ = {**environ, **container.environment, **given}
-    elif arguments.service:
-        raise UnreadableError("--service needs --container FILE")
-    else:
-        container = Container("command line")
-    return environ, Container(
-        source=container.source,
-        memory=arguments.memory or container.memory,
-        stop_grace=container.stop_grace if arguments.stop_grace is None else arguments.stop_grace,
-        stop_signal=container.stop_signal,
-        somaxconn=arguments.somaxconn or container.somaxconn,
-    )
+def _given(arguments: argparse.Namespace) -> dict[str, str]:
+    """What --env says, which wins over the shell and --env-file; between those two the shell wins, as in Compose."""
+    return dict(pair(text) for text in arguments.env)
 
 
 def _local_somaxconn() -> int | None:

@@ -47,7 +47,7 @@ class Comparison:
             return f"uWSGI {self.version} refuses this configuration: {self.refusal}"
         if self.differences:
             return f"uWSGI {self.version} reads {len(self.differences)} of {self.compared} options otherwise."
-        return f"uWSGI {self.version} loads the same {self.compared} options."
+        return f"uWSGI {self.version} loads the same {self.compared} options; it was not asked to start with them."
 
 
 def find_uwsgi() -> Path | None:
@@ -74,7 +74,8 @@ def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -
 
     Raises OSError or subprocess.TimeoutExpired.
     """
-    option = "--yaml" if Path(target).suffix in (".yml", ".yaml") else "--ini"
+    suffix = Path(target.partition(":")[0]).suffix
+    option = {".yml": "--yaml", ".yaml": "--yaml", ".xml": "--xml", ".json": "--json"}.get(suffix, "--ini")
     done = subprocess.run(
         [uwsgi, "--show-config", "--clock", _CLOCK, option, target],
         env=dict(environ),
@@ -107,8 +108,8 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
     for option in reading.options:
         if _ACTS.match(option.name):
             return Comparison(skipped=f"`{option.name}` would act on this machine")
-    if any(problem.kind == "include-not-read" for problem in reading.problems):
-        return Comparison(skipped="the configuration reads from a command or the network")
+    if any(problem.kind in ("include-not-read", "template") for problem in reading.problems):
+        return Comparison(skipped="the configuration is not whole: it is a template, or reads from elsewhere")
     version = uwsgi_version(uwsgi)
     if version is None:
         return Comparison(skipped=f"{uwsgi} does not run")

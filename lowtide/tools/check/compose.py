@@ -111,7 +111,7 @@ def interpolate(text: str, values: Mapping[str, str]) -> str:
 
 def _value(name: str, operator: str, word: str, values: Mapping[str, str]) -> str:
     value = values.get(name, "")
-    there = bool(value) if operator.startswith(":") else name in values
+    there = name in values and (bool(value) or not operator.startswith(":"))
     if operator.endswith("-"):
         return value if there else interpolate(word, values)
     if operator.endswith("+"):

@@ -1,4 +1,5 @@
-"""What surrounds uWSGI: the container's memory limit, its stop grace, its stop signal, its somaxconn.
+"""What surrounds the server: the container's command and environment, its memory limit, its stop grace and signal, its
+kernel limits.
 
 Read from a Compose file, a Kubernetes manifest, an ECS task definition (JSON) or a CloudFormation template with one.
 YAML needs PyYAML here: these files use anchors, merge keys and tags, which a small reader of our own would get wrong
@@ -8,6 +9,7 @@ without saying so. It is imported only when such a file is given.
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +23,14 @@ from lowtide.tools.sizes import docker_mb, kubernetes_mb
 COMPOSE_GRACE = 10
 KUBERNETES_GRACE = 30
 ECS_GRACE = 30
+SERVERS = r"\b(uwsgi|gunicorn|granian)\b"
 
 
 @dataclass(frozen=True)
 class Container:
-    """Limits around uWSGI; None where nothing is known. `memory` is in MiB, `stop_grace` in seconds."""
+    """What is around the server; None where nothing is known. `memory` is in MiB, `stop_grace` in seconds. `kind` is
+    container, or service where supervisor or systemd runs it; `signals_all`: the workers get the stop signal too.
+    `prestop` is False where Kubernetes could have one and has none. `volumes` are pairs (here, inside)."""
 
     source: str
     memory: float | None = None
@@ -33,6 +38,14 @@ class Container:
     stop_signal: str | None = None
     somaxconn: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    nofile: int | None = None
+    prestop: bool | None = None
+    signals_all: bool = False
+    kind: str = "container"
+    command: tuple[str, ...] = ()
+    folder: str = ""
+    dockerfile: Path | None = None
+    volumes: tuple[tuple[str, str], ...] = ()
 
 
 def parse_duration(text: str) -> float:
@@ -64,19 +77,24 @@ def read_container(
         for document in documents:
             if isinstance(document.get("services"), dict):
                 for name, definition in compose.services(path, document, environ, dot_env).items():
-                    found[name] = _compose(name, definition)
+                    found[name] = _compose(name, definition, path.parent)
             elif "kind" in document:
                 found.update(_kubernetes(document, maps))
             elif "Resources" in document:
                 found.update(_cloudformation(document))
             else:
                 found.update(_ecs(document.get("taskDefinition", document)))
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except KeyError as error:
+        raise UnreadableError(f"{path}: not understood: {error} is missing") from None
+    except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
     if not found:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
     if service is None and len(found) == 1:
         return next(iter(found.values()))
+    serving = [name for name, container in found.items() if re.search(SERVERS, " ".join(container.command))]
+    if service is None and len(serving) == 1:
+        return found[serving[0]]
     if service not in found:
         asked = f"no container {service!r}" if service else "several containers"
         raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(found))}")
@@ -105,7 +123,8 @@ def _parse(path: Path) -> list[Any]:
         return list(yaml.load_all(text, Loader=Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first_line = str(error).partition("\n")[0]
-        raise UnreadableError(f"{path}: no valid YAML: {first_line}") from None
+        hint = "; it is the text of a template: render it first (helm template)" if re.search("{{|<%", text) else ""
+        raise UnreadableError(f"{path}: no valid YAML: {first_line}{hint}") from None
 
 
 def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,7 +134,12 @@ def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for item in document.get("items") or [] for each in _listed(item)]
 
 
-def _compose(name: str, service: dict[str, Any]) -> Container:
+def _words(value: Any) -> tuple[str, ...]:
+    """A command as a list; as one text, Compose splits it without a shell."""
+    return tuple(shlex.split(value) if isinstance(value, str) else map(str, value or ()))
+
+
+def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     memory = service.get("mem_limit") or limits.get("memory")
     grace = service.get("stop_grace_period")
@@ -123,8 +147,20 @@ def _compose(name: str, service: dict[str, Any]) -> Container:
     if isinstance(sysctls, list):
         sysctls = dict(item.split("=", 1) for item in sysctls)
     somaxconn = sysctls.get("net.core.somaxconn")
+    nofile = (service.get("ulimits") or {}).get("nofile")
+    build = service.get("build")
+    build = {"context": build} if isinstance(build, str) else build
+    volumes = (
+        v if isinstance(v, str) else f"{v.get('source', '')}:{v.get('target', '')}"
+        for v in service.get("volumes") or []
+    )
     return Container(
         source=f"service {name}",
+        nofile=int(nofile.get("soft", 0) if isinstance(nofile, dict) else nofile) if nofile else None,
+        command=_words(service.get("entrypoint")) + _words(service.get("command")),
+        folder=service.get("working_dir") or "",
+        dockerfile=folder / build.get("context", ".") / build.get("dockerfile", "Dockerfile") if build else None,
+        volumes=tuple((volume[0], volume[1]) for volume in volumes if len(volume) > 1),
         memory=docker_mb(str(memory)) if memory else None,
         stop_grace=parse_duration(str(grace)) if grace else COMPOSE_GRACE,
         stop_signal=service.get("stop_signal"),
@@ -154,6 +190,9 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             container["name"],
             Container(
                 source=f"container {container['name']}",
+                command=_words(container.get("command")) + _words(container.get("args")),
+                folder=container.get("workingDir") or "",
+                prestop="preStop" in (container.get("lifecycle") or {}),
                 memory=kubernetes_mb(str(memory)) if memory else None,
                 stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
                 somaxconn=int(somaxconn) if somaxconn else None,
@@ -193,6 +232,7 @@ def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
             str(name),
             Container(
                 source=f"container {name}",
+                command=_words(get(container, "entryPoint")) + _words(get(container, "command")),
                 memory=float(memory) if memory else None,
                 stop_grace=float(_integer(get(container, "stopTimeout")) or ECS_GRACE),
                 somaxconn=_integer(controls.get("net.core.somaxconn")),

@@ -22,8 +22,8 @@ def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
         text = data.decode(encoding)
     fixes: dict[int, tuple[str, ...]] = {}
     for finding in findings:
-        if finding.fix is not None and finding.file == shown:
-            fixes.setdefault(finding.line, finding.fix)
+        for number, replacement in finding.fixes if finding.file == shown else ():
+            fixes.setdefault(number, replacement)
     lines = text.split("\n")
     for number in sorted(fixes, reverse=True):
         end = "\r" if lines[number - 1].endswith("\r") else ""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 DATA = Path(__file__).with_name("options.json")
 
@@ -25,6 +26,7 @@ KINDS = {
     "uwsgi_opt_true": "true",
     "uwsgi_opt_false": "false",
     "uwsgi_opt_set_int": "int",
+    "uwsgi_opt_setup_gevent": "int",
     "uwsgi_opt_set_rawint": "rawint",
     "uwsgi_opt_set_64bit": "64bit",
     "uwsgi_opt_set_16bit": "16bit",
@@ -70,8 +72,10 @@ class Known:
 class OptionTable:
     """Look-ups in uWSGI's option tables."""
 
-    def __init__(self, known: Iterable[Known], version: str) -> None:
-        self.version = version
+    def __init__(self, known: Iterable[Known], data: Mapping[str, Any]) -> None:
+        self.version: str = data["uwsgi"]
+        self.short: dict[str, str] = data["short"]
+        self.plugins, self.hooks, self.handlers = (frozenset(data[name]) for name in ("plugins", "hooks", "handlers"))
         self._known = {option.name: option for option in known}
         self._aliases: dict[str, list[str]] = {}
         for option in self._known.values():
@@ -85,6 +89,11 @@ class OptionTable:
         """All names that set the same variable as `name`, `name` included: processes and workers."""
         known = self._known.get(name)
         return self._aliases.get(known.target or "", [name]) if known else [name]
+
+    def complete(self, name: str) -> str:
+        """What getopt_long takes an abbreviated name for: the only option that starts with it."""
+        full = [name] if name in self._known else [option for option in self._known if option.startswith(name)]
+        return full[0] if len(full) == 1 else name
 
     def nearest(self, name: str) -> str | None:
         """The known option most like `name`, or None when nothing is like it."""
@@ -103,7 +112,7 @@ def load_options() -> OptionTable:
     known = []
     for name, (kind, argument, flags, target, since) in data["options"].items():
         known.append(Known(name, kind, argument, "i" in flags, "m" in flags, target, since))
-    return OptionTable(known, data["uwsgi"])
+    return OptionTable(known, data)
 
 
 _ENTRY = re.compile(r'\{\s*"([\w-]+)"\s*,\s*(no|required|optional)_argument\s*,(.*?)\}\s*(?:,|\n)', re.DOTALL)
@@ -157,17 +166,34 @@ def build(sources: list[Path]) -> str:
     for source in ordered[1:]:
         for name in parse_sources(source):
             appeared.setdefault(name, release(source))
-    return _dump(newest, appeared, release(ordered[-1]))
+    return _dump(newest, appeared, {"uwsgi": release(ordered[-1]), **parse_words(ordered[-1])})
 
 
-def _dump(newest: Mapping[str, Known], appeared: Mapping[str, str | None], version: str) -> str:
+def parse_words(source: Path) -> dict[str, Any]:
+    """What else the sources list: options of one letter, the plugins of a default build, the actions of hooks, and the
+    functions of one number, which unix_signal may name."""
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(source.glob("**/*.[ch]")))
+    short = re.findall(r'\{\s*"([\w-]+)"\s*,\s*\w+_argument\s*,\s*\'(.)\'', text)
+    base = source / "buildconf" / "base.ini"
+    embedded = re.search(r"^embedded_plugins *= *(.*)$", base.read_text() if base.is_file() else "", re.MULTILINE)
+    plugins = embedded[1].replace("%(main_plugin)s", "python, gevent") if embedded else ""
+    return {
+        "short": {letter: name for name, letter in reversed(short)},
+        "plugins": sorted(re.findall(r"\w+", plugins)),
+        "hooks": sorted(set(re.findall(r'uwsgi_register_hook\("(\w+)"', text))),
+        "handlers": sorted(set(re.findall(r"^void (\w+)\(int\);", text, re.MULTILINE))),
+    }
+
+
+def _dump(newest: Mapping[str, Known], appeared: Mapping[str, str | None], words: Mapping[str, Any]) -> str:
     rows = []
     for name, option in sorted(newest.items()):
         flags = ("i" if option.immediate else "") + ("m" if option.wants_master else "")
         row = [option.kind, option.argument, flags, option.target, appeared[name]]
         rows.append(f"  {json.dumps(name)}: {json.dumps(row)}")
     body = ",\n".join(rows)
-    return f'{{"uwsgi": {json.dumps(version)}, "options": {{\n{body}\n}}}}\n'
+    head = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in words.items())
+    return f'{{{head},\n"options": {{\n{body}\n}}}}\n'
 
 
 def main() -> None:

@@ -5,17 +5,18 @@ problem and reads on, so that one run shows all of them. Nothing here executes a
 command, the network or a name server stay unread and are noted.
 """
 
+import difflib
 import glob
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lowtide.tools.check.magic import MagicTable, expand_magic
 from lowtide.tools.check.options import Known, OptionTable
-from lowtide.tools.check.syntax import RawLine, read_ini, read_yaml
+from lowtide.tools.check.syntax import RawLine, read_ini, read_json, read_xml, read_yaml
 from lowtide.tools.check.values import is_false, leading_number
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -26,26 +27,14 @@ MAX_EXPANSIONS = 1000
 # core/config.c:436. They end a block wherever they stand.
 BLOCK_ENDS = frozenset({"end", "endfor", "endif", "end-if", "end-for"})
 # core/utils.c:1601. Environment variables that look like options and are not.
-NOT_OPTIONS = frozenset(
-    {
-        "UWSGI_RELOADS",
-        "UWSGI_VASSALS_DIR",
-        "UWSGI_EMPEROR_FD",
-        "UWSGI_BROODLORD_NUM",
-        "UWSGI_EMPEROR_FD_CONFIG",
-        "UWSGI_EMPEROR_PROXY",
-        "UWSGI_JAIL_PID",
-        "UWSGI_ORIGINAL_PROC_NAME",
-    }
+_NOT_OPTIONS = re.compile(
+    "UWSGI_(RELOADS|VASSALS_DIR|EMPEROR_FD|BROODLORD_NUM|EMPEROR_FD_CONFIG|EMPEROR_PROXY|JAIL_PID|ORIGINAL_PROC_NAME)"
 )
-# buildconf/base.ini: plugins that a default build has inside, for if-plugin.
-EMBEDDED_PLUGINS = frozenset(
-    """python gevent ping cache nagios rrdtool carbon rpc corerouter fastrouter http ugreen signal syslog rsyslog
-    logsocket router_uwsgi router_redirect router_basicauth zergpool redislog mongodblog router_rewrite router_http
-    logfile router_cache rawrouter router_static sslrouter spooler cheaper_busyness symcall transformation_tofile
-    transformation_gzip transformation_chunked transformation_offload router_memcached router_redis router_hash
-    router_expires router_metrics transformation_template stats_pusher_socket""".split()  # noqa: SIM905
-)
+_FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
+_READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_xml}
+# The marks of a template: Jinja and Helm, ERB and EJS. A statement or a comment leaves nothing, an expression a value.
+_STATEMENT = re.compile(r"\{%.*?%\}|\{#.*?#\}|<%(?!=).*?%>", re.DOTALL)
+_EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}|<%=\s*(.*?)\s*%>", re.DOTALL)
 
 
 class UnreadableError(Exception):
@@ -57,7 +46,7 @@ class Option:
     """One option as uWSGI has it in its list (struct uwsgi_opt).
 
     `written` is the text in the file, `value` what uWSGI has after expansion. `line` counts from 1; the environment
-    and the command line have file None and line 0.
+    has file None and line 0. `unknown`: the value is computed where the server runs.
     """
 
     name: str
@@ -67,11 +56,13 @@ class Option:
     line: int = 0
     configured: bool = False
     inherited: bool = False
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that went wrong while reading. `kind` is what rules.py looks for, `detail` goes into its text."""
+    """Something that went wrong while reading. `kind` is what rules/structure.py looks for, `detail` goes into its
+    text."""
 
     kind: str
     detail: str
@@ -81,18 +72,44 @@ class Problem:
     written: str | None = None
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command line that starts a server: its words from the server's name on, where it stands, and whether a shell
+    runs it: "" (none), "exec", "single" (one command) or "several"."""
+
+    words: tuple[str, ...]
+    shell: str
+    line: RawLine
+
+    @property
+    def server(self) -> str:
+        return _SERVER.sub(r"\1", Path(self.words[0]).name)
+
+
+_SERVER = re.compile(r"^(?:py)?(uwsgi|gunicorn|granian).*")
+
+
 @dataclass
 class Reading:
-    """All that uWSGI has after reading.
+    """All that the server has after reading.
 
     `options` in uWSGI's order, placeholders and block keywords included. `lines` are all `key = value` lines of the
-    sections read, in blocks not taken too.
+    sections read, in blocks not taken too. `spelling` are the names that another server has for uWSGI's options,
+    `known` all of its own.
     """
 
     options: list[Option] = field(default_factory=list)
     lines: list[RawLine] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    server: str = "uwsgi"
+    spelling: dict[str, str] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    command: Command | None = None
+
+    def nearest(self, name: str) -> str | None:
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.8)
+        return near[0] if near else None
 
 
 def read_text(path: Path) -> str:
@@ -121,13 +138,21 @@ def read_text(path: Path) -> str:
 class Reader:
     """uWSGI's start, from the environment to the last inherited file (core/uwsgi.c:2256-2271).
 
-    `environ` is the environment that uWSGI would start with and `cwd` its working directory.
+    `environ` is the environment that uWSGI would start with and `cwd` its working directory. `locate` finds here what
+    has another name where uWSGI runs, such as a file of an image.
     """
 
-    def __init__(self, table: OptionTable, environ: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self,
+        table: OptionTable,
+        environ: Mapping[str, str],
+        cwd: Path,
+        locate: Callable[[str], Path | None] | None = None,
+    ) -> None:
         self.table = table
         self.environ = dict(environ)
         self.cwd = cwd
+        self.locate = locate
         self.reading = Reading()
         self.magic = MagicTable(cwd, table.version)
         self.declared: set[str] = set()
@@ -145,6 +170,55 @@ class Reader:
         """
         self._read_environment()
         self._load(target, None)
+        return self._finish()
+
+    def read_command(self, command: Command) -> Reading:
+        """Read what a command line starts (uwsgi_commandline_config, core/config.c:264): its options in order, then
+        the words that belong to none."""
+        self.reading.command = command
+        self._read_environment()
+        words: list[str] = []
+        for key, value in self._arguments(command, words):
+            form = "shell" if command.shell else "command"
+            line = RawLine(command.line.file, command.line.number, key, value, form=form)
+            self.reading.lines.append(line)
+            self._add(key, value, line)
+        for word in words:
+            if Path(word.partition(":")[0]).suffix in _FORMS:
+                self._load(word, command.line)
+        return self._finish()
+
+    def _arguments(self, command: Command, words: list[str]) -> Iterator[tuple[str, str]]:
+        """getopt_long: abbreviated names, values behind `=` or in the next word, short options in one word."""
+        left = list(command.words[1:])
+        while left:
+            word = left.pop(0)
+            name, equals, value = word.removeprefix("--").partition("=")
+            if word == "--":
+                words += left
+                return
+            if word.startswith("-") and not word.startswith("--") and len(word) > 1:
+                name, equals, value = self.table.short.get(word[1], word), word[2:], word[2:]
+            elif not word.startswith("--"):
+                words.append(word)
+                continue
+            full = self.table.complete(name)
+            known = self.table.get(full)
+            if known is None:
+                near = self.table.nearest(name)
+                hint = f"; --{near} is one" if near else ""
+                self._problem("not-parsed", f"uWSGI has no option {word.split('=')[0]}{hint}, and exits", command.line)
+            elif known.argument == "required" and not equals and not left:
+                self._problem("not-parsed", f"{word} wants a value, and uWSGI exits", command.line)
+            elif known.argument == "required" and not equals:
+                yield full, left.pop(0)
+            else:
+                if word[1] != "-" and known.argument == "no" and value:
+                    left.insert(0, f"-{value}")
+                    value = ""
+                yield full, value if equals else ""
+
+    def _finish(self) -> Reading:
         if self._block:
             name, _, line = self._block
             self._problem("block-open", name, line)
@@ -163,7 +237,7 @@ class Reader:
     def _read_environment(self) -> None:
         """parse_sys_envs, core/utils.c:1595: UWSGI_MAX_REQUESTS=5 is max-requests = 5, before any file."""
         for name, value in self.environ.items():
-            if name.startswith("UWSGI_") and name not in NOT_OPTIONS:
+            if name.startswith("UWSGI_") and not _NOT_OPTIONS.fullmatch(name):
                 self._add(name.removeprefix("UWSGI_").lower().replace("_", "-"), value, None)
 
     def _load(self, target: str, line: RawLine | None, option: str = "") -> None:
@@ -172,15 +246,12 @@ class Reader:
         Relative names are relative to the working directory, not to the file that includes.
         """
         path, section = self._split_section(target)
-        form = _form(option, target, path)
-        if "://" in target or target == "-":
+        if "://" in target or target == "-" or path is None:
             if line is None:
                 raise UnreadableError(f"{target}: not a file")
             self._problem("include-not-read", target, line)
             return
-        if form == "unsupported":
-            self._cannot_read(f"{path}: of uWSGI's forms only INI and YAML are understood here", line)
-            return
+        form = _form(option, target, path)
         if form == "refused":
             self._problem("include-refused", target, line)
             return
@@ -204,7 +275,7 @@ class Reader:
             self.magic.reuse(section)
         else:
             self.magic.fill(path, target.rpartition(":")[0] or target, section)
-        self._read_lines(path, text, key[1], form == "yaml")
+        self._read_lines(path, text, key[1], form)
         self._open.pop()
 
     def shown(self, path: Path) -> str:
@@ -216,27 +287,32 @@ class Reader:
             raise UnreadableError(message)
         self._problem("include-missing", message, line)
 
-    def _split_section(self, target: str) -> tuple[Path, str]:
+    def _split_section(self, target: str) -> tuple[Path | None, str]:
         """`file.ini:section`, core/ini.c:95-112; `:section` alone means the INI file read last."""
         name, colon, section = target.rpartition(":")
         if not colon:
             name, section = target, ""
         if colon and not name and self._last_file:
             return self._last_file, section
-        return self.cwd / name, section
+        return self.locate(name) if self.locate else self.cwd / name, section
 
-    def _read_lines(self, path: Path, text: str, section: str, as_yaml: bool) -> None:
+    def _read_lines(self, path: Path, text: str, section: str, form: str) -> None:
+        mark = _STATEMENT.search(text) or (_EXPRESSION.search(text) if form != "json" else None)
+        if mark:
+            place = text.count("\n", 0, mark.start()) + 1
+            self._problem("template", " ".join(mark[0].split())[:60], RawLine(path, place, "", mark[0]))
+            text = _EXPRESSION.sub(lambda m: f"{{{{{m[1] or m[2]}}}}}".replace("%", ""), _STATEMENT.sub(_blank, text))
         expanded = expand_magic(text, self.magic)
         for number in expanded.swallowed:
             self._problem("percent-newline", "", RawLine(path, number, "", text.split("\n")[number - 1].strip()))
-        raw = read_yaml(path, expanded, section) if as_yaml else read_ini(path, expanded, section)
+        raw = _READERS[form](path, expanded, section)
         for kind, number, detail in raw.problems:
             self._problem(kind, detail, RawLine(path, number, "", detail))
         sources = text.split("\n")
         for line in raw.lines:
             line.source = sources[line.number - 1]
             line.inherited = self._inheriting
-            line.yaml = as_yaml
+            line.form = form
             self.reading.lines.append(line)
             self._add(line.key, line.value, line)
 
@@ -274,7 +350,7 @@ class Reader:
                 return
             self._block = (option.name, option.value, line)
         elif known.kind == "load":
-            self._load(option.value, line or RawLine(Path(), 0, option.name, option.value), option.name)
+            self._load(option.value, line or RawLine(None, 0, option.name, option.value), option.name)
         elif option.name in ("set", "set-placeholder", "set-ph"):
             name, equals, value = option.value.partition("=")
             if not equals:
@@ -340,7 +416,7 @@ class Reader:
             "file": lambda: bool(argument) and (self.cwd / argument).is_file(),
             "dir": lambda: bool(argument) and (self.cwd / argument).is_dir(),
             "directory": lambda: bool(argument) and (self.cwd / argument).is_dir(),
-            "plugin": lambda: argument in EMBEDDED_PLUGINS,
+            "plugin": lambda: argument in self.table.plugins,
             "hostname": lambda: socket.gethostname() == argument,
             "hostname-match": lambda: _matches(argument, socket.gethostname()),
             "reload": lambda: "UWSGI_RELOADS" in self.environ,
@@ -434,16 +510,16 @@ class Reader:
 def _form(option: str, target: str, path: Path) -> str:
     """Which reader uWSGI chooses. include and inherit look at the end of the whole text, a section included, and the
     pluggable system behind them knows no form in a default build."""
-    if option == "ini":
-        return "ini"
-    if option in ("yaml", "yml"):
-        return "yaml"
-    suffix = Path(target).suffix if option else path.suffix
-    if option in ("xml", "xmlconfig", "json", "js") or (option != "config" and suffix in (".xml", ".json", ".js")):
-        return "unsupported"
-    if option != "config" and suffix in (".yml", ".yaml"):
-        return "yaml"
-    return "ini" if not option or (option != "config" and suffix == ".ini") else "refused"
+    named = _FORMS.get(f".{option.removesuffix('config')}")
+    if named or option == "config":
+        return named or "refused"
+    form = _FORMS.get(Path(target).suffix if option else path.suffix)
+    return form or ("refused" if option else "ini")
+
+
+def _blank(mark: re.Match[str]) -> str:
+    """The line ends of what is taken out, so that the other lines keep their numbers."""
+    return "\n" * mark[0].count("\n")
 
 
 def _matches(pattern: str, text: str) -> bool:

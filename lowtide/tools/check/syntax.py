@@ -1,7 +1,11 @@
-"""Split INI and YAML text into keys and values as uWSGI's own readers do (core/ini.c, core/yaml.c)."""
+"""Split INI, YAML, JSON and XML text into keys and values as uWSGI's own readers do (core/ini.c, yaml.c, json.c,
+xmlconf.c)."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.parsers import expat
 
 from lowtide.tools.check.magic import ExpandedText
 
@@ -11,9 +15,10 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass
 class RawLine:
-    """One `key = value` line of a section that is read; without a file, UWSGI_KEY=value of the environment. `source` is
-    the whole line before magic expansion, `active` whether at least one option came of it (a line in a block not taken
-    leaves none)."""
+    """One `key = value` line of a section that is read, or one option of a command line (`form` is then "command", or
+    "shell" where a shell puts variables in); without a file, UWSGI_KEY=value of the environment. `source` is the whole
+    line before magic expansion, `active` whether at least one option came of it (a line in a block not taken leaves
+    none)."""
 
     file: Path | None
     number: int
@@ -22,15 +27,15 @@ class RawLine:
     source: str = ""
     active: bool = False
     inherited: bool = False
-    yaml: bool = False
+    form: str = "ini"
 
     @property
     def written(self) -> str:
         """The value as it stands in the file, magic variables included."""
-        if not self.source:
+        if not self.source or self.form not in ("ini", "yaml"):
             return self.value
-        text = self.source.partition("#")[0] if self.yaml else self.source
-        return text.partition(":" if self.yaml else "=")[2].strip(_BLANK)
+        yaml = self.form == "yaml"
+        return (self.source.partition("#")[0] if yaml else self.source).partition(":" if yaml else "=")[2].strip(_BLANK)
 
 
 @dataclass
@@ -132,3 +137,75 @@ def _depth(content: str) -> int:
         else:
             break
     return depth
+
+
+def read_json(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+    """uwsgi_json_config, core/json.c: a list repeats its key; maps and numbers with a point are left out."""
+    lines = RawFile()
+    whole = "\n".join(line for _, line in text.lines)
+    try:
+        options = json.loads(whole, object_pairs_hook=_Pairs)
+        section = next((value for key, value in reversed(options) if key == wanted), None)
+    except (ValueError, RecursionError, TypeError) as error:
+        lines.problems.append(("not-parsed", getattr(error, "lineno", 1), f"No JSON, and uWSGI exits: {error}"))
+        return lines
+    if not isinstance(section, _Pairs):
+        lines.problems.append(("not-parsed", 1, f"There is no object named {wanted} in the JSON, and uWSGI exits"))
+        return lines
+    position = 0
+    for key, value in section:
+        position = max(whole.find(json.dumps(key), position), position)
+        number = text.lines[whole.count("\n", 0, position)][0]
+        for item in _json_texts(value):
+            lines.lines.append(RawLine(path, number, key, item))
+    return lines
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object with its order and its repeated keys."""
+
+
+def _json_texts(value: object) -> Iterator[str]:
+    if isinstance(value, list) and not isinstance(value, _Pairs):
+        for item in value:
+            yield from _json_texts(item) if not isinstance(item, list) else ()
+    elif isinstance(value, bool) or value is None:
+        yield "1" if value else "0"
+    elif isinstance(value, int | str):
+        yield str(value)
+
+
+def read_xml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+    """uwsgi_xml_config with expat, core/xmlconf.c: elements below the first <uwsgi>, whose attributes count for
+    nothing but its id; of a text that comes in pieces the first one, of an empty element 1."""
+    lines = RawFile()
+    parser = expat.ParserCreate()
+    open_key: list[str] = []
+    state = {"inside": False}
+
+    def add(value: str) -> None:
+        lines.lines.append(RawLine(path, text.lines[parser.CurrentLineNumber - 1][0], open_key.pop(), value))
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if state["inside"]:
+            open_key[:] = [name]
+        elif name == "uwsgi" and (wanted == "uwsgi" or attributes.get("id") == wanted):
+            state["inside"] = True
+
+    def end(name: str) -> None:
+        if name == "uwsgi":
+            state["inside"] = False
+        elif state["inside"] and open_key:
+            add("1")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = lambda data: add(data) if open_key and state["inside"] else None
+    try:
+        parser.Parse("\n".join(line for _, line in text.lines), True)
+    except expat.ExpatError as error:
+        if error.code != expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]:
+            return RawFile(problems=[("not-parsed", error.lineno, f"No XML, and uWSGI exits: {error}")])
+    if not lines.lines and not lines.problems:
+        lines.problems.append(("section-missing", 1, wanted))
+    return lines

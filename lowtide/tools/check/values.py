@@ -8,7 +8,8 @@ from lowtide.tools.check.options import BOOLEANS, NUMBERS
 FALSE_WORDS = frozenset({"false", "off", "no", "0"})
 
 _LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?\d+)")
-_PLACEHOLDER = re.compile(r"[$%@]\([^()]*\)")
+# The marks of a template are a placeholder too: what comes out of it is not known here.
+_PLACEHOLDER = re.compile(r"[$%@]\([^()]*\)|\{\{|<%")
 
 
 def is_false(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 
-from lowtide.tools.check.report import Report
+from lowtide.tools.check.findings import Report
 
 _KEYS = ("code", "level", "file", "line", "option", "written", "effective", "message", "instead")
 

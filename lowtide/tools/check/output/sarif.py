@@ -4,8 +4,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
 
-from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.report import Report
+from lowtide.tools.check.findings import Finding, Report
 from lowtide.tools.check.rules import RULES
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -1,40 +1,56 @@
-"""Findings for people."""
+"""Findings for people: what ends the server first, the findings of one rule together, at the end what to do first."""
 
 import textwrap
 from collections import Counter
 
-from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.report import Report
+from lowtide.tools.check.findings import Finding, Level, Report
 
 _WIDTH = 100
 
 
 def render(report: Report) -> str:
-    parts = [_one(finding) for finding in report.findings]
+    groups: dict[str, list[Finding]] = {}
+    for finding in sorted(report.findings, key=_order):
+        groups.setdefault(finding.code, []).append(finding)
+    parts = [_group(group) for group in groups.values()]
     counts = Counter(finding.level for finding in report.findings)
     summary = ", ".join(_count(counts[level], level.word) for level in sorted(Level, reverse=True))
     if report.fixed:
         parts.append(f"Rewrote {_count(report.fixed, 'line')} of {report.target}.")
     parts.append(f"{report.target}: {summary}. {report.compared}")
+    first = next((finding for group in groups.values() for finding in group), None)
+    if first and first.level > Level.NOTE:
+        parts[-1] += f"\nFirst: {_place(first)}: {_short(first.instead.splitlines()[-1])} [{first.code}]"
     return "\n\n".join(parts) + "\n"
+
+
+def _order(finding: Finding) -> tuple[int, int]:
+    return -finding.level, -finding.weight
 
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _one(finding: Finding) -> str:
-    place = f"{finding.file}:{finding.line}" if finding.line else finding.file
-    written = f": {_shown(finding.option, finding.written)}" if finding.option else ""
-    lines = [f"{place}: {finding.level.word}{written} [{finding.code}]"]
-    if finding.effective is not None and finding.effective != finding.written:
-        lines.append(f"  uWSGI has: {_short(finding.effective)}")
-    lines += textwrap.wrap(finding.message, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    first, *others = finding.instead.split("\n")
-    lines.append(f"  Instead: {_short(first)}")
-    lines += [f"           {_short(other)}" for other in others]
-    lines.append(f"  {finding.docs}")
-    return "\n".join(lines)
+def _place(finding: Finding) -> str:
+    return f"{finding.file}:{finding.line}" if finding.line else finding.file
+
+
+def _group(group: list[Finding]) -> str:
+    """The findings of one rule, with its page once; a message that is the same again is not repeated."""
+    lines: list[str] = []
+    for number, finding in enumerate(group):
+        written = f": {_shown(finding.option, finding.written)}" if finding.option else ""
+        lines.append(f"{_place(finding)}: {finding.level.word}{written} [{finding.code}]")
+        if finding.effective is not None and finding.effective != finding.written:
+            lines.append(f"  uWSGI has: {_short(finding.effective)}")
+        if not number or finding.message != group[number - 1].message:
+            wrapped = textwrap.wrap(finding.message, _WIDTH - 2, break_on_hyphens=False)
+            lines += [f"  {line}" for line in wrapped]
+        first, *others = finding.instead.split("\n")
+        lines.append(f"  Instead: {_short(first)}")
+        lines += [f"           {_short(other)}" for other in others]
+    return "\n".join([*lines, f"  {group[0].docs}"])
 
 
 def _shown(option: str | None, written: str | None) -> str:

@@ -1,16 +1,25 @@
-"""All rules, in the order in which their modules are listed here."""
+"""All rules: whatever class of a module in this folder is a Rule."""
+
+import pkgutil
+from importlib import import_module
 
 from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules import lines, memory, names, processes, real, stopping, structure
-from lowtide.tools.check.rules.base import RULES, Context, Rule
+from lowtide.tools.check.rules.base import Context, Rule
 
-__all__ = ["MODULES", "RULES", "Context", "Rule", "run_rules"]
+__all__ = ["RULES", "Context", "Rule", "run_rules"]
 
-MODULES = (structure, names, lines, memory, processes, stopping, real)
+MODULES = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+RULES: list[Rule] = [
+    rule
+    for module in MODULES
+    for member in vars(module).values()
+    if isinstance(member, type) and issubclass(member, Rule) and member.__module__ == module.__name__
+    for rule in member.instances()
+]
 
 
 def run_rules(context: Context) -> list[Finding]:
     """Every finding of every rule once, by place; the same place keeps the rules' order. A file that is included twice
     has its lines twice."""
-    found = [finding for rule in RULES for finding in rule.findings(context)]
-    return sorted(dict.fromkeys(found), key=lambda finding: (finding.file, finding.line))
+    findings = dict.fromkeys(finding for rule in RULES for finding in rule.findings(context))
+    return sorted(findings, key=lambda finding: (finding.file, finding.line))

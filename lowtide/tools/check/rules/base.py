@@ -1,24 +1,28 @@
-"""What every rule is given, and the list that rules add themselves to.
+"""What every rule is given, and what a rule is.
 
-A rule is a function with `@rule(code, docs)` in one of this package's modules. It takes a Context and yields findings
-made with `context.finding`. Its docstring is the explanation that `--codes` and SARIF show.
+A rule is a small class in one of this package's modules, found by being there: its attributes say its code, its page
+and for which servers it is, its docstring is the explanation that `--codes` and SARIF show, and its `check` yields
+findings. Rules of one shape are rows of a table instead (structure.py, partners.py, refused.py).
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from lowtide.tools.check.compare import Comparison
 from lowtide.tools.check.container import Container
-from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.options import Known, OptionTable, version_key
-from lowtide.tools.check.reader import Option, Problem, Reading
+from lowtide.tools.check.findings import Finding, Fixes, Level
+from lowtide.tools.check.options import Known, version_key
+from lowtide.tools.check.reader import Option, Problem
 from lowtide.tools.check.settings import Settings
 from lowtide.tools.check.syntax import RawLine
 
 DOCS = "https://uwsgi-docs.readthedocs.io/en/latest/"
+ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
+# What ends the server comes first in the text, what is harmless last.
+ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
 Where = Option | RawLine | Problem | None
 
 # Options whose value is a command, a template or a text for people: `;`, `#`, quotes and %(...) belong to it.
@@ -35,16 +39,13 @@ def is_free_text(name: str) -> bool:
     return bool(_FREE_TEXT.match(name))
 
 
-@dataclass
-class Context:
+@dataclass(kw_only=True)
+class Context(Settings):
     """One configuration and its surroundings. `uwsgi` and `python` are the releases in use, as version tuples.
-    `environment_told`: somebody said what uWSGI's environment is, so a variable that is not in it is a mistake."""
+    `environment_told`: somebody said what the server's environment is, so a variable that is not in it is a mistake."""
 
     main: Path
     cwd: Path
-    reading: Reading
-    settings: Settings
-    table: OptionTable
     container: Container
     strict: bool = False
     declared: frozenset[str] = frozenset()
@@ -53,9 +54,28 @@ class Context:
     somaxconn: int | None = None
     comparison: Comparison | None = None
     environment_told: bool = True
+    written: list[RawLine] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Every line of the files, and before them the options that the environment sets."""
+        environment = [
+            RawLine(None, 0, option.name, option.written, active=True)
+            for option in self.reading.options
+            if option.file is None and self.table.get(option.name)
+        ]
+        self.written = [*environment, *self.reading.lines]
+
+    @property
+    def in_container(self) -> bool:
+        known = self.container.stop_grace is not None or self.container.source == "image"
+        return known and self.container.kind == "container"
 
     def shown(self, path: Path) -> str:
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+
+    def spell(self, name: str) -> str:
+        """The option's name in the server that is checked."""
+        return self.reading.spelling.get(name, name)
 
     def has_release(self, name: str) -> bool:
         """Whether the uWSGI in use knows the option."""
@@ -68,24 +88,14 @@ class Context:
 
     @cached_property
     def _by_place(self) -> dict[tuple[Path | None, int, str], list[Option]]:
-        found: dict[tuple[Path | None, int, str], list[Option]] = {}
+        places: dict[tuple[Path | None, int, str], list[Option]] = {}
         for option in self.reading.options:
-            found.setdefault((option.file, option.line, option.name), []).append(option)
-        return found
+            places.setdefault((option.file, option.line, option.name), []).append(option)
+        return places
 
     def values_of(self, line: RawLine) -> list[str]:
         """The expanded values of a line; the written one where uWSGI skips the line."""
         return list(dict.fromkeys(option.value for option in self.options_of(line))) or [line.value]
-
-    @cached_property
-    def written(self) -> list[RawLine]:
-        """Every line of the files, and before them the options that the environment sets."""
-        environment = [
-            RawLine(None, 0, option.name, option.written, active=True)
-            for option in self.reading.options
-            if option.file is None and self.table.get(option.name)
-        ]
-        return [*environment, *self.reading.lines]
 
     def known_lines(self) -> Iterator[tuple[RawLine, Known]]:
         for line in self.written:
@@ -93,65 +103,77 @@ class Context:
             if known:
                 yield line, known
 
-    def problems(self, kind: str) -> Iterator[Problem]:
-        return (problem for problem in self.reading.problems if problem.kind == kind)
-
-    def finding(
-        self,
-        where: Where,
-        level: Level,
-        message: str,
-        instead: str,
-        effective: str | None = None,
-        fix: tuple[str, ...] | None = None,
-    ) -> Finding:
-        """A finding at an option, a line or a problem; None is the file as a whole."""
-        name, written = None, None
-        if isinstance(where, Option):
-            name, written = where.name, where.written
-        elif isinstance(where, RawLine):
-            name, written = where.key or None, where.written
-        elif isinstance(where, Problem):
-            name, written = where.option or None, where.written
-        line = 1 if where is None else where.line if isinstance(where, Option | Problem) else where.number
-        file = where.file if where else self.main
-        if isinstance(where, Option) and effective is None and where.value != where.written:
-            effective = where.value
-        shown = self.shown(file) if file else "environment"
-        return Finding("", level, shown, line, name, written, effective, message, instead, "", fix)
+    @cached_property
+    def placeholders(self) -> set[str]:
+        """Names that some line reads as %(name) or tests with if-opt: setting those is no mistake."""
+        used: set[str] = set()
+        for line in self.reading.lines:
+            for expression in re.findall(r"%\(([^()]+)\)", line.value):
+                used.update(expression.split(" "))
+            if line.key in ("if-opt", "if-not-opt"):
+                used.add(line.value.partition("=")[0])
+        return used
 
 
-Check = Callable[[Context], Iterator[Finding]]
-
-
-@dataclass(frozen=True)
 class Rule:
+    """`code` is stable kebab-case, `page` the page below DOCS (that of the first option unless said), `weight` its
+    place in the text, `servers` those in which the fact is the same. `options` are looked at one by one by `at`."""
+
     code: str
-    docs: str
-    check: Check
+    page: str = ""
+    weight: int = 0
+    servers: tuple[str, ...] = ("uwsgi",)
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def instances(cls) -> Iterable["Rule"]:
+        """The rules of this class: one, or one for each row of its table."""
+        return [cls()] if "code" in vars(cls) else []
 
     @property
     def explanation(self) -> str:
         """The rule's docstring as one paragraph."""
-        return " ".join((self.check.__doc__ or "").split())
+        return " ".join((type(self).__doc__ or "").split())
 
-    def findings(self, context: Context) -> Iterator[Finding]:
-        for finding in self.check(context):
-            yield replace(finding, code=self.code, docs=self.docs)
+    @property
+    def docs(self) -> str:
+        return DOCS + (self.page or f"Options.html#{self.options[0]}")
+
+    def findings(self, c: Context) -> Iterator[Finding]:
+        if c.reading.server in self.servers:
+            for finding in self.check(c):
+                yield replace(finding, code=self.code, docs=self.docs, weight=finding.weight or self.weight)
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for name in self.options:
+            option = c.option(name)
+            if option:
+                yield from self.at(c, option)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        """What there is to say about one of `options` that is in force."""
+        raise NotImplementedError
 
 
-RULES: list[Rule] = []
-
-
-def rule(code: str, docs: str) -> Callable[[Check], Check]:
-    """Register a rule. `code` is stable kebab-case, `docs` a page below DOCS."""
-
-    def register(check: Check) -> Check:
-        RULES.append(Rule(code, DOCS + docs, check))
-        return check
-
-    return register
-
-
-def option_docs(name: str) -> str:
-    return f"Options.html#{name}"
+def say(
+    c: Context,
+    where: Where,
+    level: Level,
+    message: str,
+    instead: str,
+    effective: str | None = None,
+    fixes: Fixes = (),
+    weight: int = 0,
+) -> Finding:
+    """A finding at an option, a line or a problem; None is the file as a whole."""
+    if where is None:
+        return Finding(level, c.shown(c.main), 1, None, None, effective, message, instead, fixes, weight=weight)
+    if isinstance(where, RawLine):
+        name, line = where.key, where.number
+    elif isinstance(where, Problem):
+        name, line = where.option or "", where.line
+    else:
+        name, line = c.spell(where.name), where.line
+        effective = where.value if effective is None and where.value != where.written else effective
+    shown = c.shown(where.file) if where.file else "environment"
+    return Finding(level, shown, line, name or None, where.written, effective, message, instead, fixes, weight=weight)

@@ -3,179 +3,218 @@
 from collections.abc import Iterator
 
 from lowtide import sizing
-from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.rules.base import Context, option_docs, rule
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.reader import Option
+from lowtide.tools.check.rules.base import ERROR, MEMORY, NOTE, WARNING, Context, Rule, say
 
 # RSS in MB. An idle worker of the sample application has 52 (docs/size.md); no smaller one fits below this either.
 IDLE_WORKER_MB = 40
 MIB = 2**20
 
 
-@rule("memory-over-limit", option_docs("reload-on-rss"))
-def memory_over_limit(context: Context) -> Iterator[Finding]:
+def _fits(c: Context, workers: int) -> int:
+    return sizing.highest_reload_on_rss(workers, c.container.memory or 0)
+
+
+def _room(c: Context, workers: int) -> str:
+    """The reload-on-rss that fits, or, where an idle worker would not fit below it, how many workers do."""
+    fits = _fits(c, max(workers, 1))
+    if fits > 2 * IDLE_WORKER_MB or workers < 2:
+        return f"{c.spell('reload-on-rss')} = {fits}"
+    fewer = next(n for n in range(workers, 0, -1) if n == 1 or _fits(c, n) > 2 * IDLE_WORKER_MB)
+    return f"{c.spell('processes')} = {fewer}, and {c.spell('reload-on-rss')} = {_fits(c, fewer)}"
+
+
+class MemoryOverLimit(Rule):
     """reload-on-rss looks at one worker, the container's limit at all of them. When the workers together may reach the
     limit before one of them reaches reload-on-rss, the kernel kills first and the option never fires. It is read at the
-    end of a request, so a worker may be far above it while one runs."""
-    limit = context.container.memory
-    option = context.settings.option("reload-on-rss")
-    each = context.settings.positive("reload-on-rss")
-    workers = context.settings.positive("processes")
-    if not option or not limit or not each or not workers:
-        return
-    needed = sizing.unmeasured_bound(workers, each).total_mb
-    if needed <= limit:
-        return
-    over = workers * each >= limit
-    compared = "nearly" if not over else "more than" if workers * each > limit else "all of"
-    yield context.finding(
-        option,
-        Level.ERROR if over else Level.WARNING,
-        f"{workers} workers of {each} MB are {workers * each} MB, {compared} the container's "
-        f"{limit:.0f} MB. "
-        + (
-            "The kernel kills a worker before one reaches reload-on-rss."
+    end of a request, so a worker may be far above it while one runs. granian starts a worker's successor before it
+    stops the old one, so one more counts there."""
+
+    code = "memory-over-limit"
+    weight = MEMORY
+    servers = ("uwsgi", "granian")
+    options = ("reload-on-rss",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        limit, size, count = c.container.memory, c.positive("reload-on-rss"), c.positive("processes")
+        workers = count + (c.reading.server == "granian")
+        if not limit or not size or not count:
+            return
+        needed = sizing.unmeasured_bound(workers, size).total_mb
+        if needed <= limit:
+            return
+        over = workers * size >= limit
+        compared = "nearly" if not over else "more than" if workers * size > limit else "all of"
+        message = f"{workers} workers of {size} MB are {workers * size} MB, {compared} the container's {limit:.0f} MB. "
+        message += (
+            f"When all of them grow, the kernel kills one before it reaches {c.spell('reload-on-rss')}."
             if over
             else "Nothing is left for the master and for the request that takes a worker over the line."
-        ),
-        f"reload-on-rss = {sizing.highest_reload_on_rss(workers, limit)} (or fewer processes, or at least {needed:.0f} "
-        "MB)",
-    )
-
-
-@rule("memory-limit-unknown", option_docs("reload-on-rss"))
-def memory_limit_unknown(context: Context) -> Iterator[Finding]:
-    """Whether reload-on-rss can ever fire depends on the container's limit, which this check was not told."""
-    option = context.settings.option("reload-on-rss")
-    if option and context.container.memory is None and context.settings.positive("reload-on-rss"):
-        workers, each = context.settings.positive("processes"), context.settings.positive("reload-on-rss")
-        yield context.finding(
-            option,
-            Level.NOTE,
-            f"{workers} worker{'s' * (workers != 1)} of {each} MB may hold {workers * each} MB before the option "
-            "fires; the container's limit is not known here.",
-            "lowtide check --memory 1g, or --container docker-compose.yml",
         )
+        instead = f"{_room(c, workers)} (or fewer processes, or at least {needed:.0f} MB)"
+        yield say(c, option, ERROR if over else WARNING, message, instead)
 
 
-@rule("no-memory-recycling", option_docs("reload-on-rss"))
-def no_memory_recycling(context: Context) -> Iterator[Finding]:
+class MemoryLimitUnknown(Rule):
+    """Whether reload-on-rss can ever fire depends on the container's limit, which this check was not told."""
+
+    code = "memory-limit-unknown"
+    servers = ("uwsgi", "granian")
+    options = ("reload-on-rss",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        workers, size = c.positive("processes"), c.positive("reload-on-rss")
+        if c.container.memory is None and size:
+            count = f"{workers} worker{'s' * (workers != 1)} of {size} MB may hold {workers * size} MB"
+            message = count if workers else f"Each worker may hold {size} MB"
+            message += " before the option fires; the container's limit is not known here."
+            yield say(c, option, NOTE, message, "lowtide check --memory 1g, or --container docker-compose.yml")
+
+
+class NoMemoryRecycling(Rule):
     """The container has a limit and no option looks at a worker's memory: a worker that has inflated keeps what it took
-    until its requests or its lifetime are used up."""
-    names = ("reload-on-rss", "evil-reload-on-rss", "reload-on-as", "evil-reload-on-as", "limit-as")
-    if context.container.memory is None or any(context.settings.option(name) for name in names):
-        return
-    workers = max(context.settings.positive("processes"), 1)
-    yield context.finding(
-        None,
-        Level.NOTE,
-        f"The container has {context.container.memory:.0f} MB and no option looks at a worker's memory.",
-        f"reload-on-rss = {sizing.highest_reload_on_rss(workers, context.container.memory)}",
-    )
+    until its requests or its lifetime are used up. limit-as is no recycling: it makes an allocation fail. gunicorn has
+    no such option at all."""
+
+    code = "no-memory-recycling"
+    page = "Options.html#reload-on-rss"
+    servers = ("uwsgi", "gunicorn", "granian")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        names = ("reload-on-rss", "evil-reload-on-rss", "reload-on-as", "evil-reload-on-as")
+        if c.container.memory is None or c.any(*names):
+            return
+        message = f"The container has {c.container.memory:.0f} MB and no option looks at a worker's memory."
+        instead = _room(c, c.positive("processes"))
+        if c.reading.server == "gunicorn":
+            instead = "max_requests and max_requests_jitter; lowtide.gunicorn.give_back returns it between requests"
+        yield say(c, None, NOTE, message, instead)
 
 
-@rule("reload-on-rss-low", option_docs("reload-on-rss"))
-def reload_on_rss_low(context: Context) -> Iterator[Finding]:
+class ReloadOnRssLow(Rule):
     """A limit below what an idle worker holds replaces every worker after every request, for ever. Pages shared with
     the master count in a worker's RSS."""
-    option = context.settings.option("reload-on-rss")
-    if option and 0 < context.settings.positive("reload-on-rss") <= IDLE_WORKER_MB:
-        yield context.finding(
-            option,
-            Level.WARNING,
-            f"An idle worker with a small Django application holds about {IDLE_WORKER_MB} MB, the pages it shares "
-            "with the master included: every request would end in a new worker.",
-            "Measure an idle worker's RSS and set two or three times that.",
-        )
+
+    code = "reload-on-rss-low"
+    weight = MEMORY
+    servers = ("uwsgi", "granian")
+    options = ("reload-on-rss",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if 0 < c.positive("reload-on-rss") <= IDLE_WORKER_MB:
+            message = f"An idle worker with a small Django application holds about {IDLE_WORKER_MB} MB, the pages it "
+            message += "shares with the master included: every request would end in a new worker."
+            yield say(c, option, WARNING, message, "Measure an idle worker's RSS and set two or three times that.")
 
 
-@rule("workers-only", option_docs("reload-on-rss"))
-def workers_only(context: Context) -> Iterator[Finding]:
+class WorkersOnly(Rule):
     """reload-on-rss and its kin look at workers, and at the end of a request: mules, spoolers and attached daemons are
-    never replaced for their memory, nor is a worker for what a thread takes between requests."""
-    limit = context.settings.option("reload-on-rss") or context.settings.option("evil-reload-on-rss")
-    for name in ("mule", "mules", "spooler", "attach-daemon", "smart-attach-daemon"):
-        option = context.settings.option(name)
-        if limit and option:
-            yield context.finding(
-                option,
-                Level.NOTE,
-                f"{limit.name} does not look at this process, however much memory it takes.",
-                "Count its memory when choosing the container's limit"
-                + ("; spooler-max-tasks = 100 replaces it now and then." if name == "spooler" else "."),
-            )
-    option = context.settings.option("enable-threads")
-    if context.settings.positive("reload-on-rss") and option and context.settings.is_on("enable-threads"):
-        yield context.finding(
-            option,
-            Level.NOTE,
-            "reload-on-rss is read at the end of a request: what a thread of the application takes between requests "
-            "replaces nobody until the next one ends.",
-            "evil-reload-on-rss as well, which looks every 3 seconds, where threads of the application take much.",
-        )
+    never replaced for their memory, nor is a worker for what a thread takes between requests (enable-threads before
+    2.0.28, always from then on)."""
+
+    code = "workers-only"
+    page = "Options.html#reload-on-rss"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        limit = c.any("reload-on-rss", "evil-reload-on-rss")
+        for name in ("mule", "mules", "spooler", "attach-daemon", "smart-attach-daemon"):
+            option = c.option(name)
+            if limit and option:
+                message = f"{limit.name} does not look at this process, however much memory it takes."
+                more = "; spooler-max-tasks = 100 replaces it now and then." if name == "spooler" else "."
+                yield say(c, option, NOTE, message, f"Count its memory when choosing the container's limit{more}")
+        if c.positive("reload-on-rss") and c.is_on("enable-threads") and c.uwsgi < (2, 0, 28):
+            message = "reload-on-rss is read at the end of a request: what a thread of the application takes between "
+            message += "requests replaces nobody until the next one ends."
+            instead = "evil-reload-on-rss as well, which looks every 3 seconds, where threads of the application take "
+            yield say(c, c.option("enable-threads"), NOTE, message, f"{instead}much.")
 
 
-@rule("evil-below-reload", option_docs("evil-reload-on-rss"))
-def evil_below_reload(context: Context) -> Iterator[Finding]:
+class EvilBelowReload(Rule):
     """evil-reload-on-rss kills with SIGKILL, every 3 seconds, a request in flight included. Below reload-on-rss, or
     without it, it comes first instead of last."""
-    option = context.settings.option("evil-reload-on-rss")
-    evil, gentle = context.settings.positive("evil-reload-on-rss"), context.settings.number("reload-on-rss")
-    if option and evil and gentle is not None and (gentle == 0 or evil <= gentle):
-        yield context.finding(
-            option,
-            Level.WARNING,
-            "The master kills a worker over this line in the middle of its request. "
-            + (
-                f"reload-on-rss, {gentle} MB, would come later."
-                if gentle
-                else "There is no reload-on-rss to come before."
-            ),
-            f"reload-on-rss = {max(evil // 2, 1)}",
-        )
+
+    code = "evil-below-reload"
+    weight = MEMORY
+    options = ("evil-reload-on-rss",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        evil, gentle = c.positive("evil-reload-on-rss"), c.number("reload-on-rss")
+        if evil and gentle is not None and (gentle == 0 or evil <= gentle):
+            message = "The master kills a worker over this line in the middle of its request. "
+            message += f"reload-on-rss, {gentle} MB, would come later." if gentle else "There is no reload-on-rss to "
+            message += "" if gentle else "come before."
+            yield say(c, option, WARNING, message, f"reload-on-rss = {max(evil // 2, 1)}")
 
 
-@rule("evil-over-limit", option_docs("evil-reload-on-rss"))
-def evil_over_limit(context: Context) -> Iterator[Finding]:
+class EvilOverLimit(Rule):
     """evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it
     cannot."""
-    option = context.settings.option("evil-reload-on-rss")
-    limit, evil = context.container.memory, context.settings.positive("evil-reload-on-rss")
-    if option and limit and evil >= limit:
-        yield context.finding(
-            option,
-            Level.ERROR,
-            f"The container is killed at {limit:.0f} MB, before one worker reaches {evil} MB.",
-            f"evil-reload-on-rss = {sizing.highest_reload_on_rss(1, limit)}",
-        )
+
+    code = "evil-over-limit"
+    weight = MEMORY
+    options = ("evil-reload-on-rss",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        limit, evil = c.container.memory, c.positive("evil-reload-on-rss")
+        if limit and evil >= limit:
+            message = f"The container is killed at {limit:.0f} MB, before one worker reaches {evil} MB."
+            yield say(c, option, ERROR, message, f"evil-reload-on-rss = {sizing.highest_reload_on_rss(1, limit)}")
 
 
-@rule("reload-on-as", option_docs("reload-on-as"))
-def reload_on_as(context: Context) -> Iterator[Finding]:
+class ReloadOnAs(Rule):
     """Address space is what a worker has reserved, not what it uses: it hardly falls or rises with memory in use, and
     allocators reserve much more than they touch."""
-    for name in ("reload-on-as", "evil-reload-on-as"):
-        option = context.settings.option(name)
-        if option and context.settings.positive(name):
-            yield context.finding(
-                option,
-                Level.NOTE,
-                "Address space says little about the memory that a container counts.",
-                f"{name.replace('-as', '-rss')} = ...",
-            )
+
+    code = "reload-on-as"
+    options = ("reload-on-as", "evil-reload-on-as")
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if c.positive(option.name):
+            message = "Address space says little about the memory that a container counts."
+            size = _room(c, c.positive("processes")).partition("reload-on-rss = ")[2] if c.container.memory else "..."
+            yield say(c, option, NOTE, message, f"{option.name.replace('-as', '-rss')} = {size}")
 
 
-@rule("post-buffering-kept", option_docs("post-buffering"))
-def post_buffering_kept(context: Context) -> Iterator[Finding]:
-    """post-buffering is also the size of a buffer that each thread of each worker has (core/uwsgi.c): what a large body
-    filled once stays resident as long as the worker lives, and malloc_trim cannot return it. Bodies over it go to a
-    file."""
-    size = context.settings.positive("post-buffering")
-    option = context.settings.option("post-buffering")
-    buffers = context.settings.positive("processes") * context.settings.positive("threads")
-    if option and buffers and size >= MIB:
-        yield context.finding(
-            option,
-            Level.WARNING,
-            f"Each of {buffers} buffers keeps up to {size / MIB:.0f} MB of the largest body that it has held.",
-            "post-buffering = 8192: larger bodies go to a file. Behind nginx, which buffers them itself, no line.",
-        )
+class PostBufferingKept(Rule):
+    """post-buffering is also the size of a buffer that each thread or greenlet of each worker has (core/uwsgi.c): what
+    a large body filled once stays resident as long as the worker lives, and malloc_trim cannot return it. Bodies over
+    it go to a file; a very small value sends every body there."""
+
+    code = "post-buffering-kept"
+    weight = MEMORY
+    options = ("post-buffering",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        size, buffers = c.positive("post-buffering"), c.positive("processes") * c.cores
+        instead = "post-buffering = 8192: larger bodies go to a file. Behind nginx, which buffers them itself, no line."
+        if buffers and size >= MIB:
+            message = f"Each of {buffers} buffers keeps up to {size / MIB:.0f} MB of the largest body that it has held."
+            yield say(c, option, WARNING, message, instead)
+        elif 0 < size < 512:
+            message = f"Every body of {size} byte{'s' * (size != 1)} or more is written to a file on disk first."
+            yield say(c, option, WARNING, message, instead)
+
+
+class NoMaxFd(Rule):
+    """uWSGI's routers and its async mode set memory aside for every descriptor that they may open, 8 bytes each for
+    every table, and each fork closes them one by one. Container hosts often allow a thousand million: 8.6 GB a table
+    at 2^30, and slow forks (uWSGI issue 2299)."""
+
+    code = "no-max-fd"
+    options = ("max-fd",)
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        nofile = c.container.nofile
+        if c.option("max-fd") or (nofile and nofile <= MIB):
+            return
+        router = c.any("http", "https", "http2", "fastrouter", "rawrouter", "sslrouter")
+        told = f" (here {nofile}, {8 * nofile / 1e9:.1f} GB a table)" if nofile else ""
+        message = "`max-fd` is not set: uWSGI prepares for every descriptor that the host allows, on some a thousand "
+        message += f"million{told}."
+        if router and c.container.memory:
+            message += f" `{router.name}` takes 8 bytes for each: 8.6 GB at 2^30, and the container has "
+            message += f"{c.container.memory:.0f} MB."
+        heavy = router and c.container.memory
+        yield say(c, None, WARNING if heavy else NOTE, message, "max-fd = 4096", weight=MEMORY if heavy else 0)

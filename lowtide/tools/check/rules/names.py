@@ -3,137 +3,142 @@
 import re
 from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding, Level
+from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.options import SCALARS, version_key
 from lowtide.tools.check.reader import BLOCK_ENDS, Option
-from lowtide.tools.check.rules.base import Context, rule
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, say
+from lowtide.tools.check.values import effective
 
 # A file with more unknown names than this is no uWSGI configuration, and the search for near ones takes time.
 MAX_UNKNOWN = 100
+_NO_ELSE = "the lines below stay in the block above"
 _NEVER_THERE = {
     "reload-on-pss": "reload-on-pss does not exist in uWSGI 2.0; reload-on-rss does",
     "reload-on-uss": "reload-on-uss does not exist in uWSGI 2.0; reload-on-rss does",
-    "else": "uWSGI has no else: the lines below stay in the block above",
-    "elif": "uWSGI has no elif: the lines below stay in the block above",
+    "else": f"uWSGI has no else: {_NO_ELSE}",
+    "elif": f"uWSGI has no elif: {_NO_ELSE}",
 }
 
 
-def _placeholders(context: Context) -> set[str]:
-    """Names that some line reads as %(name) or tests with if-opt: setting those is no mistake."""
-    used: set[str] = set()
-    for line in context.reading.lines:
-        for expression in re.findall(r"%\(([^()]+)\)", line.value):
-            used.update(expression.split(" "))
-        if line.key in ("if-opt", "if-not-opt"):
-            used.add(line.value.partition("=")[0])
-    return used
+def _plugins(c: Context) -> set[str]:
+    """Plugins that the file loads and a default build does not have: they bring options of their own."""
+    names = {name for key in ("plugin", "plugins", "need-plugin") for o in c.all(key) for name in o.value.split(",")}
+    own = {name.strip().rpartition(":")[2] for name in names} - c.table.plugins
+    return {name for name in own if name and not re.fullmatch(r"python[\d.]*|http|corerouter|logfile", name)}
 
 
-@rule("unknown-option", "Options.html")
-def unknown_option(context: Context) -> Iterator[Finding]:
+class UnknownOption(Rule):
     """uWSGI takes an option that it does not know for a variable of the user's, without a word: what was meant to be
-    set is not. With `strict` it refuses to start."""
-    used = _placeholders(context)
-    seen: set[str] = set()
-    for line in context.reading.lines:
-        name = line.key
-        if context.table.get(name) or name in context.declared or re.search(r"\s[;#]", name):
-            continue
-        fatal = context.strict and line.active
-        if name in used and not fatal:
-            continue
-        if len(seen) >= MAX_UNKNOWN:
-            return
-        near = context.table.nearest(name)
-        if near is None and name not in _NEVER_THERE and not fatal and name in seen:
-            continue
-        seen.add(name)
-        if name in _NEVER_THERE:
-            message = f"{_NEVER_THERE[name]}."
-        elif name in used:
-            message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over it."
-        else:
+    set is not. With `strict` it refuses to start. A plugin that is loaded brings options of its own. gunicorn, too,
+    takes an unknown name in its file for a variable."""
+
+    code = "unknown-option"
+    page = "Options.html"
+    servers = ("uwsgi", "gunicorn")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        seen: set[str] = set()
+        plugins = _plugins(c)
+        for line in c.reading.lines:
+            name, used = line.key, line.key in c.placeholders
+            if c.table.get(name) or name in c.declared or name in c.reading.known or re.search(r"\s[;#]", name):
+                continue
+            fatal = c.strict and line.active and not plugins
+            if used and not fatal:
+                continue
+            if len(seen) >= MAX_UNKNOWN:
+                return
+            near = c.table.nearest(name) if c.reading.server == "uwsgi" else c.reading.nearest(name)
+            if near is None and name not in _NEVER_THERE and (name in seen or c.reading.server != "uwsgi"):
+                continue
+            seen.add(name)
             message = f"uWSGI has no option `{name}`"
             message += " and, with `strict`, refuses to start." if fatal else ": it ignores the line."
-        instead = f"{near} = {line.value}" if near else "Remove the line, or check the name with uwsgi --help."
-        if name in used:
-            instead = f"set-placeholder = {name}={line.value}"
-        if name in _NEVER_THERE and near is None:
-            instead = "End the block and start another with the opposite condition, such as if-not-env."
-        known_cause = near is not None or name in _NEVER_THERE
-        level = Level.ERROR if fatal else Level.WARNING if known_cause else Level.NOTE
-        yield context.finding(line, level, message, instead)
-    for option in context.reading.options:
-        if option.file is None and context.strict and not context.table.get(option.name):
-            yield context.finding(
-                option,
-                Level.ERROR,
-                f"UWSGI_{option.name.upper().replace('-', '_')} in the environment is read as the option "
-                f"`{option.name}`, which does not exist; with `strict` uWSGI refuses to start. Kubernetes "
-                "sets such variables for a service named uwsgi.",
-                "Rename the variable or the service (or enableServiceLinks: false).",
-            )
+            if name in _NEVER_THERE:
+                message = f"{_NEVER_THERE[name]}."
+            elif used:
+                message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over "
+                message += "it."
+            elif c.reading.server != "uwsgi":
+                message = f"gunicorn has no setting `{name}`: it takes the line for a variable of yours."
+            elif plugins:
+                message += f" Unless the plugin {' or '.join(sorted(plugins))} brings it."
+            if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
+                near = "py-call-uwsgi-fork-hooks"
+            instead = f"{near} = {line.value}" if near else "Remove the line, or check the name with uwsgi --help."
+            if used:
+                instead = f"set-placeholder = {name}={line.value}"
+            elif name in _NEVER_THERE and near is None:
+                instead = "End the block and start another with the opposite condition, such as if-not-env."
+            level = WARNING if near or name in _NEVER_THERE else NOTE
+            yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
+        for option in c.reading.options:
+            if option.file is None and c.strict and not c.table.get(option.name) and not plugins:
+                variable = f"UWSGI_{option.name.upper().replace('-', '_')}"
+                message = f"{variable} in the environment is read as the option `{option.name}`, which does not exist; "
+                message += "with `strict` uWSGI refuses to start. Kubernetes sets such variables for a service named "
+                instead = "Rename the variable or the service (or enableServiceLinks: false)."
+                yield say(c, option, ERROR, f"{message}uwsgi.", instead, weight=ENDS)
 
 
-@rule("option-too-new", "Options.html")
-def option_too_new(context: Context) -> Iterator[Finding]:
+class OptionTooNew(Rule):
     """The option came with a later release than the uWSGI in use, which treats it as unknown."""
-    for line, known in context.known_lines():
-        if known.since and version_key(known.since) > context.uwsgi:
-            version = ".".join(str(part) for part in context.uwsgi)
-            yield context.finding(
-                line,
-                Level.ERROR if context.strict and line.active else Level.WARNING,
-                f"`{line.key}` came with uWSGI {known.since}; {version} "
-                f"{'refuses to start over it' if context.strict and line.active else 'ignores it'}.",
-                f"Use uWSGI {known.since} or newer.",
-            )
+
+    code = "option-too-new"
+    page = "Options.html"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        version = ".".join(str(part) for part in c.uwsgi)
+        for line, known in c.known_lines():
+            if known.since and version_key(known.since) > c.uwsgi:
+                fatal = c.strict and line.active
+                does = "refuses to start over it" if fatal else "ignores it"
+                message = f"`{line.key}` came with uWSGI {known.since}; {version} {does}."
+                yield say(c, line, ERROR if fatal else WARNING, message, f"Use uWSGI {known.since} or newer.")
 
 
-@rule("repeated-option", "Configuration.html")
-def repeated_option(context: Context) -> Iterator[Finding]:
+class RepeatedOption(Rule):
     """Of several lines for one number, switch or text the last one counts, under any of its names. What `inherit` reads
     comes after everything else and so wins over the file that inherits; the environment comes first and loses."""
-    done: set[str] = set()
-    for option in context.reading.options:
-        known = context.table.get(option.name)
-        if known is None or known.kind not in SCALARS or (known.target or option.name) in done:
-            continue
-        done.add(known.target or option.name)
-        found = context.settings.all(option.name)
-        last = found[-1]
-        lost = [other for other in found[:-1] if other.value != last.value and _place(other) != _place(last)]
-        if lost:
-            yield context.finding(
-                last,
-                Level.WARNING,
-                f"This line counts, and {_name(context, lost[-1])} does not."
-                + (" A file read by `inherit` wins over the one that inherits it." if last.inherited else ""),
-                "Keep one of them." if not last.inherited else "Read the template first, with include.",
-                effective=last.value,
-            )
+
+    code = "repeated-option"
+    page = "Configuration.html"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        done: set[str] = set()
+        for option in c.reading.options:
+            known = c.table.get(option.name)
+            if known is None or known.kind not in SCALARS or (known.target or option.name) in done:
+                continue
+            done.add(known.target or option.name)
+            *others, last = c.all(option.name)
+            now = effective(known.kind, last.value)
+            place = (last.file, last.line)
+            lost = [o for o in others if effective(known.kind, o.value) != now and (o.file, o.line) != place]
+            if lost:
+                message = f"This line counts, and {_name(c, lost[-1])} does not."
+                message += " A file read by `inherit` wins over the one that inherits it." if last.inherited else ""
+                instead = "Read the template first, with include." if last.inherited else "Keep one of them."
+                yield say(c, last, WARNING, message, instead, last.value)
 
 
-def _place(option: Option) -> tuple[object, int]:
-    return option.file, option.line
-
-
-def _name(context: Context, option: Option) -> str:
+def _name(c: Context, option: Option) -> str:
     if option.file is None:
         return f"UWSGI_{option.name.upper().replace('-', '_')}={option.value} in the environment"
-    return f"`{option.name} = {option.value}` in line {option.line} of {context.shown(option.file)}"
+    return f"`{option.name} = {option.value}` in line {option.line} of {c.shown(option.file)}"
 
 
-@rule("block-keyword-text", "ConfigLogic.html")
-def block_keyword_text(context: Context) -> Iterator[Finding]:
+class BlockKeywordText(Rule):
     """A comment behind a line without `=` becomes part of the option's name: `endif ; production` ends no block."""
-    for line in context.reading.lines:
-        found = re.match(r"(\S+)\s+([;#].*)", line.key)
-        if found and (context.table.get(found.group(1)) or found.group(1) in BLOCK_ENDS):
-            yield context.finding(
-                line,
-                Level.ERROR,
-                f"uWSGI takes the whole text {line.key!r} for a name and ignores the line.",
-                f"{found.group(2)}\n{found.group(1)} =",
-                fix=(found.group(2), f"{found.group(1)} ="),
-            )
+
+    code = "block-keyword-text"
+    page = "ConfigLogic.html"
+    weight = ENDS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for line in c.reading.lines:
+            text = re.match(r"(\S+)\s+([;#].*)", line.key)
+            if text and (c.table.get(text[1]) or text[1] in BLOCK_ENDS):
+                message = f"uWSGI takes the whole text {line.key!r} for a name and ignores the line."
+                fix = (text[2], f"{text[1]} =")
+                yield say(c, line, ERROR, message, "\n".join(fix), fixes=((line.number, fix),))

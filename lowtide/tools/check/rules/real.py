@@ -2,32 +2,32 @@
 
 from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.rules.base import Context, rule
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.rules.base import ENDS, ERROR, WARNING, Context, Rule, say
 
 
-@rule("uwsgi-refuses", "Configuration.html")
-def uwsgi_refuses(context: Context) -> Iterator[Finding]:
+class UwsgiRefuses(Rule):
     """The uWSGI installed here was given the file, without serving, and exited before it had read all of it."""
-    if context.comparison and context.comparison.refusal:
-        yield context.finding(
-            None,
-            Level.ERROR,
-            f"uWSGI {context.comparison.version} refuses this configuration: {context.comparison.refusal}",
-            "Start it by hand to see all of its output.",
-        )
+
+    code = "uwsgi-refuses"
+    page = "Configuration.html"
+    weight = ENDS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        if c.comparison and c.comparison.refusal:
+            message = f"uWSGI {c.comparison.version} refuses this configuration: {c.comparison.refusal}"
+            yield say(c, None, ERROR, message, "Start it by hand to see all of its output.")
 
 
-@rule("reading-differs", "Configuration.html")
-def reading_differs(context: Context) -> Iterator[Finding]:
+class ReadingDiffers(Rule):
     """The uWSGI installed here loaded other values than this check read, so findings about them may be wrong: a
     mistake in this check, worth reporting."""
-    for ours, theirs in context.comparison.differences if context.comparison else ():
-        yield context.finding(
-            None,
-            Level.WARNING,
-            f"This check reads `{ours}` where uWSGI {context.comparison.version if context.comparison else ''} loads "
-            f"`{theirs}`.",
-            "Trust uWSGI, and report the file.",
-            effective=theirs,
-        )
+
+    code = "reading-differs"
+    page = "Configuration.html"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for ours, theirs in c.comparison.differences if c.comparison else ():
+            version = c.comparison.version if c.comparison else ""
+            message = f"This check reads `{ours}` where uWSGI {version} loads `{theirs}`."
+            yield say(c, None, WARNING, message, "Trust uWSGI, and report the file.", theirs)

@@ -3,191 +3,254 @@
 import re
 from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding, Level
+from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import Context, option_docs, rule
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, REQUESTS, WARNING, Context, Rule, say
 
 GRACEFUL = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
+_ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
 
 
-def _term_hook(context: Context) -> Option | None:
+def _term_hook(c: Context) -> Option | None:
     """The hook that says what the master does on SIGTERM (signal 15)."""
-    for option in context.settings.all("hook-master-start"):
-        if re.match(r"unix_signal:15\b", option.value):
-            return option
+    hooks = (option for option in c.all("hook-master-start") if re.match(r"unix_signal:15\b", option.value))
+    return next(hooks, None)
+
+
+def _not_graceful(c: Context) -> tuple[str, str] | None:
+    """Why gracefully_kill_them_all does not let requests finish here, and what to do; None where it does."""
+    if c.container.signals_all:
+        return "The workers get the signal themselves", "KillMode=mixed, so that only the master is told"
+    if c.positive("async") > 1 or c.positive("gevent") > 1:
+        return "With gevent or async a worker exits at once", "stop the proxy in front first, and wait for its requests"
+    if c.uwsgi < (2, 0, 27) and c.positive("threads") > 1:
+        return "Before 2.0.27 a worker with threads hangs until mercy ends it", "uWSGI 2.0.28 or newer"
+    if c.uwsgi < (2, 0, 28) and c.any("http", "https"):
+        return "Before 2.0.28 the HTTP router ends at once and cuts its requests", "uWSGI 2.0.28 or newer"
     return None
 
 
-@rule("sigterm-reloads", "Management.html#signals-for-controlling-uwsgi")
-def sigterm_reloads(context: Context) -> Iterator[Finding]:
+def _advice(c: Context) -> str:
+    reason = _not_graceful(c)
+    return f"die-on-term = true; to let requests finish, {reason[1]}" if reason else GRACEFUL
+
+
+class SigtermReloads(Rule):
     """On SIGTERM uWSGI reloads unless told otherwise: a container that is asked to stop goes on until it is killed."""
-    if not context.settings.has_master() or context.settings.is_on("die-on-term") or _term_hook(context):
-        return
-    in_container = context.container.stop_grace is not None
-    if in_container and context.container.stop_signal not in (None, "SIGTERM", "TERM", "15"):
-        return
-    if not in_container and context.settings.option("emperor"):
-        return
-    yield context.finding(
-        context.settings.option("master"),
-        Level.WARNING if in_container else Level.NOTE,
-        "On SIGTERM uWSGI reloads instead of stopping"
-        + (
-            f", so the container is killed after {context.container.stop_grace:.0f} seconds."
-            if in_container
+
+    code = "sigterm-reloads"
+    page = "Management.html#signals-for-controlling-uwsgi"
+    weight = REQUESTS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        if not c.has_master() or c.is_on("die-on-term") or _term_hook(c) or c.is_on("exit-on-reload"):
+            return
+        managed = c.in_container or c.container.stop_grace is not None
+        if managed and c.container.stop_signal not in (None, "SIGTERM", "TERM", "15"):
+            return
+        if not managed and c.option("emperor"):
+            return
+        message = "On SIGTERM uWSGI reloads instead of stopping"
+        message += (
+            f", so the {c.container.kind} is killed after {c.container.stop_grace:.0f} seconds."
+            if c.container.stop_grace is not None
             else "; a container or a service manager that stops it so waits and then kills."
-        ),
-        GRACEFUL,
-    )
-
-
-@rule("die-on-term", option_docs("die-on-term"))
-def die_on_term(context: Context) -> Iterator[Finding]:
-    """die-on-term stops the server at once: requests in flight are cut off."""
-    option = context.settings.option("die-on-term")
-    if option and context.settings.is_on("die-on-term") and not _term_hook(context):
-        yield context.finding(
-            option,
-            Level.NOTE,
-            "SIGTERM ends the workers at once; requests in flight are cut off.",
-            f"{GRACEFUL} lets them finish. Stop the proxy in front first.",
         )
+        yield say(c, c.option("master"), WARNING if managed else NOTE, message, _advice(c))
 
 
-@rule("mercy-over-grace", option_docs("worker-reload-mercy"))
-def mercy_over_grace(context: Context) -> Iterator[Finding]:
+class DieOnTerm(Rule):
+    """die-on-term stops the server at once: requests in flight are cut off."""
+
+    code = "die-on-term"
+    options = ("die-on-term",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if c.is_on("die-on-term") and not _term_hook(c):
+            reason = _not_graceful(c)
+            instead = f"{GRACEFUL} lets them finish. Stop the proxy in front first."
+            if reason:
+                instead = f"{reason[0]}: {reason[1]}"
+            yield say(c, option, NOTE, "SIGTERM ends the workers at once; requests in flight are cut off.", instead)
+
+
+class HookNotGraceful(Rule):
+    """gracefully_kill_them_all tells each worker to stop after its request. With gevent and async a worker exits at
+    once all the same (core/uwsgi.c, gracefully_kill), before 2.0.27 one with threads hangs, before 2.0.28 the HTTP
+    router cuts what is in flight, and where the service manager signals every process the workers are told by it."""
+
+    code = "hook-not-graceful"
+    page = "Management.html#signals-for-controlling-uwsgi"
+    weight = REQUESTS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        hook, reason = _term_hook(c), _not_graceful(c)
+        if hook and reason and "gracefully" in hook.value:
+            told = c.uwsgi < (2, 0, 28) or c.container.signals_all
+            message = f"{reason[0]}: requests in flight are cut off or wait all the same."
+            yield say(c, hook, WARNING if told else NOTE, message, f"{reason[1][0].upper()}{reason[1][1:]}")
+
+
+class MercyOverGrace(Rule):
     """A container gets SIGKILL some seconds after SIGTERM: 10 in Compose, 30 in Kubernetes and ECS unless set. What
     uWSGI gives its workers to finish has to be less. While gracefully_kill_them_all waits, neither mercy nor harakiri
-    is looked at, so the grace is the limit, and has to be longer than harakiri lets a request take."""
-    grace, hook = context.container.stop_grace, _term_hook(context)
-    if grace is None or not context.settings.has_master():
-        return
-    graceful = hook is not None and "gracefully_kill_them_all" in hook.value
-    name = "harakiri" if graceful else "worker-reload-mercy"
-    option, needed = context.settings.option(name) or hook, context.settings.positive(name)
-    if option and needed >= grace:
-        yield context.finding(
-            option,
-            Level.WARNING,
-            f"A worker may take {needed} seconds ({name}) to finish; the container is killed after {grace:.0f}.",
-            f"{name} = {max(int(grace) - 5, 1)}, or a stop grace of {needed + 5} seconds",
-        )
+    is looked at, so the grace is the limit, and has to be longer than harakiri lets a request take. gunicorn gives its
+    workers graceful_timeout, 30 seconds unless set."""
+
+    code = "mercy-over-grace"
+    page = "Options.html#worker-reload-mercy"
+    weight = REQUESTS
+    servers = ("uwsgi", "gunicorn")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        grace, hook = c.container.stop_grace, _term_hook(c)
+        uwsgi = c.reading.server == "uwsgi"
+        if grace is None or (uwsgi and (not c.has_master() or (c.is_on("die-on-term") and not hook))):
+            return
+        name = "harakiri" if hook is not None and "gracefully_kill_them_all" in hook.value else "worker-reload-mercy"
+        option, needed = c.option(name) or hook, c.positive(name)
+        if (option or not uwsgi) and needed >= grace:
+            message = f"A worker may take {needed} seconds ({c.spell(name)}) to finish; the container is killed after "
+            instead = f"{c.spell(name)} = {max(int(grace) - 5, 1)}, or a stop grace of {needed + 5} seconds"
+            yield say(c, option, WARNING if uwsgi else NOTE, f"{message}{grace:.0f}.", instead)
 
 
-@rule("mercy-not-container", option_docs("worker-reload-mercy"))
-def mercy_not_container(context: Context) -> Iterator[Finding]:
+class MercyNotContainer(Rule):
     """Mercy is what uWSGI grants its workers; a container's own patience is 10 seconds in Compose and 30 in Kubernetes
     and ECS unless set, and comes first."""
-    option = context.settings.option("worker-reload-mercy")
-    mercy = context.settings.positive("worker-reload-mercy")
-    if option and mercy > 10 and context.container.stop_grace is None:
-        yield context.finding(
-            option,
-            Level.NOTE,
-            f"In a container, {mercy} seconds count only when the stop grace is longer: it is 10 seconds in Compose "
-            "and 30 in Kubernetes and ECS unless set.",
-            f"stop_grace_period: {mercy + 5}s; terminationGracePeriodSeconds: {mercy + 5}; stopTimeout: {mercy + 5}",
-        )
+
+    code = "mercy-not-container"
+    options = ("worker-reload-mercy",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        mercy, at_once = c.positive("worker-reload-mercy"), c.is_on("die-on-term") and not _term_hook(c)
+        if mercy > 10 and c.container.stop_grace is None and not at_once:
+            message = f"In a container, {mercy} seconds count only when the stop grace is longer: it is 10 seconds in "
+            message += "Compose and 30 in Kubernetes and ECS unless set."
+            grace = mercy + 5
+            instead = f"stop_grace_period: {grace}s; terminationGracePeriodSeconds: {grace}; stopTimeout: {grace}"
+            yield say(c, option, NOTE, message, instead)
 
 
-@rule("listen-default", option_docs("listen"))
-def listen_default(context: Context) -> Iterator[Finding]:
-    """The queue of waiting connections holds 100 unless set. While workers are replaced it fills, and the proxy in
-    front answers 502 to the rest."""
-    listens = any(context.settings.option(name) for name in ("socket", "uwsgi-socket", "http-socket", "https-socket"))
-    if listens and context.settings.option("listen") is None:
-        yield context.finding(
-            None,
-            Level.NOTE,
-            "`listen` is not set: 100 connections may wait, which a pause of the workers overflows.",
-            "listen = 1024 (net.core.somaxconn has to be at least that)",
-        )
+class ShellForm(Rule):
+    """In the shell form (CMD without brackets, `command` as one text, a script) a shell is the first process of the
+    container and gets SIGTERM, which it does not hand on: the server runs until it is killed. bash and newer dash
+    replace themselves by a single command; behind `&&` or in a script only `exec` does."""
+
+    code = "shell-form"
+    page = "Management.html#signals-for-controlling-uwsgi"
+    weight = REQUESTS
+    servers = _ALL_SERVERS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        command = c.reading.command
+        if command and command.shell in ("single", "several"):
+            sure = command.shell == "several"
+            message = "A shell runs the command and gets SIGTERM in the place of the server, which then runs until it "
+            message += "is killed." if sure else "is killed, unless the shell replaces itself (bash, dash 0.5.11)."
+            instead = (
+                f"exec {command.words[0]} ..., or a list of words: [{', '.join(map(repr, command.words[:3]))}, ...]"
+            )
+            yield say(c, command.line, WARNING if sure and c.in_container else NOTE, message, instead.replace("'", '"'))
 
 
-@rule("listen-over-somaxconn", option_docs("listen"))
-def listen_over_somaxconn(context: Context) -> Iterator[Finding]:
+class NoPrestop(Rule):
+    """Kubernetes sends SIGTERM while the proxies and the Service still send requests here for a second or more: a
+    server that stops at once refuses them. A preStop that sleeps lets them turn away first; its time counts in the
+    grace period."""
+
+    code = "no-prestop"
+    page = "Management.html"
+    servers = _ALL_SERVERS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        if c.container.prestop is False:
+            message = "Requests still arrive in the first seconds after SIGTERM, and a server that has stopped refuses "
+            instead = 'lifecycle: {preStop: {exec: {command: ["sleep", "5"]}}}'
+            yield say(c, None, NOTE, f"{message}them.", instead)
+
+
+class ListenDefault(Rule):
+    """The queue of waiting connections holds 100 unless set, that of the HTTP router too. While workers are replaced it
+    fills, and the proxy in front answers 502 to the rest."""
+
+    code = "listen-default"
+    options = ("listen",)
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        listens = c.any("socket", "http-socket", "https-socket", "http", "https")
+        if listens and c.option("listen") is None:
+            message = "`listen` is not set: 100 connections may wait, which a pause of the workers overflows."
+            yield say(c, None, NOTE, message, "listen = 1024 (net.core.somaxconn has to be at least that)")
+
+
+class ListenOverSomaxconn(Rule):
     """uWSGI refuses to start when `listen` is above the kernel's net.core.somaxconn (core/socket.c:119), which is 4096
     on Linux 5.4 and newer, 128 before, and a container's own."""
-    option, queue = context.settings.option("listen"), context.settings.number("listen")
-    limit = context.container.somaxconn or context.somaxconn
-    if option and queue and limit and queue > limit and "(" not in option.value:
-        where = "of the container" if context.container.somaxconn else "here"
-        yield context.finding(
-            option,
-            Level.ERROR,
-            f"net.core.somaxconn {where} is {limit}: uWSGI refuses to start.",
-            f"listen = {limit}, or sysctls: net.core.somaxconn: {queue}",
-        )
+
+    code = "listen-over-somaxconn"
+    options = ("listen",)
+    weight = ENDS
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        queue, limit = c.number("listen"), c.container.somaxconn or c.somaxconn
+        if queue and limit and queue > limit and "(" not in option.value:
+            where = "of the container" if c.container.somaxconn else "here"
+            message = f"net.core.somaxconn {where} is {limit}: uWSGI refuses to start."
+            yield say(c, option, ERROR, message, f"listen = {limit}, or sysctls: net.core.somaxconn: {queue}")
 
 
-@rule("no-max-fd", option_docs("max-fd"))
-def no_max_fd(context: Context) -> Iterator[Finding]:
-    """uWSGI sets memory aside for, and at each fork closes, as many descriptors as it may open. Container hosts often
-    allow a thousand million: gigabytes at start, and slow forks (uWSGI issue 2299)."""
-    if context.settings.option("max-fd") is None:
-        yield context.finding(
-            None,
-            Level.NOTE,
-            "`max-fd` is not set: uWSGI prepares for every descriptor that the host allows, on some a thousand "
-            "million.",
-            "max-fd = 4096",
-        )
-
-
-@rule("changes-uid", option_docs("uid"))
-def changes_uid(context: Context) -> Iterator[Finding]:
+class ChangesUid(Rule):
     """A process that changes its user is not readable through /proc/PID/smaps_rollup by that user, so its memory
     cannot be measured. A container has a user of its own for that."""
-    option = context.settings.option("uid")
-    if option and context.container.stop_grace is not None:
-        yield context.finding(
-            option,
-            Level.NOTE,
-            "After a change of user /proc/PID/smaps_rollup of the workers is closed to them: their memory cannot be "
-            "measured.",
-            "USER in the Dockerfile, user: in Compose, runAsUser in Kubernetes",
-        )
+
+    code = "changes-uid"
+    options = ("uid",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if c.in_container:
+            message = "After a change of user /proc/PID/smaps_rollup of the workers is closed to them: their memory "
+            instead = "USER in the Dockerfile, user: in Compose, runAsUser in Kubernetes"
+            yield say(c, option, NOTE, f"{message}cannot be measured.", instead)
 
 
-@rule("daemonize-in-container", option_docs("daemonize"))
-def daemonize_in_container(context: Context) -> Iterator[Finding]:
+class DaemonizeInContainer(Rule):
     """A container ends when its first process does. daemonize goes to the background, so the container stops at
     once."""
-    for name in ("daemonize", "daemonize2"):
-        option = context.settings.option(name)
-        if option and context.container.stop_grace is not None:
-            yield context.finding(
-                option,
-                Level.ERROR,
-                "uWSGI goes to the background and the container ends.",
-                "Remove the line; uWSGI logs to standard error.",
-            )
+
+    code = "daemonize-in-container"
+    options = ("daemonize", "daemonize2", "daemon")
+    servers = ("uwsgi", "gunicorn")
+    weight = ENDS
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if c.in_container and option.value != "False":
+            instead = "Remove the line; the server logs to standard error."
+            yield say(c, option, ERROR, "The server goes to the background and the container ends.", instead)
 
 
-@rule("http-socket-keepalive", "HTTP.html")
-def http_socket_keepalive(context: Context) -> Iterator[Finding]:
+class HttpSocketKeepalive(Rule):
     """http-socket answers one request and closes, without telling clients that keep connections open: some of their
     requests fail."""
-    option = context.settings.option("http-socket")
-    if option:
-        yield context.finding(
-            option,
-            Level.NOTE,
-            "http-socket closes every connection after one request without saying so; a proxy that keeps connections "
-            "open sees failures.",
-            "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients",
-        )
+
+    code = "http-socket-keepalive"
+    page = "HTTP.html"
+    options = ("http-socket",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        message = "http-socket closes every connection after one request without saying so; a proxy that keeps "
+        message += "connections open sees failures."
+        instead = "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients"
+        yield say(c, option, NOTE, message, instead)
 
 
-@rule("buffer-size-body", option_docs("buffer-size"))
-def buffer_size_body(context: Context) -> Iterator[Finding]:
+class BufferSizeBody(Rule):
     """buffer-size is for a request's headers. It holds no body, and every core of every worker has one."""
-    option = context.settings.option("buffer-size")
-    if option and context.settings.positive("buffer-size") >= 65535:
-        yield context.finding(
-            option,
-            Level.NOTE,
-            "buffer-size is for request headers only; a large body needs client_max_body_size in nginx and the "
-            "application's own limit.",
-            "buffer-size = 32768",
-        )
+
+    code = "buffer-size-body"
+    options = ("buffer-size",)
+
+    def at(self, c: Context, option: Option) -> Iterator[Finding]:
+        if c.positive("buffer-size") >= 65535:
+            message = "buffer-size is for request headers only; a large body needs client_max_body_size in nginx and "
+            yield say(c, option, NOTE, f"{message}the application's own limit.", "buffer-size = 32768")

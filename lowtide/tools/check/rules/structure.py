@@ -2,312 +2,256 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.magic import DEFINED
-from lowtide.tools.check.rules.base import Context, is_free_text, rule
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, is_free_text, say
 from lowtide.tools.check.syntax import RawLine
 
 _DATE_OPTIONS = frozenset({"log-date", "logdate", "log-format-strftime"})
+_INI, _LOGIC, _PLACEHOLDERS = "Configuration.html#ini-files", "ConfigLogic.html", "Configuration.html#placeholders"
 
 
-@rule("byte-order-mark", "Configuration.html#ini-files")
-def byte_order_mark(context: Context) -> Iterator[Finding]:
-    """A byte order mark before the first character hides the section header on that line: uWSGI compares bytes, and
-    the line no longer starts with a bracket."""
-    for problem in context.problems("byte-order-mark"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            "The file starts with a UTF-8 byte order mark. uWSGI does not see a section header on this line, and "
-            "ignores every line of the section.",
-            "Save the file as UTF-8 without a byte order mark.",
-            fix=(problem.detail,),
-        )
+# Problems that the reader notes: code, level, weight, page, explanation, message, what to write instead. {0} is the
+# problem's detail, {1} the option it is in, {2} what stands in the detail before its `=`, {3} a header's name.
+_PROBLEMS = (
+    ("byte-order-mark", ERROR, ENDS, _INI,
+     "A byte order mark before the first character hides the section header on that line: uWSGI compares bytes, and "
+     "the line no longer starts with a bracket.",
+     "The file starts with a UTF-8 byte order mark. uWSGI does not see a section header on this line, and ignores "
+     "every line of the section.", "Save the file as UTF-8 without a byte order mark."),
+    ("section-missing", ERROR, ENDS, _INI,
+     "uWSGI reads one section, [uwsgi] unless `file.ini:name` asks for another, and starts without a single option "
+     "when it is not there: it only logs a warning.",
+     "There is no option in a section [{0}]. uWSGI logs a warning and uses nothing of this file.",
+     "Start the options with a line [{0}]."),
+    ("section-header", ERROR, ENDS, _INI,
+     "uWSGI cuts the first and the last character off a section header, whatever they are, and compares the rest: "
+     "blanks inside the brackets or a comment behind them make another section.",
+     "uWSGI takes {4!r} for the name of this section, so its options are not those of [{3}].", "[{3}]"),
+    ("before-section", ERROR, 0, _INI,
+     "Options above the first section header belong to no section and are ignored without a word.",
+     "`{0}` stands above the first section header. uWSGI ignores it.", "Move it below [uwsgi]."),
+    ("block-nested", ERROR, ENDS, _LOGIC,
+     "if-... and for blocks cannot be nested. uWSGI refuses to start when the outer one is taken; when it is not, the "
+     "inner block's end closes the outer one.",
+     "This block starts inside the `{0}` block above. uWSGI refuses to start when that one is taken (recursive logic "
+     "in options is not supported); otherwise the first end closes both.",
+     "End the block above first, or set a placeholder in it and test that with if-opt."),
+    ("block-open", WARNING, 0, _LOGIC,
+     "A block without an end goes on to the end of everything that uWSGI reads, other files included.",
+     "This `{0}` block has no end: every line below depends on it, in files read later too.", "{5} ="),
+    ("block-end-alone", WARNING, 0, _LOGIC,
+     "An end without a block does nothing; the block it was meant for has been closed by another end, or has a "
+     "misspelt start.",
+     "No block is open here; uWSGI ignores the line.", "Remove it, or check the block above."),
+    ("include-missing", ERROR, ENDS, "Options.html#include",
+     "uWSGI exits when an included file cannot be read. Names are relative to the directory in which uWSGI is started, "
+     "not to the file that includes.",
+     "{0}. uWSGI exits over it. It looks in the directory it is started in.",
+     "%d in front of the name means the folder of this file: include = %dcommon.ini"),
+    ("include-refused", ERROR, ENDS, "Options.html#include",
+     "include, inherit and config choose the reader by how their text ends; `base.ini:section` ends in no form that "
+     "uWSGI knows, so it exits. Only `ini =` takes a section.",
+     "uWSGI exits: unable to load configuration from {0}. This option needs a name that ends in .ini, .yml, .xml or "
+     ".json, without a section.", "ini = {0}"),
+    ("include-not-read", NOTE, 0, "Options.html#include",
+     "A configuration that comes from a command, the network, standard input or a folder that is not here is not read "
+     "by this check; what it sets is not known.",
+     "{0} is not read by this check, so what it sets is not known here.", "Check that configuration by itself."),
+    ("yaml-stops", ERROR, ENDS, "Configuration.html#yaml-files",
+     "Unless it was built with libyaml, uWSGI has its own reader for YAML: a list, a nested map or a key without a "
+     "value ends it silently, and every option below is lost.",
+     "uWSGI's own YAML reader stops here without a word; every option below is lost.",
+     "Repeat the key, once for each value (`env: A=1`, `env: B=2`), or use INI."),
+    ("placeholder-is-option", ERROR, ENDS, _PLACEHOLDERS,
+     "set-placeholder takes new names only; uWSGI refuses to start when the name is one of its options.",
+     "`{0}` is an option of uWSGI, so it cannot be a placeholder: uWSGI refuses to start.", "set = {2}=..."),
+    ("set-without-value", ERROR, ENDS, "Options.html#set",
+     "set and set-placeholder want NAME=VALUE; uWSGI refuses to start without the `=`.",
+     "There is no NAME=VALUE: uWSGI refuses to start (invalid placeholder/--set value).", "{1} = {0}=VALUE"),
+    ("not-parsed", ERROR, ENDS, "Options.html",
+     "The server exits over a command line with an option that it does not know or whose value is missing, and over "
+     "JSON or XML that it cannot parse.",
+     "{0}.", "Correct it; --help lists what the server knows."),
+    ("template", NOTE, ENDS, "Configuration.html",
+     "A template (Jinja, Helm, ERB, EJS) is not yet a configuration: what stands between its marks is not known here.",
+     "{0}: this is the text of a template. What it leaves open is not known here.",
+     "Check what comes out of it: helm template, ansible --check --diff."),
+)  # fmt: skip
 
 
-@rule("section-missing", "Configuration.html#ini-files")
-def section_missing(context: Context) -> Iterator[Finding]:
-    """uWSGI reads one section, [uwsgi] unless `file.ini:name` asks for another, and starts without a single option
-    when it is not there: it only logs a warning."""
-    for problem in context.problems("section-missing"):
-        if any(other.file == problem.file for other in context.problems("byte-order-mark")):
-            continue
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"There is no option in a section [{problem.detail}]. uWSGI logs a warning and uses nothing of this file.",
-            f"Start the options with a line [{problem.detail}].",
-        )
+@dataclass(frozen=True)
+class Structure(Rule):
+    """One kind of problem that the reader notes."""
+
+    code: str
+    level: Level
+    weight: int
+    page: str
+    text: str = ""
+    message: str = ""
+    instead: str = ""
+
+    servers = ("uwsgi", "gunicorn", "granian")
+
+    @classmethod
+    def instances(cls) -> list[Rule]:
+        return [cls(*row) for row in _PROBLEMS]
+
+    @property
+    def explanation(self) -> str:
+        return self.text
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        marked = {problem.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
+        for problem in c.reading.problems:
+            if problem.kind != self.code or (self.code == "section-missing" and problem.file in marked):
+                continue
+            detail = problem.detail
+            header = detail[1:-1] if self.code == "section-header" else None
+            words = (detail, problem.option, (problem.written or detail).partition("=")[0])
+            name = detail[1:].partition("]")[0].strip()
+            end = "endfor" if detail.startswith("for") else "endif"
+            texts = [text.format(*words, name, header, end) for text in (self.message, self.instead)]
+            fixes = ((problem.line, (detail,)),) if self.code == "byte-order-mark" else ()
+            yield say(c, problem, self.level, texts[0], texts[1], header, fixes)
 
 
-@rule("section-header", "Configuration.html#ini-files")
-def section_header(context: Context) -> Iterator[Finding]:
-    """uWSGI cuts the first and the last character off a section header, whatever they are, and compares the rest:
-    blanks inside the brackets or a comment behind them make another section."""
-    for problem in context.problems("section-header"):
-        name = problem.detail[1:].partition("]")[0].strip()
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"uWSGI takes {problem.detail[1:-1]!r} for the name of this section, so its options are not those "
-            f"of [{name}].",
-            f"[{name}]",
-            effective=problem.detail[1:-1],
-        )
-
-
-@rule("before-section", "Configuration.html#ini-files")
-def before_section(context: Context) -> Iterator[Finding]:
-    """Options above the first section header belong to no section and are ignored without a word."""
-    for problem in context.problems("before-section"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"`{problem.detail}` stands above the first section header. uWSGI ignores it.",
-            "Move it below [uwsgi].",
-        )
-
-
-@rule("percent-sign", "Configuration.html#magic-variables")
-def percent_sign(context: Context) -> Iterator[Finding]:
+class PercentSign(Rule):
     """`%` and the character after it are a magic variable anywhere in the file, comments included. One that uWSGI does
     not know vanishes, a `%` at the end of a line takes the line's end with it, and %d, %p or %s in a date format turn
     into parts of the file's path."""
-    for problem in context.problems("percent-newline"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            "The `%` at the end of this line takes the end of the line with it: the next line is glued to this one, "
-            "and what it sets is lost.",
-            "Write %% for a percent sign.",
-        )
-    for line in context.reading.lines:
-        dropped = [pair for pair in re.findall("%.", line.source) if pair[1] not in DEFINED]
-        if line.key in _DATE_OPTIONS:
-            dropped = [pair for pair in re.findall("%.", line.source) if pair[1] not in "%("]
-        if dropped:
-            yield context.finding(
-                line,
-                Level.ERROR if line.key in _DATE_OPTIONS else Level.WARNING,
-                f"uWSGI replaces {', '.join(dict.fromkeys(dropped))} by its own variables before it reads the line; "
-                "unknown ones vanish.",
-                _doubled(line.source.strip(), dropped),
-                effective=line.value,
-            )
+
+    code = "percent-sign"
+    page = "Configuration.html#magic-variables"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for problem in c.reading.problems:
+            if problem.kind == "percent-newline":
+                message = "The `%` at the end of this line takes the end of the line with it: the next line is glued "
+                message += "to this one, and what it sets is lost."
+                yield say(c, problem, ERROR, message, "Write %% for a percent sign.")
+        for line in c.reading.lines:
+            dates = line.key in _DATE_OPTIONS
+            allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
+            dropped = [pair for pair in re.findall("%.", line.source) if pair[1] not in allowed]
+            if dropped:
+                yield say(
+                    c,
+                    line,
+                    ERROR if dates else WARNING,
+                    f"uWSGI replaces {', '.join(dict.fromkeys(dropped))} by its own variables before it reads the "
+                    "line; unknown ones vanish.",
+                    re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip()),
+                    line.value,
+                )
 
 
-def _doubled(source: str, pairs: list[str]) -> str:
-    """The line with a second `%` before each of these."""
-    return re.sub("%.", lambda found: f"%{found[0]}" if found[0] in pairs else found[0], source)
-
-
-@rule("block-nested", "ConfigLogic.html")
-def block_nested(context: Context) -> Iterator[Finding]:
-    """if-... and for blocks cannot be nested. uWSGI refuses to start when the outer one is taken; when it is not, the
-    inner block's end closes the outer one."""
-    for problem in context.problems("block-nested"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"This block starts inside the `{problem.detail}` block above. uWSGI refuses to start when that one is "
-            "taken (recursive logic in options is not supported); otherwise the first end closes both.",
-            "End the block above first, or set a placeholder in it and test that with if-opt.",
-        )
-
-
-@rule("block-open", "ConfigLogic.html")
-def block_open(context: Context) -> Iterator[Finding]:
-    """A block without an end goes on to the end of everything that uWSGI reads, other files included."""
-    for problem in context.problems("block-open"):
-        yield context.finding(
-            problem,
-            Level.WARNING,
-            f"This `{problem.detail}` block has no end: every line below depends on it, in files read later too.",
-            "endfor =" if problem.detail.startswith("for") else "endif =",
-        )
-
-
-@rule("block-end-alone", "ConfigLogic.html")
-def block_end_alone(context: Context) -> Iterator[Finding]:
-    """An end without a block does nothing; the block it was meant for has been closed by another end, or has a
-    misspelt start."""
-    for problem in context.problems("block-end-alone"):
-        yield context.finding(
-            problem,
-            Level.WARNING,
-            "No block is open here; uWSGI ignores the line.",
-            "Remove it, or check the block above.",
-        )
-
-
-@rule("condition-blanks", "ConfigLogic.html")
-def condition_blanks(context: Context) -> Iterator[Finding]:
+class ConditionBlanks(Rule):
     """if-env = NAME=value and if-opt compare both sides as they are: a blank beside the second `=` belongs to the name
     or to the value, so the block is never taken."""
-    for line, _ in context.known_lines():
-        if line.key not in ("if-env", "ifenv", "if-not-env", "if-opt", "if-not-opt") or "=" not in line.value:
-            continue
-        name, _, value = line.value.partition("=")
-        if name != name.rstrip() or value != value.lstrip():
-            yield context.finding(
-                line,
-                Level.ERROR,
-                f"uWSGI looks for {name!r} with the value {value!r}, blanks included, and never finds it.",
-                f"{line.key} = {name.strip()}={value.strip()}",
-            )
+
+    code = "condition-blanks"
+    page = _LOGIC
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for line, _ in c.known_lines():
+            name, equals, value = line.value.partition("=")
+            condition = line.key in ("if-env", "ifenv", "if-not-env", "if-opt", "if-not-opt")
+            if condition and equals and (name != name.rstrip() or value != value.lstrip()):
+                message = f"uWSGI looks for {name!r} with the value {value!r}, blanks included, and never finds it."
+                yield say(c, line, ERROR, message, f"{line.key} = {name.strip()}={value.strip()}")
 
 
-@rule("include-missing", "Options.html#include")
-def include_missing(context: Context) -> Iterator[Finding]:
-    """uWSGI exits when an included file cannot be read. Names are relative to the directory in which uWSGI is started,
-    not to the file that includes."""
-    for problem in context.problems("include-missing"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"{problem.detail}. uWSGI exits over it. It looks in the directory it is started in.",
-            "%d in front of the name means the folder of this file: include = %dcommon.ini",
-        )
-
-
-@rule("include-refused", "Options.html#include")
-def include_refused(context: Context) -> Iterator[Finding]:
-    """include, inherit and config choose the reader by how their text ends; `base.ini:section` ends in no form that
-    uWSGI knows, so it exits. Only `ini =` takes a section."""
-    for problem in context.problems("include-refused"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"uWSGI exits: unable to load configuration from {problem.detail}. This option needs a name that ends in "
-            ".ini, .yml or .yaml, without a section.",
-            f"ini = {problem.detail}",
-        )
-
-
-@rule("include-not-read", "Options.html#include")
-def include_not_read(context: Context) -> Iterator[Finding]:
-    """A configuration that comes from a command, the network or standard input is not fetched by this check; what it
-    sets is not known here."""
-    for problem in context.problems("include-not-read"):
-        yield context.finding(
-            problem,
-            Level.NOTE,
-            f"{problem.detail} is not read by this check, so what it sets is not known here.",
-            "Check that configuration by itself.",
-        )
-
-
-@rule("yaml-stops", "Configuration.html#yaml-files")
-def yaml_stops(context: Context) -> Iterator[Finding]:
-    """Unless it was built with libyaml, uWSGI has its own reader for YAML: a list, a nested map or a key without a
-    value ends it silently, and every option below is lost."""
-    for problem in context.problems("yaml-stops"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            "uWSGI's own YAML reader stops here without a word; every option below is lost.",
-            "Repeat the key, once for each value (`env: A=1`, `env: B=2`), or use INI.",
-        )
-
-
-@rule("placeholder-is-option", "Configuration.html#placeholders")
-def placeholder_is_option(context: Context) -> Iterator[Finding]:
-    """set-placeholder takes new names only; uWSGI refuses to start when the name is one of its options."""
-    for problem in context.problems("placeholder-is-option"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            f"`{problem.detail}` is an option of uWSGI, so it cannot be a placeholder: uWSGI refuses to start.",
-            f"set = {problem.written.partition('=')[0] if problem.written else problem.detail}=...",
-        )
-
-
-@rule("set-without-value", "Options.html#set")
-def set_without_value(context: Context) -> Iterator[Finding]:
-    """set and set-placeholder want NAME=VALUE; uWSGI refuses to start without the `=`."""
-    for problem in context.problems("set-without-value"):
-        yield context.finding(
-            problem,
-            Level.ERROR,
-            "There is no NAME=VALUE: uWSGI refuses to start (invalid placeholder/--set value).",
-            f"{problem.option} = {problem.detail}=VALUE",
-        )
-
-
-@rule("variable-not-expanded", "Configuration.html#placeholders")
-def variable_not_expanded(context: Context) -> Iterator[Finding]:
+class VariableNotExpanded(Rule):
     """uWSGI expands $(VARIABLE), %(option) and @(file) after the files are read. Options that are applied while reading
     (listen, include, if-env, plugins and others) and whole files read by `inherit` come too early or too late, and keep
     the text as it stands: listen = $(LISTEN) listens with a queue of 0."""
-    for line in context.reading.lines:
-        known = context.table.get(line.key)
-        immediate = known is not None and known.immediate
-        placeholder = line.key in ("set-placeholder", "set-ph")
-        if is_free_text(line.key) and not placeholder:
-            continue
-        pattern = r"[$@]\([^()]+\)" if placeholder else r"[$%@]\((?!_\))[^()]+\)"
-        left = re.search(pattern, line.value)
-        if not left or not (immediate or line.inherited):
-            continue
-        reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the expansion"
-        yield context.finding(
-            line,
-            Level.ERROR,
-            f"`{line.key}` is {reason}, so {left.group()} stays as it is written.",
-            f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
-            f"{'; or read the file with include instead of inherit' if line.inherited and not immediate else ''}.",
-            effective="0" if known and known.kind == "int" else line.value,
-        )
 
+    code = "variable-not-expanded"
+    page = _PLACEHOLDERS
 
-@rule("variable-unset", "Configuration.html#placeholders")
-def variable_unset(context: Context) -> Iterator[Finding]:
-    """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
-    number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
-    for line in context.reading.lines:
-        known = context.table.get(line.key)
-        number = _is_number(context, line)
-        if line.inherited or (known and known.immediate) or not line.active:
-            continue
-        for value in context.values_of(line):
-            pattern = r"\$\([^()]+\)" if is_free_text(line.key) else r"[$%]\([^()]+\)"
-            left = re.search(pattern, value)
-            if not left:
+    def check(self, c: Context) -> Iterator[Finding]:
+        for line in c.reading.lines:
+            known = c.table.get(line.key)
+            immediate = known is not None and known.immediate
+            placeholder = line.key in ("set-placeholder", "set-ph")
+            pattern = r"[$@]\([^()]+\)" if placeholder else r"[$%@]\((?!_\))[^()]+\)"
+            left = re.search(pattern, line.value)
+            free = (is_free_text(line.key) and not placeholder) or line.form == "shell"
+            if not left or free or not (immediate or line.inherited):
                 continue
-            name = left.group()[2:-1]
-            variable = left.group()[0] == "$"
-            what = f"The environment has no {name}" if variable else f"No line sets {name}"
-            yield context.finding(
+            reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the "
+            reason += "" if immediate else "expansion"
+            yield say(
+                c,
                 line,
-                Level.NOTE if variable and not context.environment_told else Level.WARNING,
-                f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}.",
-                f"Set {name} where uWSGI is started; for this check, --env {name}=VALUE or --env-file."
-                if variable
-                else f"set-placeholder = {name}=VALUE",
-                effective="0" if number else value,
+                ERROR,
+                f"`{line.key}` is {reason}, so {left.group()} stays as it is written.",
+                f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
+                f"{'; or read the file with include instead of inherit' if line.inherited and not immediate else ''}.",
+                "0" if known and known.kind == "int" else line.value,
             )
 
 
-def _is_number(context: Context, line: RawLine) -> bool:
-    known = context.table.get(line.key)
+class VariableUnset(Rule):
+    """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
+    number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
+
+    code = "variable-unset"
+    page = _PLACEHOLDERS
+    servers = ("uwsgi", "gunicorn", "granian")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for line in c.reading.lines:
+            known = c.table.get(line.key)
+            if (line.inherited or (known and known.immediate) or not line.active) and line.form != "shell":
+                continue
+            for value in c.values_of(line):
+                left = re.search(r"\$\([^()]+\)" if is_free_text(line.key) else r"[$%]\([^()]+\)", value)
+                if not left:
+                    continue
+                name, variable = left.group()[2:-1], left.group()[0] == "$"
+                what = f"The environment has no {name}" if variable else f"No line sets {name}"
+                number = _is_number(c, line)
+                message = f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}."
+                if line.form == "shell":
+                    message = f"The shell puts {name} here, and this check does not know its value."
+                yield say(
+                    c,
+                    line,
+                    NOTE if (variable and not c.environment_told) or line.form == "shell" else WARNING,
+                    message,
+                    f"Set {name} where the server is started; for this check, --env {name}=VALUE or --env-file."
+                    if variable
+                    else f"set-placeholder = {name}=VALUE",
+                    "0" if number and line.form != "shell" else value,
+                )
+
+
+def _is_number(c: Context, line: RawLine) -> bool:
+    known = c.table.get(line.key)
     return known is not None and known.kind in ("int", "64bit", "16bit", "megabytes") and not line.value[:1].isdigit()
 
 
-@rule("shell-variable", "Configuration.html#placeholders")
-def shell_variable(context: Context) -> Iterator[Finding]:
+class ShellVariable(Rule):
     """uWSGI's variables are written $(NAME). ${NAME} and $NAME mean nothing to it and stay as text, unless something
-    else, envsubst for instance, rewrites the file before."""
-    for line in context.reading.lines:
-        found = re.search(r"\$\{(\w+)[^}]{0,200}\}|\$([A-Za-z_]\w*)", line.value)
-        if found and not is_free_text(line.key):
-            name = found.group(1) or found.group(2)
-            number = _is_number(context, line)
-            yield context.finding(
-                line,
-                Level.WARNING,
-                f"uWSGI does not expand {found.group()}: it keeps the text{'; the number is 0' if number else ''}. It "
-                "works only if something else, such as envsubst, rewrites this file first.",
-                f"{line.key} = {line.value.replace(found.group(), f'$({name})')}",
-                effective="0" if number else line.value,
-            )
+    else, envsubst for instance, rewrites the file before. In a list of words (the exec form of CMD, `command` and
+    `args`) no shell puts them in either."""
+
+    code = "shell-variable"
+    page = _PLACEHOLDERS
+    servers = ("uwsgi", "gunicorn", "granian")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for line in c.reading.lines:
+            variable = re.search(r"\$\{(\w+)[^}]{0,200}\}|\$([A-Za-z_]\w*)", line.value)
+            if variable and not is_free_text(line.key):
+                number = _is_number(c, line)
+                message = f"uWSGI does not expand {variable.group()}: it keeps the text"
+                message += f"{'; the number is 0' if number else ''}. It works only if something else, such as "
+                message += "envsubst, rewrites this file first."
+                instead = line.value.replace(variable.group(), f"$({variable.group(1) or variable.group(2)})")
+                yield say(c, line, WARNING, message, f"{line.key} = {instead}", "0" if number else line.value)

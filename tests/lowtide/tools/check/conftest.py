@@ -11,7 +11,6 @@ from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.options import load_options, version_key
 from lowtide.tools.check.reader import Reader
 from lowtide.tools.check.rules import Context, run_rules
-from lowtide.tools.check.settings import Settings
 
 HERE = Path(__file__).parent
 
@@ -45,7 +44,7 @@ def findings_in(tmp_path: Path) -> Findings:
                 main=path,
                 cwd=tmp_path,
                 reading=reading,
-                settings=Settings(reading, table, processes),
+                processes=processes,
                 table=table,
                 container=container or Container("none"),
                 strict=reader.is_strict(),

@@ -34,6 +34,10 @@ def test_build_reads_types_flags_and_releases(tmp_path: Path) -> None:
     data = json.loads(build([new, old]))
     assert data == {
         "uwsgi": "2.0.10",
+        "short": {"p": "processes"},
+        "plugins": [],
+        "hooks": [],
+        "handlers": [],
         "options": {
             "ini": ["load", "required", "i", None, None],
             "processes": ["int", "required", "", "uwsgi.numproc", None],

@@ -1,5 +1,6 @@
 """Each rule finds what it is for, at the right line, and is silent on the line that puts it right."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,8 @@ class Case:
 E, W, N = Level.ERROR, Level.WARNING, Level.NOTE
 YAML = {"name": "uwsgi.yml"}
 MASTER = "master = true\n"
+HOOK = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
+NOFILE = Container("x", memory=1024, nofile=65536)
 CASES = [
     Case("byte-order-mark", "\ufeff[uwsgi]\nmaster = true", 1, E, "[uwsgi]\nmaster = true"),
     Case("section-missing", "[other]\nmaster = true", 1, E, "[uwsgi]\nmaster = true"),
@@ -91,7 +94,9 @@ CASES = [
         "reload-on-rss = 100\nenable-threads = true",
         3,
         N,
-        "max-requests = 100\nenable-threads = true",
+        "reload-on-rss = 100\nenable-threads = true",
+        also={"uwsgi": "2.0.27"},
+        good_also={"uwsgi": "2.0.28"},
     ),
     Case("post-buffering-kept", "post-buffering = 104857600", 2, W, "post-buffering = 8192"),
     Case(
@@ -369,10 +374,10 @@ CASES = [
     ),
     Case(
         "mercy-over-grace",
-        MASTER + "die-on-term = 1\nworker-reload-mercy = 10",
-        4,
+        MASTER + "worker-reload-mercy = 10",
+        3,
         W,
-        MASTER + "die-on-term = 1",
+        MASTER + "worker-reload-mercy = 10\ndie-on-term = 1",
         also={"container": COMPOSE},
     ),
     Case("mercy-not-container", "worker-reload-mercy = 11", 2, N, "worker-reload-mercy = 10"),
@@ -404,6 +409,89 @@ CASES = [
     Case("variable-unset", "env = X=$(A)", 2, W, "log-format = %(method)"),
     Case("not-a-number", "processes = 1.5", 2, E, "processes = $(N)"),
     Case("not-a-boolean", "master = none", 2, E, "master = enabled", "true"),
+    Case("env-text", "env = A = b", 2, E, "env = A=b"),
+    Case("env-text", 'env = A="b"', 2, E, "env = A=b"),
+    Case("env-text", "env = A=b ; c", 2, E, "env = A=b;c"),
+    Case("start-refused", "cheaper-rss-limit-soft = 9", 2, E, "cheaper-rss-limit-soft = 9\nmemory-report = true"),
+    Case("start-refused", "cheaper-rss-limit-soft = 9", 2, E, "cheaper-rss-limit-soft = 9\nreload-on-rss = 99"),
+    Case("start-refused", "cheaper-rss-limit-hard = 9", 2, E, "cheaper-rss-limit-hard = 0"),
+    Case(
+        "start-refused",
+        "memory-report = 1\ncheaper-rss-limit-soft = 9\ncheaper-rss-limit-hard = 9",
+        4,
+        E,
+        "memory-report = 1\ncheaper-rss-limit-soft = 9\ncheaper-rss-limit-hard = 10",
+    ),
+    Case("start-refused", "chmod-socket = 0660", 2, E, "chmod-socket = 660"),
+    Case("start-refused", "chmod-socket = 888", 2, E, "chmod-socket"),
+    Case("start-refused", "uid = app  gid = app", 2, E, "uid = app"),
+    Case("start-refused", "loop = asyncio", 2, E, "loop = asyncio\nplugins = asyncio"),
+    Case("start-refused", "map-socket = 0:3\nprocesses = 2", 2, E, "map-socket = 0:2\nprocesses = 2"),
+    Case("start-refused", "cron = 0 1 true", 2, E, "cron = 0 1 -1 -1 -1 true"),
+    Case("start-warned", "processes = 4\ncheaper = 2\ncheaper-initial = 1", 4, W, "processes = 4\ncheaper = 2"),
+    Case("start-warned", "processes = 4\ncheaper = 2\ncheaper-initial = 5", 4, W, "cheaper-initial = 5"),
+    Case("start-warned", "processes = 4\ncheaper = 2\ncheaper-algo = x", 4, W, "cheaper-algo = spare"),
+    Case("hook-fails", "hook-master-start = unix_signal:15 reap_them_all ; x", 2, E, "hook-asap = print:a ; b"),
+    Case("hook-fails", "hook-asap = sleep:3", 2, E, "hook-asap = exec:sleep 3"),
+    Case("hook-fails", "hook-as-user = print", 2, E, "hook-as-user = print:a"),
+    Case("hook-fails", "hook-post-app = unix_signal:15", 2, E, "hook-post-app = unix_signal:15 reap_them_all"),
+    Case("hook-fails", "hook-as-user-atexit = unlink", 2, W, "hook-as-user-atexit = unlink:/p"),
+    Case("hook-fails", "hook-master-start = unix_signal:15 my_own", 2, W, "hook-master-start = callint:f 1"),
+    Case("no-socket", "processes = 2", 1, N, "socket = /p"),
+    Case("no-socket", "chmod-socket = 660", 1, N, "gevent = 10"),
+    Case("option-without-partner", "http-socket = :1\nhttp-timeout = 9", 3, W, "http = :1\nhttp-timeout = 9"),
+    Case("option-without-partner", "socket = a\ncheaper-step = 2", 3, W, "socket = a\ncheaper = 1\ncheaper-step = 2"),
+    Case("option-without-partner", "socket = a\nstats-http = 1", 3, W, "socket = a\nstats = b\nstats-http = 1"),
+    Case("option-without-partner", "socket = a\nworker-reload-mercy = 9", 3, N, "cheaper-step = 2"),
+    Case(
+        "option-without-partner",
+        "socket = a\nhook-master-start = print:a",
+        3,
+        W,
+        "socket = a\nmaster = 1\nhook-master-start = print:a",
+    ),
+    Case("host-processors", "processes = %k", 2, N, "processes = 2"),
+    Case("host-processors", "processes = %k", 2, W, "max-requests = %k", also={"container": COMPOSE}),
+    Case("harakiri-over-http-timeout", "http = :1\nharakiri = 61", 3, W, "http = :1\nharakiri = 60"),
+    Case("harakiri-over-http-timeout", "http = :1\nharakiri = 61", 3, W, "http-socket = :1\nharakiri = 61"),
+    Case("hook-not-graceful", f"{HOOK}\ngevent = 10", 2, N, HOOK),
+    Case("hook-not-graceful", f"{HOOK}\nhttp = :1", 2, W, f"{HOOK}\nhttp = :1", also={"uwsgi": "2.0.27"}, good_also={}),
+    Case(
+        "hook-not-graceful",
+        f"{HOOK}\nthreads = 2",
+        2,
+        W,
+        f"{HOOK}\nthreads = 2",
+        also={"uwsgi": "2.0.26"},
+        good_also={},
+    ),
+    Case("template", "processes = {{ workers }}", 2, N, "processes = 2"),
+    Case("template", "processes = <%= workers %>", 2, N, "processes = 2"),
+    Case("no-master", "processes = 2\nsocket = a", 2, W, "processes = 1\nsocket = a"),
+    Case("post-buffering-kept", "post-buffering = 1", 2, W, "post-buffering = 4096"),
+    Case("post-buffering-kept", "gevent = 9\npost-buffering = 99999999", 3, W, "post-buffering = 8192"),
+    Case("no-max-fd", "http = :1", 1, W, "http = :1\nmax-fd = 99", also={"container": COMPOSE}),
+    Case("no-max-fd", "http = :1", 1, W, "http = :1", also={"container": COMPOSE}, good_also={"container": NOFILE}),
+    Case("comment-behind-value", "processes = 4;", 2, W, "processes = 4", "4"),
+    Case("comment-behind-value", "pidfile = /p  //x", 2, E, "pidfile = //x", "/p  //x"),
+    Case("comment-behind-value", "gevent = 400 # x", 2, W, "gevent = 400", "400"),
+    Case(
+        "recycle-together",
+        "processes = 9\nmax-requests = 5\ncheaper = 2",
+        3,
+        N,
+        "processes = 9\nmax-requests = 5\ncheaper = 1",
+    ),
+    Case(
+        "lifetime-unbounded",
+        "threads = 2\nmax-worker-lifetime = 50\nmax-requests = 9\nharakiri = 9",
+        3,
+        N,
+        "threads = 2",
+    ),
+    Case("no-memory-recycling", "limit-as = 99", 1, N, "reload-on-as = 99", also={"container": COMPOSE}),
+    Case("listen-default", "http = :1", 1, N, "http = :1\nlisten = 99"),
+    Case("repeated-option", "master = 1\nmaster = no", 3, W, "master = true\nmaster = True\nmaster = 1"),
 ]
 
 
@@ -430,7 +518,8 @@ def test_is_silent_when_put_right(case: Case, findings_in: Findings) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    assert {rule.code for rule in RULES} == {case.code for case in CASES}
+    commands = re.findall(r'Case\("([a-z-]+)"', (Path(__file__).parent / "test_commands.py").read_text())
+    assert {rule.code for rule in RULES} == {case.code for case in CASES} | set(commands)
 
 
 def test_inherited_values_win_and_stay_unexpanded(tmp_path: Path, findings_in: Findings) -> None:
@@ -596,7 +685,7 @@ def test_explanations_and_codes_are_fit_to_print() -> None:
     for rule in RULES:
         assert rule.explanation.endswith((".", ")")), rule.code
         assert rule.code == rule.code.lower().replace("_", "-")
-        assert rule.docs.startswith("https://uwsgi-docs.readthedocs.io/en/latest/")
+        assert re.match(r"https://(uwsgi-docs\.readthedocs\.io/en/latest/|docs\.gunicorn\.org|github\.com)", rule.docs)
     assert len({rule.code for rule in RULES}) == len(RULES)
 
 

@@ -1,0 +1,313 @@
+"""Find the command line that starts a server: in a Dockerfile, a Compose service, a Kubernetes or ECS container, a
+supervisor program, a systemd service, a Procfile or a shell script; and where its files are here."""
+
+import configparser
+import json
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lowtide.tools.check.compose import interpolate
+from lowtide.tools.check.container import Container, read_container
+from lowtide.tools.check.env_file import read_env_file
+from lowtide.tools.check.reader import Command, UnreadableError, read_text
+from lowtide.tools.check.syntax import RawLine
+from lowtide.tools.sizes import docker_mb
+
+_SERVER = re.compile(r"(.*/)?(py)?(uwsgi(_python3?|-core)?|gunicorn3?|granian)")
+# What may stand before a server's name: it runs the rest in its own place.
+_RUNNERS = re.compile(
+    r"(.*/)?(exec|sudo|gosu|su-exec|tini|dumb-init|catatonit|env|nice|chroot|setpriv|uv|poetry|pipenv|pdm|python[\d.]*|run|"
+    r"newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument|-.*|\w+=.*|\w+(:\w+)?)"
+)
+_SHELLS = re.compile(r"(.*/)?(ba|da|a|z)?sh")
+_SUBSTITUTION = re.compile(r"\$\(+([^()]*)\)+|`([^`]*)`")
+
+
+class _Values(dict[str, str]):
+    """Variables for `interpolate`; one that is not known stays, as $(NAME), which no rule takes for a value."""
+
+    def get(self, name: str, default: str | None = None) -> str:  # type: ignore[override]
+        return dict.get(self, name, f"$({name})")
+
+
+@dataclass
+class Start:
+    """How a server is started: the command, its environment and what surrounds it. `copies` are pairs of a path in the
+    container and the path that it was copied from."""
+
+    path: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    container: Container = field(default_factory=lambda: Container("command line"))
+    command: Command | None = None
+    folder: str = "/"
+    copies: list[tuple[str, Path]] = field(default_factory=list)
+
+    def locate(self, name: str) -> Path | None:
+        """The file here that the server knows by this name."""
+        beside = self.path.parent
+        full = posixpath.normpath(posixpath.join(self.folder, name))
+        paths = [beside / name.lstrip("/"), beside / posixpath.relpath(full, self.folder), beside / Path(name).name]
+        for inside, outside in self.copies:
+            if full == inside or full.startswith(inside.rstrip("/") + "/"):
+                paths.insert(0, outside / posixpath.relpath(full, inside))
+            paths.insert(0, outside) if posixpath.join(inside, outside.name) == full else None
+        return next((path for path in paths if path.is_file()), None)
+
+    def set_command(self, words: list[str], line: RawLine, shell: str = "") -> None:
+        """Find the server among these words; a script that stands in its place is read."""
+        for number, word in enumerate(words):
+            if _SERVER.fullmatch(word):
+                self.command = Command(tuple(words[number:]), shell, line)
+                return
+            if _SHELLS.fullmatch(word) and len(words) > number + 2 and re.fullmatch("-[a-z]*c", words[number + 1]):
+                self.read_shell(words[number + 2], line.file or self.path, line.number)
+                return
+            path = self.locate(word) if word.endswith(".sh") or "entrypoint" in word else None
+            if path:
+                self.read_shell(read_text(path), path, 1, script=True)
+                if self.command:
+                    return
+
+    def read_shell(self, text: str, path: Path, first: int, script: bool = False) -> None:
+        """The last server that a shell starts; assignments on the way count."""
+        values = _Values(self.environ)
+        joined = re.sub(r"\\\n", lambda _: " \x00", text)
+        number = first
+        for row in joined.split("\n"):
+            start, number = number, number + row.count("\x00") + 1
+            row = _SUBSTITUTION.sub(_marked, row.replace("\x00", ""))
+            assignment = re.fullmatch(r"\s*(export\s+)?(\w+)=(\S+|\"[^\"]*\"|'[^']*')\s*", row)
+            try:
+                if assignment:
+                    word = interpolate(assignment[3].strip("\"'"), values).replace("\x01", "$(").replace("\x02", ")")
+                    values[assignment[2]] = word
+                    if assignment[1] or assignment[2] in self.environ:
+                        self.environ[assignment[2]] = word
+                    continue
+                lexer = shlex.shlex(row, posix=True, punctuation_chars=True)
+                lexer.whitespace_split = True
+                words = list(lexer)
+            except ValueError:
+                continue
+            segments: list[list[str]] = [[]]
+            for word in words:
+                segments.append([]) if word and set(word) <= set("();<>|&") else segments[-1].append(word)
+            for segment in segments:
+                self._segment(segment, values, RawLine(path, start, "", ""), script or len(segments) > 1)
+
+    def _segment(self, words: list[str], values: _Values, line: RawLine, several: bool) -> None:
+        if words[:1] == ["if"] or words[:1] == ["then"] or words[:1] == ["else"]:
+            words = words[1:]
+        place = next((n for n, word in enumerate(words) if _SERVER.fullmatch(word)), None)
+        quoted = next((n for n, word in enumerate(words) if re.fullmatch("-[a-z]*c|--command", word)), None)
+        if place is None and quoted is not None and len(words) > quoted + 1:
+            self.read_shell(words[quoted + 1], line.file or self.path, line.number)
+        if place is None or not all(_RUNNERS.fullmatch(word) for word in words[:place]):
+            return
+        if words[:1] and not re.fullmatch(_RUNNERS.pattern.replace(r"|\w+(:\w+)?", ""), words[0]) and place:
+            return
+        shell = "exec" if "exec" in words[:place] else "several" if several else "single"
+        texts = (w.replace("\x01", "$(").replace("\x02", ")") for w in words[place:] if w not in ("$@", "$*", "${@}"))
+        self.command = Command(tuple(_expand(word, values) for word in texts), shell, line)
+
+
+def _marked(substitution: re.Match[str]) -> str:
+    """$(nproc) as one word, which the lexer would take apart."""
+    return f"\x01{re.sub(r'[^a-z0-9_]+', '-', substitution[1] or substitution[2])}\x02"
+
+
+def _expand(word: str, values: _Values) -> str:
+    try:
+        return re.sub(r"\x03", "$", interpolate(word.replace("$(", "\x03("), values))
+    except ValueError:
+        return word
+
+
+def find_start(
+    path: Path, service: str | None, told: Mapping[str, str], shell: Mapping[str, str], dot_env: bool
+) -> Start | None:
+    """How the server in this file is started; None where the file is a configuration of uWSGI's own. `told` are
+    variables that win over those in the file, `shell` those that Compose fills in.
+
+    Raises UnreadableError, with what to do, where there is a file of this kind and no server in it.
+    """
+    name = path.name.lower()
+    try:
+        text = read_text(path)
+    except UnreadableError:
+        return None
+    start = Start(path, dict(told))
+    if "dockerfile" in name or "containerfile" in name:
+        _dockerfile(start, text)
+    elif path.suffix in (".yml", ".yaml", ".json") and re.search(
+        r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:", text, re.MULTILINE
+    ):
+        _contained(start, service, shell, dot_env)
+    elif re.search(r"^\[program:", text, re.MULTILINE):
+        _supervisor(start, text, service)
+    elif path.suffix == ".service" or re.search(r"^ExecStart=", text, re.MULTILINE):
+        _systemd(start, text)
+    elif name == "procfile":
+        start.container = Container("Procfile", stop_grace=30, signals_all=True, kind="service")
+        for number, row in enumerate(text.splitlines(), 1):
+            kind, _, command = row.partition(":")
+            if kind == (service or "web"):
+                start.read_shell(command, path, number)
+                if start.command and start.command.shell == "single":
+                    start.command = Command(start.command.words, "exec", start.command.line)
+    elif path.suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
+        start.read_shell(text, path, 1, script=True)
+    else:
+        return None
+    if start.command is None:
+        raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
+    return start
+
+
+def _dockerfile(start: Start, text: str) -> None:
+    """The last stage, with what it takes over from the stages that it is made from."""
+    start.container = replace(start.container, source="image", kind="container")
+    own = dict(start.environ)
+    stages: dict[str, tuple[dict[str, str], str, list[tuple[str, Path]], dict[str, tuple[str, int]]]] = {}
+    environ, folder, copies, commands = dict[str, str](), "/", list[tuple[str, Path]](), dict[str, tuple[str, int]]()
+    for number, keyword, rest in _instructions(text):
+        values = _Values({**environ, **own})
+        if keyword == "FROM":
+            words = [word for word in rest.split() if not word.startswith("--")]
+            base = stages.get(words[0], ({}, "/", [], {})) if words else ({}, "/", [], {})
+            environ, folder, copies, commands = dict(base[0]), base[1], list(base[2]), dict(base[3])
+            stages[words[-1] if words else ""] = (environ, folder, copies, commands)
+        elif keyword in ("ENV", "ARG"):
+            pairs = shlex.split(rest) if "=" in rest.split(" ")[0] else ["=".join(rest.split(None, 1))]
+            for name, equals, value in (pair.partition("=") for pair in pairs):
+                if equals and (keyword == "ENV" or name not in environ):
+                    environ[name] = _expand(value, values)
+        elif keyword == "WORKDIR":
+            folder = posixpath.join(folder, _expand(rest, values))
+        elif keyword in ("COPY", "ADD") and "--from" not in rest:
+            *sources, target = json.loads(rest) if rest.startswith("[") else [w for w in rest.split() if w[:2] != "--"]
+            inside = posixpath.normpath(posixpath.join(folder, _expand(target, values)))
+            copies += [(inside, start.path.parent / source) for source in sources]
+        elif keyword in ("CMD", "ENTRYPOINT"):
+            commands[keyword] = (rest, number)
+            commands.pop("CMD", None) if keyword == "ENTRYPOINT" and "CMD" in commands else None
+        elif keyword == "STOPSIGNAL":
+            start.container = replace(start.container, stop_signal=rest)
+        if stages:
+            stages[next(reversed(stages))] = (environ, folder, copies, commands)
+    start.environ, start.folder, start.copies = {**environ, **own}, folder, copies
+    rest, number = commands.get("CMD", commands.get("ENTRYPOINT", ("[]", 1)))
+    words = [word for keyword in ("ENTRYPOINT", "CMD") if keyword in commands for word in _form(commands[keyword][0])]
+    start.set_command(words, RawLine(start.path, number, "", rest))
+
+
+def _form(rest: str) -> list[str]:
+    """The words of CMD and ENTRYPOINT: a JSON list is the exec form, anything else is for a shell."""
+    try:
+        words = json.loads(rest)
+        return [str(word) for word in words] if isinstance(words, list) else ["/bin/sh", "-c", rest]
+    except ValueError:
+        return ["/bin/sh", "-c", rest]
+
+
+def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
+    number, first, whole = 0, 1, ""
+    for number, row in enumerate(text.splitlines(), 1):
+        if row.lstrip().startswith("#") or not row.strip():
+            continue
+        first = first if whole else number
+        whole += row.rstrip().removesuffix("\\") + (" " if row.rstrip().endswith("\\") else "")
+        if not row.rstrip().endswith("\\"):
+            keyword, _, rest = whole.strip().partition(" ")
+            yield first, keyword.upper(), rest.strip()
+            whole = ""
+
+
+def _contained(start: Start, service: str | None, shell: Mapping[str, str], dot_env: bool) -> None:
+    """A service of Compose, a container of Kubernetes or ECS, above what its Dockerfile says."""
+    container = read_container(start.path, service, shell, dot_env)
+    own = {**container.environment, **start.environ}
+    if container.dockerfile and container.dockerfile.is_file():
+        built = Start(container.dockerfile, dict(own))
+        _dockerfile(built, read_text(container.dockerfile))
+        start.command, start.folder, start.copies, own = built.command, built.folder, built.copies, built.environ
+        container = replace(container, stop_signal=container.stop_signal or built.container.stop_signal)
+    start.environ, start.container, start.folder = own, container, container.folder or start.folder
+    start.copies += [(inside, start.path.parent / outside) for outside, inside in container.volumes]
+    if container.command:
+        text = read_text(start.path).splitlines()
+        last = container.command[-1].split()[-1]
+        row = next((number for number, line in enumerate(text, 1) if last in line), 1)
+        start.set_command(list(container.command), RawLine(start.path, row, "", " ".join(container.command)))
+
+
+def _supervisor(start: Start, text: str, service: str | None) -> None:
+    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";",))
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise UnreadableError(f"{start.path}: {str(error).splitlines()[0]}") from None
+    for name in parser.sections():
+        program = dict(parser[name])
+        words = shlex.split(re.sub(r"%\((?:ENV_)?(\w+)\)s", r"$(\1)", program.get("command", "")))
+        if name.startswith("program:") and (service is None or name == f"program:{service}"):
+            start.folder = program.get("directory", "/")
+            start.container = Container(
+                f"program {name[8:]}",
+                stop_grace=float(program.get("stopwaitsecs", 10)),
+                stop_signal=f"SIG{program.get('stopsignal', 'TERM').removeprefix('SIG')}",
+                signals_all=program.get("stopasgroup", "false").lower() in ("true", "1", "yes"),
+                kind="service",
+            )
+            pairs = re.findall(r"(\w+)=(?:\"([^\"]*)\"|'([^']*)'|([^,]*))", program.get("environment", ""))
+            number = next(n for n, line in enumerate(text.splitlines(), 1) if line.strip() == f"[{name}]")
+            start.set_command(words, RawLine(start.path, number, "", program.get("command", "")))
+            if start.command:
+                start.environ = {**{key: "".join(values) for key, *values in pairs}, **start.environ}
+                return
+
+
+def _systemd(start: Start, text: str) -> None:
+    settings: dict[str, list[tuple[int, str]]] = {}
+    for number, name, rest in _settings(text):
+        settings.setdefault(name, []).append((number, rest))
+
+    def last(name: str, default: str = "") -> str:
+        return settings.get(name, [(0, default)])[-1][1]
+
+    for _, rest in settings.get("EnvironmentFile", []):
+        path = start.path.parent / Path(rest.lstrip("-")).name
+        if path.is_file():
+            start.environ = {**read_env_file(path), **start.environ}
+    for _, rest in settings.get("Environment", []):
+        start.environ = {**dict(word.partition("=")[::2] for word in shlex.split(rest)), **start.environ}
+    signal, memory = last("KillSignal", "SIGTERM"), last("MemoryMax") or last("MemoryLimit")
+    grace, nofile = last("TimeoutStopSec") or last("TimeoutSec", "90"), last("LimitNOFILE").partition(":")[0]
+    start.folder = last("WorkingDirectory", "/")
+    start.container = Container(
+        start.path.name,
+        memory=docker_mb(memory) if re.fullmatch(r"\d+[KMGT]?", memory) else None,
+        stop_grace=float(grace) if grace.isdigit() else 90,
+        stop_signal=signal,
+        signals_all=signal == "SIGTERM" and last("KillMode", "control-group") == "control-group",
+        nofile=int(nofile) if nofile.isdigit() else None,
+        kind="service",
+    )
+    for number, rest in settings.get("ExecStart", []):
+        words = shlex.split(re.sub(r"(?<!%)%([a-zA-Z])", r"$(\1)", rest.lstrip("-@:+!")))
+        values = _Values(start.environ)
+        start.set_command([_expand(word, values) for word in words], RawLine(start.path, number, "", rest))
+
+
+def _settings(text: str) -> Iterator[tuple[int, str, str]]:
+    joined = re.sub(r"\\\n", lambda _: "\x00", text)
+    number = 1
+    for row in joined.split("\n"):
+        name, equals, rest = row.partition("=")
+        if equals and row[:1] not in "#;":
+            yield number, name.strip(), rest.replace("\x00", " ").strip()
+        number += row.count("\x00") + 1

@@ -1,0 +1,104 @@
+"""Options that do nothing where they stand, because the option that would use them is not there."""
+
+import re
+from collections.abc import Iterator
+
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.rules.base import NOTE, WARNING, Context, Rule, say
+
+# Names (a pattern), the options of which one has to be there, and what uses them. `master` stands for a master process.
+_ROUTER = "http https http2 https2 http-to-https httprouter http-socket-router http-subscription-server"
+_PARTNERS = tuple(
+    (re.compile(pattern), partners.split(), user)
+    for pattern, partners, user in (
+        (r"https?-(?!socket)(?!subscription-server$)(?!to-https$).+", _ROUTER, "the HTTP router"),
+        (r"cheaper-busyness-.+", "cheaper-algo=busyness", "the busyness algorithm"),
+        (r"cheaper-(?!algos?-list$|list$|busyness-).+", "cheaper", "the cheaper subsystem"),
+        (r"stats-(?!push|server$).+", "stats stats-server stats-push emperor-stats", "the stats server"),
+        (r"harakiri-(verbose|graceful-.+|queue-threshold|no-arh)", "harakiri", "the harakiri timer"),
+        (r"spooler-(?!external|(py-?|python-)?import).+", "spooler spooler-external", "the spooler"),
+        (r"(mule-harakiri|mule-reload-mercy|mule-msg-.+)", "mule mules farm", "a mule"),
+        (r"gevent-.+", "gevent", "gevent"),
+        (r"(emperor|vassal|vassals)-.+", "emperor", "the emperor"),
+        (r"threads-stack-?size", "threads", "the threads of a worker"),
+        (r"cron-harakiri", "cron cron2 unique-cron legion-cron", "a cron task"),
+        (r"(hook-(master-start|touch)|worker-reload-mercy|reload-mercy|min-worker-lifetime)", "master", "the master"),
+        (r"log-(maxsize|backupname)", "logto logto2 daemonize daemonize2 logger log-master", "a log file"),
+        (r"static-(gzip|expires|skip|safe|index|cache)-?.*", "static-map static-map2 check-static static-check",
+         "the server of static files"),
+        (r"(chmod|chown)-socket", "socket uwsgi-socket http-socket fastcgi-socket scgi-socket shared-socket "
+         "http11-socket raw-socket https-socket stats zerg-pool", "a socket"),
+    )
+)  # fmt: skip
+# The same in the other servers: the option, what it needs, and who would use it.
+_GUNICORN_CLASSES = {"threads": "gthread", "worker-connections": "gthread gevent eventlet uvicorn tornado asgi"}
+
+
+class OptionWithoutPartner(Rule):
+    """The option is read and nothing uses it, because the option that would is not there: `http-timeout` belongs to
+    the HTTP router of `http`, not to `http-socket`; `cheaper-...` needs `cheaper`; master hooks need a master."""
+
+    code = "option-without-partner"
+    page = "Options.html"
+    servers = ("uwsgi", "gunicorn")
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        if c.reading.server == "gunicorn":
+            yield from self._gunicorn(c)
+            return
+        fragment = not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
+        for option in c.reading.options:
+            known = c.table.get(option.name)
+            row = next((row for row in _PARTNERS if row[0].fullmatch(option.name)), None) if known else None
+            if row is None or fragment or any(self._is_there(c, name) for name in row[1]):
+                continue
+            if option.value.lower() in ("0", "false", "no", "off") and option.name.startswith("http"):
+                continue
+            name = {"master": "master = true"}.get(row[1][0], row[1][0].replace("=", " = "))
+            quiet = option.file is None or (
+                row[2] in ("the master", "a log file", "a socket") and "hook" not in option.name
+            )
+            message = f"{row[2][0].upper()}{row[2][1:]} would use `{option.name}`, and there is none here: it does "
+            message += "nothing."
+            if row[1] == _ROUTER.split() and c.any("http-socket", "http11-socket"):
+                message += " http-socket is not that router: the workers themselves speak HTTP there."
+            yield say(
+                c, option, NOTE if quiet else WARNING, message, f"{name}{'' if '=' in name else ' = ...'}, or no line"
+            )
+
+    def _is_there(self, c: Context, name: str) -> bool:
+        if name == "master":
+            return c.has_master()
+        name, _, wanted = name.partition("=")
+        option = c.option(name)
+        return option is not None and (not wanted or option.value == wanted or "$" in option.value)
+
+    def _gunicorn(self, c: Context) -> Iterator[Finding]:
+        worker = c.option("worker-class")
+        kind = worker.value if worker else "gthread" if c.positive("threads") > 1 else "sync"
+        for name, classes in _GUNICORN_CLASSES.items():
+            option = c.option(name)
+            if option and c.positive(name) > 1 and kind.isidentifier() and not any(k in kind for k in classes.split()):
+                if name == "threads" and kind == "sync":
+                    continue
+                message = f"Workers of the class {kind} do not look at it: it does nothing."
+                yield say(c, option, NOTE, message, f"worker_class = {classes.split()[0]}, or no line")
+        option = c.option("keepalive")
+        if option and kind == "sync" and c.positive("threads") < 2:
+            message = "A sync worker closes every connection after one request: it does nothing."
+            yield say(c, option, NOTE, message, "worker_class = gthread, or no line")
+
+
+class DeltaWithoutLimit(Rule):
+    """A delta is added to its limit; without the limit it does nothing."""
+
+    code = "delta-without-limit"
+    servers = ("uwsgi", "gunicorn")
+    page = "Options.html#max-requests-delta"
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for limit in ("max-requests", "max-worker-lifetime"):
+            option = c.option(f"{limit}-delta")
+            if option and c.number(f"{limit}-delta") and c.number(limit) == 0:
+                message = f"There is no {c.spell(limit)} for the delta to be added to."
+                yield say(c, option, WARNING, message, f"{c.spell(limit)} = ...")

@@ -1,0 +1,199 @@
+"""What uWSGI refuses at its start: a table, each row with the line of uWSGI 2.0.31's source that says so."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lowtide.tools.check.findings import Finding
+from lowtide.tools.check.reader import Option
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, say
+
+_EXPLANATIONS = {
+    "lifetime-order": (
+        "Options.html#min-worker-lifetime",
+        "uWSGI refuses to start unless min-worker-lifetime, 10 by default, is below max-worker-lifetime "
+        "(core/init.c:476).",
+    ),
+    "cheaper-not-below-processes": (
+        "Cheaper.html",
+        "cheaper is the least number of workers to keep; uWSGI refuses to start unless it is below `processes`.",
+    ),
+    "start-warned": (
+        "Options.html",
+        "uWSGI looks at some values as it starts, says in its log that it takes another one, and goes on.",
+    ),
+    "start-refused": (
+        "Options.html",
+        "uWSGI looks at some values and at some pairs of options as it starts, and exits over them (sanitize_args in "
+        "core/init.c, the options' own functions in core/uwsgi.c).",
+    ),
+}
+_MEASURES = ("memory-report", "reload-on-rss", "reload-on-as", "evil-reload-on-rss", "evil-reload-on-as")
+_LOOPS = {"simple", "async", "gevent"}
+# Found wrong not by the first process but by each worker, over and over.
+_WORKERS_EXIT = {"core/uwsgi.c:3620", "core/socket.c:1681"}
+_ALGORITHMS = {"spare", "backlog", "manual", "busyness"}
+
+
+def _octal(value: str, *also: str) -> bool:
+    return bool(re.fullmatch("[0-7]{3}", value)) or value in also
+
+
+def _workers(value: str) -> int:
+    return max((int(number) for number in re.findall(r"\d+", value.partition(":")[2])), default=0)
+
+
+# Code, option, where the source says so, when it is refused, what uWSGI finds wrong, what to write. {0} is the value.
+_Refused = Callable[[Context, str], bool]
+_TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
+    ("cheaper-not-below-processes", "cheaper", "core/init.c:452",
+     lambda c, _: 0 < (c.number("processes") or 0) <= c.positive("cheaper"),
+     "cheaper is {0} and has to be below processes, {processes}", "processes = {more}"),
+    ("lifetime-order", "max-worker-lifetime", "core/init.c:476",
+     lambda c, _: 0 < c.positive("max-worker-lifetime") <= (c.number("min-worker-lifetime") or 0),
+     "min-worker-lifetime is {youngest}, and has to be below {0}", "min-worker-lifetime = 0"),
+    ("start-refused", "cheaper-rss-limit-soft", "core/init.c:482",
+     lambda c, _: c.positive("cheaper-rss-limit-soft") > 0 and not c.any(*_MEASURES),
+     "the option needs one that measures memory", "memory-report = true"),
+    ("start-refused", "cheaper-rss-limit-hard", "core/init.c:486",
+     lambda c, _: c.positive("cheaper-rss-limit-hard") > 0 and c.number("cheaper-rss-limit-soft") == 0,
+     "cheaper-rss-limit-hard needs cheaper-rss-limit-soft beside it", "cheaper-rss-limit-soft = ..., below {0}"),
+    ("start-refused", "cheaper-rss-limit-hard", "core/init.c:490",
+     lambda c, _: 0 < c.positive("cheaper-rss-limit-hard") <= c.positive("cheaper-rss-limit-soft"),
+     "cheaper-rss-limit-hard has to be above cheaper-rss-limit-soft", "cheaper-rss-limit-soft = ..., below {0}"),
+    ("start-warned", "cheaper-initial", "core/init.c:461",
+     lambda c, _: 0 < c.positive("cheaper-initial") < c.positive("cheaper"),
+     "cheaper-initial is below cheaper, and cheaper counts", "cheaper-initial = {cheaper}"),
+    ("start-warned", "cheaper-initial", "core/init.c:466",
+     lambda c, _: c.positive("cheaper") > 0 and 0 < (c.number("processes") or 0) < c.positive("cheaper-initial"),
+     "cheaper-initial is above processes, and processes counts", "cheaper-initial = {processes}"),
+    ("start-warned", "cheaper-algo", "core/cheaper.c",
+     lambda c, value: c.positive("cheaper") > 0 and value not in _ALGORITHMS and not c.any("plugin", "plugins"),
+     "there is no such algorithm, and it takes spare", "cheaper-algo = spare"),
+    ("start-refused", "chmod-socket", "core/uwsgi.c:4609", lambda _, value: bool(value) and not _octal(value, "1"),
+     "the mode is written with exactly three octal digits", "chmod-socket = 660"),
+    ("start-refused", "logfile-chmod", "core/uwsgi.c:4631", lambda _, value: not _octal(value),
+     "the mode is written with exactly three octal digits", "logfile-chmod = 640"),
+    ("start-refused", "uid", "core/uwsgi.c:4052", lambda _, value: bool(re.search(r"[\s;,=]", value)),
+     "there is no user of that name", "uid = {first}"),
+    ("start-refused", "gid", "core/uwsgi.c:4071", lambda _, value: bool(re.search(r"[\s;,=]", value)),
+     "there is no group of that name", "gid = {first}"),
+    ("start-refused", "static-map", "core/uwsgi.c:4521", lambda _, value: "=" not in value,
+     "a static map is MOUNTPOINT=FOLDER", "static-map = /static=/srv/static"),
+    ("start-refused", "https-socket", "core/uwsgi.c:4242", lambda _, value: value.count(",") < 2,
+     "the syntax is address,certificate,key", "https-socket = :8443,site.crt,site.key"),
+    ("start-refused", "map-socket", "core/socket.c:1672", lambda _, value: ":" not in value,
+     "the syntax is socket:worker[,worker...]", "map-socket = 0:1"),
+    ("start-refused", "map-socket", "core/socket.c:1681",
+     lambda c, value: 0 < (c.number("processes") or 0) < _workers(value) and ":" in value,
+     "there is no worker of that number", "processes = {needed}"),
+    ("start-refused", "cron", "core/cron.c:26", lambda _, value: len(value.split(None, 5)) < 6,
+     "a cron line has five numbers and a command", "cron = 0 2 -1 -1 -1 /usr/bin/true"),
+    ("start-refused", "loop", "core/uwsgi.c:3620",
+     lambda c, value: value not in _LOOPS | c.table.plugins and not c.any("plugin", "plugins", "need-plugin"),
+     "that loop engine is in no plugin of a default build", "plugins = {0}"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refused(Rule):
+    """All rows of one code."""
+
+    code: str
+    page: str
+    text: str = ""
+
+    @classmethod
+    def instances(cls) -> list[Rule]:
+        return [cls(code, page, text) for code, (page, text) in _EXPLANATIONS.items()]
+
+    @property
+    def explanation(self) -> str:
+        return self.text
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for code, name, source, refuses, wrong, instead in _TABLE:
+            for option in c.all(name) if code == self.code else ():
+                value = option.value
+                if "$" in value or "%(" in value or not refuses(c, value):
+                    continue
+                words = {
+                    "processes": c.number("processes"),
+                    "more": c.positive("cheaper") + 1,
+                    "cheaper": c.positive("cheaper"),
+                    "youngest": c.number("min-worker-lifetime"),
+                    "first": re.split(r"[\s;,=]", value)[0],
+                    "needed": _workers(value),
+                }
+                warns = self.code == "start-warned"
+                does = "warns as it starts" if warns else "refuses to start"
+                does = "starts, and each worker exits" if source in _WORKERS_EXIT else does
+                message = f"uWSGI {does}: {wrong.format(value, **words)} ({source})."
+                instead_ = instead.format(value, **words)
+                yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)
+
+
+class NoSocket(Rule):
+    """Without a socket, a router, an emperor or another task uWSGI exits at once, unless standard input is a socket
+    (core/uwsgi.c:2947). A fragment that is included, or whose socket the command line gives, is none."""
+
+    code = "no-socket"
+    page = "Options.html#socket"
+    weight = ENDS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        names = {option.name for option in c.reading.options if c.table.get(option.name)}
+        unread = {"template", "include-not-read", "section-missing", "not-parsed"}
+        if any(map(_SERVES.fullmatch, names)) or unread & {problem.kind for problem in c.reading.problems}:
+            return
+        if not names or c.any("plugin", "plugins", "need-plugin"):
+            return
+        message = f"No line opens a socket: uWSGI exits{'' if c.reading.command else ' unless its command line does'}."
+        level = ERROR if c.reading.command else NOTE
+        yield say(c, None, level, message, "socket = /run/app.sock, or http-socket = :8080")
+
+
+_SERVES = re.compile(
+    r"(?!ch|map-)(.*-)?socket|https?2?|http-(to.*|subscription-server)|emperor.*|.*attach-daemon2?|.*cron2?|spooler|"
+    r"(http|fast|raw|ssl)router|legion|zerg.*|udp|gevent|loop|fastcgi|scgi|raw|command-mode|no-server|proxy"
+)
+_BLANKS = {"unix_signal": 1, "alarm": 1, "chmod": 1, "chown": 1, "chown2": 1, "write": 1, "writen": 1, "append": 1}
+
+
+class HookFails(Rule):
+    """A hook is an action, a colon and its arguments. uWSGI exits over an action that it does not know, and destroys
+    the instance when one fails as it starts (core/hooks.c): a comment behind the name of a function is looked for as
+    part of that name."""
+
+    code = "hook-fails"
+    page = "Hooks.html"
+    weight = ENDS
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        for option in c.reading.options:
+            if re.match(r"hook-(?!touch)", option.name) and c.table.get(option.name) and "$" not in option.value:
+                wrong = self._wrong(c, option)
+                if wrong:
+                    fatal = not re.search(r"atexit|stop|reload|lost", option.name)
+                    clean = re.sub(r"(unix_signal:\d+ \w+).*|\s+[;#].*$", r"\1", option.value)
+                    does = "uWSGI ends as it starts" if fatal else "the hook fails"
+                    known = "; this check knows" not in wrong
+                    level = ERROR if fatal and known else WARNING
+                    yield say(c, option, level, f"{wrong}: {does}.", f"{option.name} = {clean}")
+
+    def _wrong(self, c: Context, option: Option) -> str | None:
+        action, colon, argument = option.value.partition(":")
+        action = action.removeprefix("!")
+        if not colon:
+            return "A hook's action is action:arguments, and there is no colon"
+        if action not in c.table.hooks:
+            return f"There is no hook action {action!r}"
+        if argument.count(" ") < _BLANKS.get(action, 0):
+            return f"The action {action} wants {_BLANKS[action] + 1} arguments"
+        if action == "unix_signal":
+            function = argument.partition(" ")[2]
+            if not function.isidentifier():
+                return f"unix_signal looks for a function named {function!r}"
+            if function not in c.table.handlers:
+                return f"uWSGI's core has no function {function!r}; this check knows no others"
+        return None

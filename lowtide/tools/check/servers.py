@@ -1,0 +1,162 @@
+"""Read the configuration of gunicorn and granian: the file, the environment and the command line, the later before the
+earlier.
+
+Where a setting is the same fact as an option of uWSGI's it goes by that option's name, so that the same rules see it;
+Reading.spelling holds the server's own name. `servers.json` has each setting with its flags and whether they take a
+value. gunicorn's file is Python, and nothing of it is run: constants and os.environ.get(NAME, default) have a value
+here, everything else is unknown.
+"""
+
+import ast
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lowtide.tools.check.reader import Command, Option, Problem, Reading, read_text
+from lowtide.tools.check.syntax import RawLine
+
+_NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding="utf-8"))
+_CANONICAL = {
+    "gunicorn": {
+        "workers": "processes",
+        "max_requests": "max-requests",
+        "max_requests_jitter": "max-requests-delta",
+        "graceful_timeout": "worker-reload-mercy",
+        "timeout": "harakiri",
+        "preload_app": "preload",
+    },
+    "granian": {"workers": "processes", "workers-max-rss": "reload-on-rss"},
+}
+_Locate = Callable[[str], Path | None]
+
+
+def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, main: Path) -> Reading:
+    """What the command line of gunicorn or granian starts."""
+    server = command.server
+    names: dict[str, list[Any]] = _NAMES[server]
+    spelling = {canonical: own for own, canonical in _CANONICAL[server].items()}
+    for name in names:
+        spelling.setdefault(name.replace("_", "-"), name)
+    reading = Reading(server=server, spelling=spelling, known=frozenset(names), command=command, files=[main])
+    flags = {flag: (name, value) for name, (all_flags, value) in names.items() for flag in all_flags}
+    own = _own_environment(server, names, environ)
+    arguments = list(_arguments(command, flags, reading))
+    if server == "gunicorn":
+        given = shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))
+        own += _arguments(Command(("gunicorn", *given), "", RawLine(None, 0, "", "")), flags, reading)
+        file = next((value for name, value in reversed([*own, *arguments]) if name == "config"), "gunicorn.conf.py")
+        path = locate(file.removeprefix("file:"))
+        if path and path.is_file():
+            reading.files.append(path)
+            _read_file(path, environ, reading)
+    form = "shell" if command.shell else "command"
+    for file_, number, pairs, kind in (
+        (None, 0, own, "command"),
+        (command.line.file, command.line.number, arguments, form),
+    ):
+        for name, value in pairs:
+            reading.lines.append(RawLine(file_, number, name, value, active=True, form=kind))
+            _add(reading, name, value, file_, number, unknown="$" in value)
+    return reading
+
+
+def read_gunicorn_file(path: Path, environ: Mapping[str, str]) -> Reading:
+    """gunicorn's file alone, as `gunicorn -c PATH` would read it."""
+    command = Command(("gunicorn", "-c", path.name), "", RawLine(path, 1, "", ""))
+    reading = read_server(command, environ, lambda _: path, path)
+    reading.lines = [line for line in reading.lines if line.form == "python"]
+    reading.files, reading.command = [path], None
+    return reading
+
+
+def _add(reading: Reading, name: str, value: str, file: Path | None, line: int, unknown: bool) -> None:
+    canonical = _CANONICAL[reading.server].get(name, name.replace("_", "-"))
+    reading.options.append(Option(canonical, value, value, file, line, unknown=unknown))
+
+
+def _own_environment(server: str, names: Mapping[str, Any], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    if server == "gunicorn":
+        return [("workers", environ["WEB_CONCURRENCY"])] if environ.get("WEB_CONCURRENCY", "").isdigit() else []
+    variables = ((name, f"GRANIAN_{name.upper().replace('-', '_')}") for name in names)
+    return [(name, environ[variable]) for name, variable in variables if variable in environ]
+
+
+def _arguments(command: Command, flags: Mapping[str, tuple[str, bool]], reading: Reading) -> Iterator[tuple[str, str]]:
+    left = list(command.words[1:])
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-") or word in ("-", "--"):
+            continue
+        if flag not in flags and not word.startswith("--") and word[:2] in flags:
+            flag, equals, value = word[:2], "=", word[2:]
+        if flag not in flags:
+            if flag not in ("--help", "--version", "-v", "-h"):
+                problem = f"{reading.server} has no option {flag}, and exits"
+                reading.problems.append(Problem("not-parsed", problem, command.line.file, command.line.number))
+            continue
+        name, wants = flags[flag]
+        if wants and not equals and not left:
+            problem = f"{flag} wants a value, and {reading.server} exits"
+            reading.problems.append(Problem("not-parsed", problem, command.line.file, command.line.number))
+        elif not flag.startswith("--no-"):
+            yield name, value if equals or not wants else left.pop(0)
+
+
+def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None:
+    text = read_text(path)
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        number = getattr(error, "lineno", 1) or 1
+        reading.problems.append(Problem("not-parsed", f"No Python, and gunicorn exits: {error}", path, number))
+        return
+    names: dict[str, Any] = {}
+    for statement in statements:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    value = names[target.id] = _value(statement.value, environ, names)
+                    source = ast.get_source_segment(text, statement.value) or ""
+                    shown = source if value is None else str(value)
+                    reading.lines.append(RawLine(path, statement.lineno, target.id, shown, active=True, form="python"))
+                    if target.id in reading.known and not (value is False or source == "None"):
+                        _add(reading, target.id, shown, path, statement.lineno, unknown=value is None)
+                        reading.options[-1].written = source
+    used = {
+        node.id
+        for node in ast.walk(ast.Module(statements, []))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    # A name that the file itself reads is a variable of its own, and one that is private or shouts too.
+    reading.known |= {
+        line.key for line in reading.lines if line.key in used or line.key.startswith("_") or line.key.isupper()
+    }
+
+
+def _value(node: ast.expr, environ: Mapping[str, str], names: Mapping[str, Any]) -> Any:
+    """The value of an expression, None where it is not known here."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Call):
+        function = ast.unparse(node.func)
+        if function in ("os.getenv", "os.environ.get", "getenv", "environ.get") and node.args:
+            key = _value(node.args[0], environ, names)
+            default = _value(node.args[1], environ, names) if len(node.args) > 1 else None
+            return environ.get(str(key), default)
+        if function in ("int", "float", "str", "bool") and len(node.args) == 1:
+            inner = _value(node.args[0], environ, names)
+            try:
+                return (
+                    None if inner is None else {"int": int, "float": float, "str": str, "bool": bool}[function](inner)
+                )
+            except ValueError:
+                return None
+        return None
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return None

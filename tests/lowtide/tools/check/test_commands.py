@@ -1,0 +1,163 @@
+"""Command lines: where they stand, what a shell does to them, and the rules that only they can break."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowtide.tools.check.commands import Start, find_start
+from lowtide.tools.check.reader import UnreadableError
+from lowtide.tools.cli import main
+
+RELEASES = ["--no-compare", "--somaxconn", "4096", "--uwsgi", "2.0.31", "--python-version", "3.12"]
+UWSGI = "uwsgi --socket :3031 --master --die-on-term --module app"
+POD = 'kind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n    - name: a\n      command: ["gunicorn", "a:a"%s]\n%s'
+
+
+@dataclass(frozen=True)
+class Case:
+    """`bad`, as a file of this name, draws the code at `level`; `good` does not."""
+
+    code: str
+    name: str
+    bad: str
+    level: str
+    good: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.name}"
+
+
+COMPOSE = "services: {a: {image: a, mem_limit: 1g, command: '%s'}}"
+RSS = "granian --workers-max-rss 100 --respawn-failed-workers --rss-sample-interval 1 --workers-kill-timeout 9 a:a"
+CASES = [
+    Case("shell-form", "Dockerfile", f"CMD ./migrate && {UWSGI}", "warning", f"CMD ./migrate && exec {UWSGI}"),
+    Case("shell-form", "Dockerfile", f"CMD {UWSGI}", "note", f"CMD {json.dumps(UWSGI.split())}"),
+    Case("shell-form", "start.sh", f"#!/bin/sh\n./migrate\n{UWSGI}", "note", f"#!/bin/sh\n./migrate\nexec {UWSGI}"),
+    Case("not-parsed", "Dockerfile", 'CMD ["uwsgi", "--procesess", "2"]', "error", 'CMD ["uwsgi", "--processes", "2"]'),
+    Case("not-parsed", "Dockerfile", 'CMD ["uwsgi", "--socket"]', "error", 'CMD ["uwsgi", "--socket", "a"]'),
+    Case("not-parsed", "start.sh", "exec gunicorn --keepalive 5 a:a", "error", "exec gunicorn --keep-alive 5 a:a"),
+    Case("not-parsed", "start.sh", "exec granian --rss 5 a:a", "error", "exec granian --workers-max-rss 5 a:a"),
+    Case("not-parsed", "gunicorn.conf.py", "workers = (", "error", "workers = 2"),
+    Case("no-socket", "Dockerfile", 'CMD ["uwsgi", "--master"]', "error", 'CMD ["uwsgi", "--socket", "a"]'),
+    Case("no-prestop", "pod.yml", POD % ("", ""), "note", POD % ("", "      lifecycle: {preStop: {exec: {}}}\n")),
+    Case("worker-tmp-dir", "pod.yml", POD % ("", ""), "note", POD % (', "--worker-tmp-dir", "/dev/shm"', "")),
+    Case("no-preload", "gunicorn.conf.py", "workers = 2", "note", "workers = 2\npreload_app = True"),
+    Case("timeout-off", "gunicorn.conf.py", "timeout = 0", "note", "timeout = 30"),
+    Case("workers-not-respawned", "a.sh", "exec granian a:a", "note", "exec granian --respawn-failed-workers a:a"),
+    Case("rss-sampled", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "warning", COMPOSE % RSS),
+    # The same facts as in uWSGI, by the same codes.
+    Case("memory-over-limit", "compose.yml", COMPOSE % RSS.replace("100", "900"), "error", COMPOSE % RSS),
+    Case("recycle-together", "gunicorn.conf.py", "workers = 2\nmax_requests = 9", "warning", "workers = 2"),
+    Case("delta-without-limit", "gunicorn.conf.py", "max_requests_jitter = 9", "warning", "max_requests = 9"),
+    Case("mercy-over-grace", "compose.yml", COMPOSE % "gunicorn a", "note", COMPOSE % "gunicorn --graceful-timeout 5"),
+    Case("harakiri-threads", "gunicorn.conf.py", "threads = 4\ntimeout = 30", "note", "timeout = 30"),
+    Case("option-without-partner", "gunicorn.conf.py", "keepalive = 5", "note", "keepalive = 5\nthreads = 2"),
+    Case("unknown-option", "gunicorn.conf.py", "max_request = 5", "warning", "max_requests = 5"),
+    Case("host-processors", "gunicorn.conf.py", "workers = cpu_count()", "note", "workers = 2"),
+    Case("shell-variable", "Dockerfile", 'CMD ["uwsgi", "-p", "$N"]', "warning", "CMD uwsgi -p $N"),
+    Case("variable-unset", "Dockerfile", "CMD uwsgi --socket a -p $N", "note", "ENV N=2\nCMD uwsgi --socket a -p $N"),
+    Case("daemonize-in-container", "Dockerfile", 'CMD ["uwsgi", "-d", "/log"]', "error", 'CMD ["uwsgi", "-s", "/log"]'),
+    Case("hook-not-graceful", "a.service", f"[Service]\nExecStart={UWSGI} --hook-master-start "
+         "'unix_signal:15 gracefully_kill_them_all'", "warning", f"[Service]\nExecStart={UWSGI}"),
+]  # fmt: skip
+
+
+def rows(name: str, text: str, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    Path(name).write_text(text)
+    main(["check", "--format", "json", *RELEASES, *arguments, name])
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    found: list[dict[str, Any]] = json.loads(output)["findings"]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_finds(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    levels = [row["level"] for row in rows(case.name, case.bad, case.arguments, capsys) if row["code"] == case.code]
+    assert case.level in levels
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_is_silent_when_put_right(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    assert case.code not in [row["code"] for row in rows(case.name, case.good, case.arguments, capsys)]
+
+
+def started(name: str, text: str, **told: str) -> Start:
+    path = Path.cwd() / name
+    path.write_text(text)
+    start = find_start(path, None, told, told, True)
+    assert start
+    assert start.command
+    return start
+
+
+WORDS = {
+    "prefixes": ("a.sh", "exec gosu app tini -- uwsgi --ini a.ini", ["uwsgi", "--ini", "a.ini"]),
+    "variables": ("a.sh", "N=3\nexport M=${M:-4}\nuwsgi -p $N ${M} $L", ["uwsgi", "-p", "3", "4", "$(L)"]),
+    "no-colon-default": ("a.sh", "uwsgi -p ${N-2} -l ${L:-9}", ["uwsgi", "-p", "2", "-l", "9"]),
+    "substitution": ("a.sh", "uwsgi -p $(nproc) -M", ["uwsgi", "-p", "$(nproc)", "-M"]),
+    "rest-of-the-arguments": ("a.sh", 'exec uwsgi -M "$@"', ["uwsgi", "-M"]),
+    "only-a-start-is-one": ("a.sh", "pip install uwsgi\necho uwsgi\nexec uwsgi -M", ["uwsgi", "-M"]),
+    "quotes": ("a.sh", "uwsgi --env 'A=b c'", ["uwsgi", "--env", "A=b c"]),
+    "module": ("Procfile", "web: python -m gunicorn -w 2 a:a", ["gunicorn", "-w", "2", "a:a"]),
+    "last-stage": ("Dockerfile", 'FROM a AS b\nENV N=2\nCMD uwsgi\nFROM b\nCMD uwsgi -p $N', ["uwsgi", "-p", "2"]),
+    "unit": ("a.service", "Environment=N=2\nExecStart=-/bin/uwsgi \\\n $N %i", ["/bin/uwsgi", "2", "$(i)"]),
+    "program": ("s.conf", "[program:a]\ncommand=nginx\n[program:b]\ncommand=uwsgi %(ENV_N)s", ["uwsgi", "$(N)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words(name: str) -> None:
+    file, text, words = WORDS[name]
+    start = started(file, text)
+    assert start.command
+    assert list(start.command.words) == words
+
+
+def test_files_of_an_image_are_found_beside_its_dockerfile(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("conf").mkdir()
+    Path("conf/site.ini").write_text("[uwsgi]\nprocesses = 4x\nsocket = a\n")
+    text = 'FROM a\nWORKDIR /srv\nCOPY conf /etc/uwsgi\nCMD ["uwsgi", "/etc/uwsgi/site.ini"]\n'
+    (row,) = [row for row in rows("Dockerfile", text, (), capsys) if row["code"] == "not-a-number"]
+    assert (row["file"], row["line"]) == ("conf/site.ini", 2)
+    text = 'FROM a\nCMD ["uwsgi", "/etc/elsewhere/uwsgi.ini"]\n'
+    assert "include-not-read" in [row["code"] for row in rows("Dockerfile", text, (), capsys)]
+
+
+def test_a_service_is_built_from_its_dockerfile(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("Dockerfile").write_text(
+        'FROM a\nENV UWSGI_PROCESSES=8\nCMD ["uwsgi", "--socket", "a", "--reload-on-rss", "200"]'
+    )
+    text = "services: {web: {build: ., mem_limit: 1g}, db: {image: b}}"
+    found = rows("compose.yml", text, ("--service", "web"), capsys)
+    assert ("memory-over-limit", "Dockerfile", 3) in [(row["code"], row["file"], row["line"]) for row in found]
+
+
+def test_a_container_s_environment_alone_configures_uwsgi(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "FROM a\nENV UWSGI_INI=/app/uwsgi.ini UWSGI_HTTP_SOCKET=:80\nCMD uwsgi"
+    Path("uwsgi.ini").write_text("[uwsgi]\nprocesses = 4;\n")
+    found = {row["code"]: row for row in rows("Dockerfile", text, (), capsys)}
+    assert found["comment-behind-value"]["file"] == "uwsgi.ini"
+    assert "no-socket" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("Dockerfile", "FROM a\nCMD nginx", "no command of uWSGI, gunicorn or granian"),
+        ("pod.yml", "kind: Pod\nspec: {containers: [{{{{ .Values.x }}}}]}", "template"),
+        ("pod.yml", "kind: Pod\nspec: {containers: [{image: a}]}", "'name' is missing"),
+    ],
+)
+def test_what_cannot_be_read_is_said(name: str, text: str, words: str) -> None:
+    with pytest.raises(UnreadableError, match=words):
+        started(name, text)
