@@ -13,6 +13,8 @@ SMALL_IN_FLIGHT = 64
 CLIENT_IN_FLIGHT = 64
 # How many seconds a request may wait for a worker; 0 is any.
 QUEUE_S = 20
+# How far a worker may grow before its request is refused: auto, off, or MiB.
+WORKER_CEILING = "auto"
 WORKER_MANAGEMENT = "lowtide"
 # The rest in MiB.
 RELOAD_ON_RSS = 128

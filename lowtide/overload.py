@@ -18,14 +18,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lowtide import defaults
+from lowtide.busy import answer_busy
 from lowtide.wsgi import Application, Environ
 
 LOG_S = 10.0
-_HTML = (
-    "text/html",
-    b"<!doctype html>\n<title>The site is busy</title>\n<h1>The site is busy</h1>\n<p>Try again in a moment.</p>\n",
-)
-_JSON = "application/json", b'{"error": "busy", "status": 503, "detail": "The site is busy. Try again in a moment."}\n'
 
 
 def queue_s() -> int:
@@ -54,12 +50,6 @@ def waited_s(environ: Environ, now: float) -> float:
         return max(0.0, now - float(start.removeprefix("t=")))
     except ValueError:
         return 0.0
-
-
-def wants_json(environ: Environ) -> bool:
-    """As nginx chooses its error pages (nginx.conf.template, $error_format)."""
-    accept = environ.get("HTTP_ACCEPT", "")
-    return "text/html" not in accept and "json" in accept + environ.get("CONTENT_TYPE", "")
 
 
 class Shed:
@@ -91,10 +81,7 @@ class Shed:
         if self._longest_s and waited_s(environ, time.time()) > self._longest_s:
             self._late += 1
             self._log()
-            kind, page = _JSON if wants_json(environ) else _HTML
-            headers = [("Content-Type", kind), ("Content-Length", str(len(page))), ("Retry-After", "5")]
-            start_response("503 Service Unavailable", headers)
-            return [page]
+            return answer_busy(environ, start_response)
         return self._application(environ, start_response)
 
     def _log(self) -> None:

@@ -4,8 +4,8 @@
      "age_s": 12.5, "requests": 431, "rss_mb": 201.4, "away_s": 0.023}
 
 Reasons: `requests` (max-requests), `rss` (reload-on-rss), `lifetime` (max-worker-lifetime), `idle` (lowtide.uwsgi: it
-kept memory and nobody needed it), `signal` (told to go in good order), `hung` (killed by harakiri), `oom` (killed by
-the kernel for memory), `died` (any other sudden end).
+kept memory and nobody needed it), `signal` (told to go in good order), `hung` (killed by harakiri), `ceiling` (a
+request outgrew lowtide.ceiling), `oom` (killed by the kernel for memory), `died` (any other sudden end).
 
 `away_s` is how long nobody stood in its place. A worker that leaves in good order writes its last words into memory
 that all workers share; one that is killed cannot, and its successor concludes from the silence. No server is named
@@ -79,12 +79,10 @@ class Slots:
         """The last words of a worker that has no successor yet, and when it said them."""
         start = worker * _SLOT
         text = self._memory[start + _HEAD.size : start + _SLOT].rstrip(b"\0")
-        try:
-            reason, requests, rss_mb, left = json.loads(text)
-            return str(reason), int(requests), float(rss_mb), float(left)
-        except (ValueError, TypeError):
-            # Nothing was said, or it was killed in the middle of it.
+        if not text:
             return None
+        reason, requests, rss_mb, left = json.loads(text)
+        return reason, requests, rss_mb, left
 
     def wait_for_turn(self, worker: int, longest_s: float) -> bool:
         """Before leaving, wait while another worker is away; returns whether it is this one's turn.

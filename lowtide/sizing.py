@@ -279,6 +279,26 @@ def recommend(
     raise TooSmall(memory_mb, min(tried, key=lambda each: each.total_mb))
 
 
+def ceilings(found: Bound, large_workers: int, limit_mb: float, files_mb: float = 0) -> tuple[int, int]:
+    """How far a small and a large worker may grow over an idle one, so that all of them at once stay below the limit.
+
+    Where the limit is below the rule's sum, no such numbers leave room to work: then a worker may grow as far as the
+    rule says, and the limit may be met by several at once.
+
+    Args:
+        large_workers: of the bound's workers; 0 is one pool.
+        files_mb: what files in memory may take of the limit.
+    """
+    budget_mb = limit_mb - found.idle_mb - found.headroom_mb - files_mb
+    large_mb = found.growth_mb + found.need_mb
+    even_mb = budget_mb / found.workers
+    if even_mb >= large_mb or not large_workers:
+        each_mb = math.floor(max(even_mb, large_mb))
+        return each_mb, each_mb
+    small_mb = (budget_mb - large_workers * large_mb) / (found.workers - large_workers)
+    return math.floor(max(small_mb, found.growth_mb)), math.floor(large_mb)
+
+
 @dataclass(frozen=True)
 class Check:
     """What `check` found.

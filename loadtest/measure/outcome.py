@@ -13,7 +13,7 @@ from loadtest.results.types import Recycles
 
 # Ends of workers that nobody asked for.
 SUDDEN = ("died", "hung", "oom")
-UNKNOWN = Recycles(None, None, None, None, None, None, None, None)
+UNKNOWN = Recycles(None, None, None, None, None, None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ def run(
 def recycles(events: list[Event]) -> Recycles:
     """How many workers were replaced, by reason."""
     counts: Counter[str] = Counter(event.event for event in events)
-    named = {reason: counts[reason] for reason in ("requests", "rss", "lifetime", "idle", "signal", "hung", "oom")}
+    named = {
+        reason: counts[reason] for reason in ("requests", "rss", "lifetime", "idle", "signal", "hung", "oom", "ceiling")
+    }
     return Recycles(died=sum(counts[reason] for reason in SUDDEN), **named)
 
 

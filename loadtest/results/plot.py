@@ -37,6 +37,7 @@ MARKS = {
     "lifetime": ("s", "mark", "recycled: lifetime"),
     "idle": ("v", "mark", "recycled: idle"),
     "signal": ("d", "mark", "stopped by a signal"),
+    "ceiling": ("p", "kill", "request over its ceiling"),
     "died": ("x", "kill", "worker died"),
     "hung": ("P", "kill", "worker hung"),
     "oom": ("X", "kill", "OOM kill"),

@@ -18,7 +18,7 @@ Count = Annotated[int, Meta(ge=0, le=10**12)]
 Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
 
 Memory = Literal["PSS", "working set"]
-Reason = Literal["requests", "rss", "lifetime", "idle", "signal", "died", "hung", "oom"]
+Reason = Literal["requests", "rss", "lifetime", "idle", "signal", "died", "hung", "oom", "ceiling"]
 EventName = Literal["load-start", "load-end"] | Reason
 
 
@@ -61,9 +61,10 @@ class Recycles(Struct):
     signal: Count | None = 0
     hung: Count | None = 0
     oom: Count | None = 0
+    ceiling: Count | None = 0
 
     def total(self) -> int | None:
-        counts = [self.requests, self.rss, self.lifetime, self.died, self.idle, self.signal]
+        counts = [self.requests, self.rss, self.lifetime, self.died, self.idle, self.signal, self.ceiling]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 

@@ -14,6 +14,7 @@ REASONS = {
     "lifetime": "on lifetime",
     "idle": "while idle",
     "signal": "on a signal",
+    "ceiling": "for a request that outgrew its ceiling",
     "died": "by a sudden end",
 }
 

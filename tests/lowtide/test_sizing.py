@@ -174,3 +174,16 @@ def test_the_highest_reload_on_rss_of_what_nobody_measured_just_fits(workers: in
     assert sizing.bound(load, workers, 1, highest).total_mb == pytest.approx(
         sizing.unmeasured_bound(workers, highest).total_mb, abs=1
     )
+
+
+@pytest.mark.parametrize("large_workers", [0, 1, 2])
+@pytest.mark.parametrize("limit_mb", [700, 1024, 4096])
+def test_workers_at_their_ceilings_fit_together(large_workers: int, limit_mb: int) -> None:
+    load = sizing.Load(97, 4, 53, 100, 14.5)
+    bound = sizing.bound(load, 4, large_workers, 90)
+    small, large = sizing.ceilings(bound, large_workers, limit_mb, 64)
+    together = bound.idle_mb + (4 - large_workers) * small + large_workers * large + sizing.HEADROOM_MB + 64
+    assert together <= limit_mb or bound.total_mb + 64 > limit_mb
+    # What the rule grants is never refused.
+    assert small >= int(bound.growth_mb)
+    assert large >= int(bound.growth_mb + bound.need_mb)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -13,8 +13,31 @@ from urllib.parse import parse_qs
 CHUNK = b"x" * 65536
 
 
+kept: list[bytes] = []
+
+
+def grow_objects() -> None:
+    objects: list[object] = []
+    while True:
+        objects.append([len(objects)] * 10)
+
+
+def grow_bytes() -> None:
+    """Each allocation twice as large, each filled in C, where no signal and no other thread comes through."""
+    pieces = [b"x"]
+    while True:
+        pieces.append(pieces[-1] * 2)
+
+
+def grow_stream() -> Iterator[bytes]:
+    grow_objects()
+    yield b"never"
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep`, `bytes` and `log` are numbers."""
+    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep`, `bytes`
+    and `log` are numbers; `grow` takes memory without end, in one of several ways.
+    """
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:
         with Path(os.environ["RUN_DIR"], "served").open("a") as served:
@@ -26,6 +49,23 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     while "noread" not in asked and (part := environ["wsgi.input"].read(65536)):
         body.update(part)
         size += len(part)
+    match asked.get("grow"):
+        case "objects":
+            grow_objects()
+        case "bytes":
+            grow_bytes()
+        case "kept":
+            while True:
+                kept.append(os.urandom(1 << 20))
+        case "page":
+            try:
+                grow_objects()
+            except MemoryError:
+                start_response("500 Internal Server Error", [("Content-Type", "text/html")])
+                return [b"the framework's page"]
+        case "stream":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return grow_stream()
     time.sleep(float(asked.get("sleep", "0")))
     headers = [("Content-Type", "application/json")]
     if "bytes" in asked:

@@ -1,1 +1,0 @@
-"""Django's backend for PostgreSQL, with bounds on waiting: ENGINE = "lowtide.django.postgresql"."""
