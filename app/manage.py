@@ -10,6 +10,8 @@ from django.db import OperationalError, connection
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    # A migration takes as long as it takes.
+    os.environ["DATABASE_TIMEOUT"] = "0"
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

@@ -47,10 +47,12 @@ def malloc_trim() -> Callable[[int], int]:
     """glibc's malloc_trim, where it is also the allocator in use.
 
     Raises:
-        Unavailable: not Linux, a libc without malloc_trim (musl), or another allocator is preloaded.
+        Unavailable: not Linux, no /proc, a libc without malloc_trim (musl), or another allocator is preloaded.
     """
     if sys.platform != "linux":
         raise Unavailable(f"memory is given back on Linux only, this is {sys.platform}")
+    if not os.access("/proc/self/statm", os.R_OK):
+        raise Unavailable("there is no /proc, so a process does not see how large it is: nothing is given back")
     process = ctypes.CDLL(None)
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -79,8 +81,7 @@ class GiveBack:
             raise ValueError(f"threshold_mb={threshold_mb} must be over 0; 8 is a good start")
         self.threshold_mb = threshold_mb
         self._lock = threading.Lock()
-        self._left_mb = self._fresh_mb = memory.rss_mb()
-        self._live_mb = 0.0
+        self._left_mb = self._fresh_mb = self._live_mb = 0.0
         self._gave = False
         self._trim = trim
         if trim is None:
@@ -88,6 +89,7 @@ class GiveBack:
                 self._trim = malloc_trim()
             except Unavailable as reason:
                 print(f"lowtide: {reason}", file=sys.stderr, flush=True)
+        self.mark()
 
     def __call__(self) -> bool:
         """Give back if the process has grown; returns whether it did."""
@@ -114,6 +116,8 @@ class GiveBack:
 
     def mark(self) -> None:
         """Take what the process holds now as what it needs: for a worker that was just forked."""
+        if self._trim is None:
+            return
         self._left_mb = self._fresh_mb = memory.rss_mb()
         self._live_mb = 0.0
 

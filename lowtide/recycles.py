@@ -79,10 +79,12 @@ class Slots:
         """The last words of a worker that has no successor yet, and when it said them."""
         start = worker * _SLOT
         text = self._memory[start + _HEAD.size : start + _SLOT].rstrip(b"\0")
-        if not text:
+        try:
+            reason, requests, rss_mb, left = json.loads(text)
+            return str(reason), int(requests), float(rss_mb), float(left)
+        except (ValueError, TypeError):
+            # Nothing was said, or it was killed in the middle of it.
             return None
-        reason, requests, rss_mb, left = json.loads(text)
-        return reason, requests, rss_mb, left
 
     def wait_for_turn(self, worker: int, longest_s: float) -> bool:
         """Before leaving, wait while another worker is away; returns whether it is this one's turn.

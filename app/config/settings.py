@@ -161,6 +161,9 @@ def database(url: str) -> dict[str, Any]:
     if parts.scheme not in {"postgres", "postgresql", "sqlite"} or len(parts.path) < 2:
         raise ValueError(url)
     config: dict[str, Any] = env.db_url_config(url)
+    if config["ENGINE"] == "django.db.backends.postgresql":
+        # The same, with bounds on waiting for a database that is away or silent.
+        config["ENGINE"] = "lowtide.django.postgresql"
     options = config.setdefault("OPTIONS", {})
     # Connections live on between requests. With SQLite too: the last one to close writes the whole WAL into the
     # database while everybody waits, half a second after a large import.
@@ -175,7 +178,7 @@ def database(url: str) -> dict[str, Any]:
     else:
         # One that the server has closed meanwhile is opened again.
         config["CONN_HEALTH_CHECKS"] = True
-        options.setdefault("connect_timeout", 5)
+        options["timeout_s"] = whole_number("DATABASE_TIMEOUT", 15, minimum=0)
     return config
 
 

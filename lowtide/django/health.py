@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -21,26 +21,31 @@ class HealthMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self._missing: dict[str, str] = {}
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/healthz":
             return HttpResponse("ok\n", content_type="text/plain")
         if request.path == "/readyz":
             missing = what_is_missing()
+            # Strangers ask too: which migrations, and what error, is the log's to say, and once for each change.
+            if missing != self._missing:
+                self._missing = missing
+                log.warning("Not ready: %s", missing) if missing else log.info("Ready again")
             status = "unavailable" if missing else "ready"
-            return JsonResponse({"status": status, "missing": missing}, status=503 if missing else 200)
+            told = dict.fromkeys(missing, "the log says why")
+            return JsonResponse({"status": status, "missing": told}, status=503 if missing else 200)
         return self.get_response(request)
 
 
-def what_is_missing() -> dict[str, object]:
-    """What keeps this process from serving: {} when nothing does. Two small queries."""
+def what_is_missing() -> dict[str, str]:
+    """What keeps this process from serving, and why: {} when nothing does. Two small queries."""
     try:
         applied = MigrationRecorder(connection).applied_migrations()
-    except DatabaseError:
-        log.exception("The database does not answer")
-        return {"database": "does not answer; the log says why"}
+    except (DatabaseError, InterfaceError) as error:
+        return {"database": str(error).split("\n", 1)[0]}
     unapplied = sorted(f"{app}.{name}" for app, name in expected_migrations() - applied.keys())
-    return {"migrations": unapplied} if unapplied else {}
+    return {"migrations": ", ".join(unapplied)} if unapplied else {}
 
 
 @functools.cache

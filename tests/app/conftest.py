@@ -7,9 +7,9 @@ from pytest_django import Settings
 
 from tests.app.feeds import TOKEN
 
-# Which of the two files has nothing to do depends on the database; it is not collected, rather than skipped.
+# Which files have nothing to do depends on the database; they are not collected, rather than skipped.
 on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")
-collect_ignore = ["test_postgresql.py" if on_postgresql else "test_server_side_cursors.py"]
+collect_ignore = ["test_postgresql.py", "test_database_away.py"] if on_postgresql else ["test_server_side_cursors.py"]
 
 
 @pytest.fixture(autouse=True)

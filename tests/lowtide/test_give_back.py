@@ -272,3 +272,18 @@ def test_what_stays_is_told_apart(
     back = GiveBack(8, trim=lambda _: 1)
     assert back()
     assert (back.kept_mb, back.live_mb) == (stays_mb, live_mb)
+
+
+def test_without_proc_it_says_so_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(pid: int | str = "self") -> float:
+        raise FileNotFoundError(f"/proc/{pid}/statm")
+
+    monkeypatch.setattr(memory, "rss_mb", missing)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    back = GiveBack(8)
+    assert not back()
+    back.mark()
+    back.rest()
+    assert "there is no /proc" in capsys.readouterr().err

@@ -111,3 +111,16 @@ def test_whoever_stays_away_is_not_waited_for() -> None:
     slots.say(1, "signal", 1, 200)
     time.sleep(0.1)
     assert answer(child(lambda: slots.wait_for_turn(2, 0.1)))
+
+
+def test_words_that_were_cut_off_are_silence() -> None:
+    """A worker that is killed while it speaks must not keep its successors from starting."""
+    slots = recycles.Slots(2)
+    slots.born(1, 100, 0)
+    slots.say(1, "rss", 1, 200)
+    start = recycles._SLOT + recycles._HEAD.size
+    slots._memory[start + 9 : start + 100] = bytes(91)
+    assert answer(child(lambda: slots.wait_for_turn(2, 0.1)))
+    end = slots.born(1, 101, 0)
+    assert end
+    assert end.reason == "died"

@@ -18,6 +18,7 @@ import requests
 from loadtest.measure import recycles
 from lowtide import sample
 from tests import described
+from tests.stack import bare
 from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -140,3 +141,10 @@ def start() -> Iterator[Start]:
         yield begin
         for stack in started:
             stack.control("down")
+
+
+@pytest.fixture
+def serve() -> Iterator[bare.Serve]:
+    """Starts bare servers."""
+    with bare.servers(free_port) as begin:
+        yield begin

@@ -2,105 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 
-from loadtest.measure import recycles
-from lowtide import memory, sample
-from tests.stack.conftest import CHECKOUT, PLANTED, free_port
+from tests.stack.bare import Serve, Server
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.stack
-
-
-@dataclass
-class Server:
-    """A bare uWSGI with the application in tests/stack/planted."""
-
-    url: str
-    folder: Path
-    master: int
-
-    def get(self, path: str) -> None:
-        """A request whose answer may never come."""
-        with suppress(requests.RequestException):
-            requests.get(self.url + path, timeout=10)
-
-    def pids(self) -> list[int]:
-        return [worker["pid"] for worker in sample.stats(str(self.folder / "stats.sock"))["workers"]]
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def away(self) -> list[tuple[float, float]]:
-        """From when to when a worker was away, in seconds of the epoch: its last words, the start of its successor."""
-        ends = recycles.uwsgi_lines(self.log().splitlines())
-        # To the millisecond, both ends rounded.
-        return [(end["time"] - end["away_s"] + 0.002, end["time"]) for end in ends]
-
-    def most_away(self) -> int:
-        """How many workers were away at once, at most."""
-        spans = self.away()
-        return max(len([1 for start, end in spans if start <= when < end]) for when, _ in spans)
-
-    def serving(self) -> int:
-        """Workers that have loaded the application."""
-        workers = sample.stats(str(self.folder / "stats.sock"))["workers"]
-        return sum(worker["pid"] > 0 and bool(worker["apps"]) for worker in workers)
-
-    def replaced(self, wait_s: float = 15) -> list[recycles.Event]:
-        """The recycles logged so far, waiting for the first."""
-        deadline = time.monotonic() + wait_s
-        while not (found := recycles.of_uwsgi(self.log().splitlines(), 0)):
-            if time.monotonic() > deadline:
-                raise AssertionError(self.log())
-            time.sleep(0.05)
-        return found
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    running: list[subprocess.Popen[bytes]] = []
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-
-        def begin(*options: str, **settings: str) -> Server:
-            port = free_port()
-            environment = os.environ | {"RUN_DIR": folder, "WORKERS": "1", "LARGE_WORKERS": "0"} | settings
-            environment |= {"APP_DIR": str(PLANTED), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-            command = [sys.executable, "-m", "lowtide.start", "uwsgi", "--ini", str(CHECKOUT / "uwsgi.ini")]
-            command += ["--http-socket", f"127.0.0.1:{port}", *options]
-            with (Path(folder) / "log").open("wb") as log:
-                process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
-            running.append(process)
-            server = Server(f"http://127.0.0.1:{port}", Path(folder), process.pid)
-            for _ in range(200):
-                # Somebody else may answer at a port that this server did not get.
-                assert process.poll() is None, server.log()
-                try:
-                    requests.get(server.url, timeout=10)
-                    return server
-                except requests.ConnectionError:
-                    time.sleep(0.1)
-            raise AssertionError(server.log())
-
-        yield begin
-        for process in running:
-            for pid in memory.tree(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait(10)
 
 
 def test_requests(serve: Serve) -> None:
@@ -163,7 +75,7 @@ def test_an_idle_worker_that_kept_nothing_stays(serve: Serve) -> None:
 def test_signal(serve: Serve, number: int) -> None:
     server = serve()
     # uWSGI lets a worker go without its last words while it is at the end of a request, after the answer.
-    wait_until("it is idle", lambda: sample.stats(str(server.folder / "stats.sock"))["workers"][0]["status"] == "idle")
+    wait_until("it is idle", lambda: server.workers()[0]["status"] == "idle")
     os.kill(server.pids()[0], number)
     assert server.replaced()[0].event == "signal"
 

@@ -1,7 +1,9 @@
 """A WSGI application whose workers end in every way that there is, and which says what it was asked. For tests only."""
 
+import atexit
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,6 +11,17 @@ from typing import Any
 if os.environ.get("STOP_AT_IMPORT"):
     os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
+if os.environ.get("HOOKS"):
+    # As uwsgidecorators does while it is imported.
+    import uwsgi
+
+    uwsgi.post_fork_hook = lambda: print("their fork", os.getpid(), file=sys.stderr, flush=True)
+if os.environ.get("HANG_AT_EXIT"):
+    import uwsgi
+
+    uwsgi.atexit = lambda: time.sleep(1000)
+# As an error reporter does, whose last report is still in memory.
+atexit.register(lambda: print("flushed", os.getpid(), file=sys.stderr, flush=True))
 held: list[bytearray] = []
 loaded: list[bytearray] = []
 
@@ -19,6 +32,17 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             os.kill(os.getpid(), 9)
         case "/hang":
             time.sleep(30)
+        case "/hang/for/ever":
+            time.sleep(1000)
+        case "/signals":
+            import uwsgi
+
+            for _ in range(100):
+                uwsgi.signal(255)
+        case "/overwrite":
+            import uwsgi
+
+            uwsgi.atexit = lambda: print("their exit", os.getpid(), file=sys.stderr, flush=True)
         case "/hold":
             held.append(bytearray(os.urandom(1 << 20) * 100))
         case "/load" if not loaded:
@@ -28,3 +52,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             held.append(bytearray(os.urandom(1 << 20) * 20))
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [str(os.getpid()).encode()]
+
+
+def create_app() -> Callable[..., Iterable[bytes]]:
+    return application

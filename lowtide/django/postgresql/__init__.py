@@ -1,0 +1,1 @@
+"""Django's backend for PostgreSQL, with bounds on waiting: ENGINE = "lowtide.django.postgresql"."""
