@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.stack.bare import Serve, Server
 
@@ -124,3 +125,29 @@ def test_signals_do_not_fill_the_pipes_of_resting_workers(serve: Serve) -> None:
         time.sleep(0.3)
     assert server.pids()[1:] == [0, 0]
     assert "could not deliver signal" not in server.log()
+
+
+def test_only_its_own_user_reads_the_figures(serve: Serve) -> None:
+    """nginx is in the group that the other sockets are open to."""
+    server = serve()
+    server.wait_for("chmod 600")
+    deadline = time.monotonic() + 10
+    while (mode := (server.folder / "stats.sock").stat().st_mode & 0o777) != 0o600:
+        assert time.monotonic() < deadline, oct(mode)
+        time.sleep(0.05)
+    assert (server.folder / "small.sock").stat().st_mode & 0o777 == 0o660
+
+
+def test_sighup_ends_nobody(serve: Serve) -> None:
+    """It would end all workers before it loads code that may not load, without its environment on a Python wheel."""
+    server = serve(WORKERS="2")
+    pids = server.pids()
+    server.wait_for("unix_signal:1 uwsgi_unblock_signal")
+    server.process.send_signal(signal.SIGHUP)
+    for _ in range(20):
+        assert requests.get(server.url, timeout=10).status_code == 200
+        time.sleep(0.1)
+    assert server.pids() == pids
+    # And a stop is still heard.
+    server.process.send_signal(signal.SIGTERM)
+    assert ended(server), server.log()
