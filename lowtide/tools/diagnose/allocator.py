@@ -32,6 +32,19 @@ def anonymous_mb() -> float:
     return (int(resident) - int(shared)) * _PAGE / MIB
 
 
+def loaded_mb() -> float:
+    """Of `anonymous_mb`, what lies in mapped files: pages of libraries that the loader wrote to, proc(5), smaps."""
+    total, in_file = 0, False
+    with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as smaps:
+        for line in smaps:
+            words = line.split()
+            if not words[0].endswith(":"):
+                in_file = len(words) > 5 and words[5].startswith("/")
+            elif in_file and words[0] == "Anonymous:":
+                total += int(words[1])
+    return total / 1024
+
+
 def peak_mb() -> float:
     """The highest RSS of this process so far, in MiB (VmHWM, proc(5))."""
     match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)

@@ -2,17 +2,19 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-from lowtide.tools.diagnose.measure import CannotRun
 from lowtide.tools.diagnose.request import Request
+from lowtide.tools.diagnose.rounds import CannotRun, Job
 
 HELP = "say whether memory that grows is a leak, a cache, DEBUG, or only not given back"
 DESCRIPTION = """Send one request many times to a WSGI application, in a process of its own, and say what its memory
 does: leak, retention, fragmentation, native growth, DEBUG, a cache, or clean. The request really runs, twice as
-often as said, and with memray three times as often where it has to name the C functions of native growth.
-Exit code 0: clean, retention or a cache. 1: leak, native growth, fragmentation or DEBUG. 2: could not run."""
+often as said, more often while it is not sure whether growth has an end, and with memray once more where it has to
+name the C functions of native growth. Exit code 0: clean, retention or a cache. 1: leak, native growth, fragmentation
+or DEBUG. 2: could not run. 3: it still grows, and nothing is known yet."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +38,20 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--https", action="store_true", help="as if it came by HTTPS")
     parser.add_argument("--times", type=_times, default=40, metavar="N", help="requests to measure (default: 40)")
+    parser.add_argument(
+        "--at-most",
+        type=_count,
+        default=10_000,
+        metavar="N",
+        help="requests to go on to while it is not sure (default: 10000)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=_count,
+        default=120,
+        metavar="SECONDS",
+        help="how long to go on, in each of two processes (default: 120)",
+    )
     parser.add_argument(
         "--warm-up", type=_count, default=5, metavar="N", help="requests before these, which do not count (default: 5)"
     )
@@ -84,11 +100,21 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         headers=tuple(arguments.header),
         https=arguments.https,
     )
-    asked_for = (arguments.app, request, arguments.times, arguments.warm_up, arguments.timeout, arguments.chdir)
-    plain, traced = runner.measure(*asked_for)
+    # A descriptor of its own: a measuring process's standard error is read only when it fails.
+    progress = os.dup(2)
+    job = Job(
+        arguments.app,
+        request,
+        arguments.times,
+        arguments.warm_up,
+        at_most=arguments.at_most,
+        patience_s=arguments.patience,
+        progress=progress,
+    )
+    plain, traced = runner.measure(job, arguments.timeout, arguments.chdir)
     diagnosis = judge(plain, traced, arguments.warm_up)
     if diagnosis.verdict == "native":
-        diagnosis = with_functions(diagnosis, runner.native_functions(*asked_for))
+        diagnosis = with_functions(diagnosis, runner.native_functions(job, arguments.timeout, arguments.chdir))
     asked = f"{request.method} {request.path}"
     if arguments.picture:
         from lowtide.tools.diagnose import picture

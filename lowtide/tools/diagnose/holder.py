@@ -21,7 +21,7 @@ TOP = 5
 # A request; what grows less is not worth a line.
 LEAST_BYTES = 16
 # Enough to find a typical one among them, few enough to be quick.
-CANDIDATES = 200
+CANDIDATES = 30
 SEARCH_S = 10.0
 _OWN = str(Path(__file__).parent)
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<frozen")
@@ -109,18 +109,18 @@ def growing_types(before: dict[str, int], requests: int) -> list[dict[str, Any]]
     ]
 
 
-def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], list[Any]]:
     """What holds an object that was allocated at the first of these places where one is still to be found.
 
     Returns:
         The chain from a module to the object, each with its `type`, and its `label` as seen from the one before
-        (`.kept`, `[3]`); empty when nothing was found in SEARCH_S seconds. And, when a container on the way has a
-        bound, that container's `type`, `size` and `bound`.
+        (`.kept`, `[3]`); empty when nothing was found in SEARCH_S seconds. And the containers on the way that have a
+        bound.
     """
     deadline = time.monotonic() + SEARCH_S
     for stack in stacks:
         if candidates := _allocated_at(stack.traceback, deadline):
-            target = candidates[len(candidates) // 2]
+            target, *beyond = candidates[len(candidates) // 2]
             ignored = [id(candidates), id(sys._getframe()), id(stacks)]
             del candidates
 
@@ -129,40 +129,53 @@ def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], dict[str, Any
 
             chain = objgraph.find_backref_chain(target, head, max_depth=20, extra_ignore=ignored)
             if objgraph.is_proper_module(chain[0]):
-                bound = next(filter(None, map(_bound, chain)), {})
-                return list(_described(chain)), bound
-    return [], {}
+                chain += beyond
+                return list(_described(chain)), [container for container in chain if bound(container)]
+    return [], []
 
 
-def _allocated_at(place: tracemalloc.Traceback, deadline: float) -> list[Any]:
-    """Up to CANDIDATES objects that tracemalloc saw allocated there."""
-    found: dict[int, Any] = {}
-    for container in gc.get_objects():
+def _allocated_at(place: tracemalloc.Traceback, deadline: float) -> list[tuple[Any, ...]]:
+    """Up to CANDIDATES objects that tracemalloc saw allocated there, each behind what holds it where the garbage
+    collector, and so objgraph, does not know that holder: a dictionary or tuple of text and numbers alone."""
+    found: dict[int, tuple[Any, ...]] = {}
+    traceback_of, is_tracked = tracemalloc.get_object_traceback, gc.is_tracked
+    # What grows is large: the search is mostly over after a few containers.
+    for container in sorted(gc.get_objects(), key=_size, reverse=True):
         if len(found) >= CANDIDATES or time.monotonic() > deadline:
             break
         if container is found:
             continue
         # Text and bytes are unknown to the garbage collector: they are found through what holds them.
-        plain = (item for item in gc.get_referents(container) if not gc.is_tracked(item))
-        for item in (container, *plain):
-            if id(item) not in found and tracemalloc.get_object_traceback(item) == place:
-                found[id(item)] = item
+        for item in (container, *gc.get_referents(container)):
+            # Most objects were there before the tracing, and so may be a dictionary that grows.
+            if (trace := traceback_of(item)) is None and type(item) is not dict:
+                continue
+            if trace == place:
+                found.setdefault(id(item), (item,))
+            if type(item) in (dict, tuple) and not is_tracked(item):
+                for inner in gc.get_referents(item):
+                    if (trace := traceback_of(inner)) is not None and trace == place:
+                        found.setdefault(id(inner), (item, inner))
     return list(found.values())
 
 
-def _bound(container: Any) -> dict[str, Any]:
+def _size(container: Any) -> int:
+    return sys.getsizeof(container, 0)
+
+
+def bound(container: Any) -> dict[str, Any]:
     """Size and bound of a cache of functools, a deque, or a cache with `maxsize` and `currsize` as cachetools has."""
-    size = bound = None
+    size = most = None
     if isinstance(container, functools._lru_cache_wrapper):
-        size, bound = container.cache_info().currsize, container.cache_info().maxsize
+        size, most = container.cache_info().currsize, container.cache_info().maxsize
     elif isinstance(container, deque):
-        size, bound = len(container), container.maxlen
+        size, most = len(container), container.maxlen
     elif not isinstance(container, types.ModuleType | type):
-        size, bound = getattr(container, "currsize", None), getattr(container, "maxsize", None)
-    if not isinstance(size, int) or not isinstance(bound, int | float) or bound == float("inf"):
+        size, most = getattr(container, "currsize", None), getattr(container, "maxsize", None)
+    if not isinstance(size, int) or not isinstance(most, int | float) or most == float("inf"):
         return {}
     name = getattr(container, "__qualname__", type(container).__qualname__)
-    return {"type": type(container).__name__.lstrip("_"), "name": name, "size": size, "bound": bound}
+    return {"type": type(container).__name__.lstrip("_"), "name": name, "size": size, "bound": most}
 
 
 def _described(chain: list[Any]) -> Iterator[dict[str, str]]:

@@ -1,8 +1,9 @@
 """The measuring, in a process of its own: `python -m lowtide.tools.diagnose.measure`, a Job as JSON on standard input.
 
 Two such processes serve one diagnosis, because watching Python's heap costs memory that would be taken for growth:
-- plain: resident memory after each request, and how much of it malloc_trim(0) gives back, at four checkpoints;
-- traced: with tracemalloc, the live Python heap after each request, and what of it grew since the warm-up.
+- traced: with tracemalloc, the live Python heap, and what of it grew since the warm-up;
+- plain: resident memory, and how much of it malloc_trim(0) gives back at checkpoints.
+Each looks after each request of the first round, and goes on (`rounds`) while it sees growth that may come to an end.
 Native growth takes a third, where memray is installed: the C functions whose memory was not given back.
 """
 
@@ -11,52 +12,49 @@ import importlib
 import json
 import sys
 import tempfile
+import threading
 import tracemalloc
 from array import array
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lowtide.give_back import Unavailable, malloc_trim
-from lowtide.tools.diagnose import allocator
+from lowtide.memory import MIB
+from lowtide.tools.diagnose import allocator, clock
 from lowtide.tools.diagnose.request import Application, Request
+from lowtide.tools.diagnose.rounds import LOOKS, CannotRun, Job, Rounds, one_line
+from lowtide.tools.diagnose.trend import LIMITS, Trend, trend
 
 CHECKPOINTS = 4
 # Enough to reach from a library into the application; each costs time for each allocation.
 FRAMES = 5
-
-
-class CannotRun(Exception):
-    """The diagnosis cannot be made; the message says why, in one line, and what to do."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to run: `times` measured requests after `warm_up` others. `result` is the file to write, as JSON."""
-
-    app: str
-    request: Request
-    times: int
-    warm_up: int
-    result: str
+# What an application keeps for longer than this, it keeps for good as far as a worker's memory goes.
+PUT_FORWARD_S = 3600
 
 
 @dataclass
 class Plain:
-    """Without tracing. Memory in MiB, one value a request, the warm-up's first; `base_mb` is before the first one.
+    """Without tracing. Memory in MiB, one value a look, the warm-up's first; `base_...` is before the first request.
 
     Attributes:
+        numbers: the number of the request before each look, from 1, warm-up included.
         anonymous_mb: resident memory that no file backs.
         malloc_bytes: what glibc's malloc has handed out, in bytes; empty where it does not say.
-        checkpoints: numbers of the requests after which memory was given back, from 1, warm-up included.
+        checkpoints: numbers of the requests after which memory was given back.
         trimmed_mb: what was left then; `trim_unavailable` says why there is none.
         arenas_mb: pymalloc's arenas at each checkpoint, and `arenas_used_mb` how much of them is in use.
+        loaded_mb: what the loader wrote into pages of libraries that were loaded since.
     """
 
     base_mb: float = 0.0
+    base_malloc_bytes: float = 0.0
+    base_arenas_used_mb: float = 0.0
     peak_mb: float = 0.0
+    loaded_mb: float = 0.0
+    numbers: list[float] = field(default_factory=list)
     anonymous_mb: list[float] = field(default_factory=list)
     malloc_bytes: list[float] = field(default_factory=list)
     checkpoints: list[int] = field(default_factory=list)
@@ -65,19 +63,51 @@ class Plain:
     arenas_used_mb: list[float] = field(default_factory=list)
     trim_unavailable: str = ""
     statuses: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def malloc(self, warm_up: int) -> Trend | None:
+        return trend(self.numbers[warm_up:], self.malloc_bytes[warm_up:]) if self.malloc_bytes else None
+
+    def mapped(self) -> float:
+        """Bytes a request that neither malloc gave back nor pymalloc's arenas explain, at least, between any two of
+        the last checkpoints."""
+        arenas = self.arenas_mb or [0.0] * len(self.trimmed_mb)
+        other = [left - arena for left, arena in zip(self.trimmed_mb, arenas, strict=True)][-CHECKPOINTS:]
+        gaps = [b - a for a, b in pairwise(self.checkpoints[-CHECKPOINTS:])]
+        steps = [b - a for a, b in pairwise(other)]
+        return min((step / gap for step, gap in zip(steps, gaps, strict=False)), default=0) * MIB
+
+    def growth(self, warm_up: int, explained: float) -> str:
+        """Whether memory grows that Python's objects do not explain: "no", "endless", or "unsure"."""
+        explained = max(0.0, explained)
+        costly = (self.trimmed_mb or self.anonymous_mb)[-1] - self.base_mb >= LIMITS.costs_mb * 0.9
+        malloc, limit = self.malloc(warm_up), explained + LIMITS.malloc_bytes
+        if malloc and malloc.open(limit):
+            return "endless" if costly or malloc.endless(limit) else "unsure"
+        if self.mapped() < explained + LIMITS.mapped_bytes:
+            return "no"
+        long = self.numbers[-1] - warm_up >= LIMITS.outlasts
+        return "endless" if costly or long else "unsure"
 
 
 @dataclass
 class Traced:
-    """With tracemalloc. Bytes of live Python objects made since before the first request, one value a request.
+    """With tracemalloc. Bytes of live Python objects made since before the first request, one value a look.
 
     Attributes:
-        queries: statements in Django's query logs after each request; empty without Django.
+        numbers: the number of the request before each look, from 1, warm-up included.
+        queries: statements in Django's query logs; empty without Django.
         lines: what grew, as `holder.growing_lines` returns it; types: as `holder.growing_types` does.
         chain: what holds one of the objects that grew, as `holder.find_chain` returns it.
+        bound: size and bound of a container that holds what grows, and fills.
+        costly: whether what grew came to LIMITS.costs_mb.
+        clock: what came of putting the clock forward: "falls" when what had grown was let go, "stays", or "" when it
+            was not tried.
+        threads: names of the threads that ran beside the requests at the end.
     """
 
     base_bytes: float = 0.0
+    numbers: list[float] = field(default_factory=list)
     live_bytes: list[float] = field(default_factory=list)
     garbage: int = 0
     django_debug: bool = False
@@ -86,7 +116,17 @@ class Traced:
     types: list[dict[str, Any]] = field(default_factory=list)
     chain: list[dict[str, str]] = field(default_factory=list)
     bound: dict[str, Any] = field(default_factory=dict)
+    costly: bool = False
+    clock: str = ""
+    threads: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def heap(self, warm_up: int) -> Trend:
+        return trend(self.numbers[warm_up:], self.live_bytes[warm_up:])
+
+    def debug(self, warm_up: int) -> Trend:
+        return trend(self.numbers[warm_up:], self.queries[warm_up:])
 
 
 @dataclass
@@ -106,31 +146,17 @@ def load(app: str) -> Application:
     try:
         found = getattr(importlib.import_module(module), name or "application")
     except Exception as error:
-        raise CannotRun(f"{app} cannot be loaded: {_one_line(error)}") from error
+        raise CannotRun(f"{app} cannot be loaded: {one_line(error)}") from error
     if not callable(found):
         raise CannotRun(f"{app} is {type(found).__name__}, not a WSGI callable: write MODULE:CALLABLE")
     application: Application = found
     return application
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def _send(job: Job, application: Application, number: int, statuses: Counter[str]) -> None:
-    """Send one request, and free what waits for the garbage collector: cycles are no growth."""
-    try:
-        statuses[job.request.send(application, number)] += 1
-    except Exception as error:
-        if number == 1:
-            raise CannotRun(f"the application raised {_one_line(error)}") from error
-        statuses[_one_line(error)] += 1
-
-
 def measure_plain(job: Job) -> Plain:
     """See `Plain`."""
-    application = load(job.app)
     plain = Plain()
+    rounds = Rounds(job, load(job.app))
     trim: Callable[[int], int] | None = None
     try:
         trim = malloc_trim()
@@ -139,25 +165,49 @@ def measure_plain(job: Job) -> Plain:
     gc.collect()
     if trim:
         trim(0)
-    total = job.warm_up + job.times
-    statuses: Counter[str] = Counter()
-    plain.checkpoints = [job.warm_up + job.times * part // CHECKPOINTS for part in range(1, CHECKPOINTS + 1)]
+    # What is there before the first request is looked at no more: each collection would walk through it.
+    gc.freeze()
+    loaded_mb = allocator.loaded_mb()
+    if arenas := allocator.pymalloc_mb():
+        plain.base_arenas_used_mb = arenas[1]
+    plain.base_malloc_bytes = allocator.malloc_in_use() or 0
     plain.base_mb = allocator.anonymous_mb()
-    for number in range(1, total + 1):
-        _send(job, application, number, statuses)
+
+    def look() -> float:
         gc.collect()
+        plain.numbers.append(rounds.number)
         plain.anonymous_mb.append(allocator.anonymous_mb())
         if (in_use := allocator.malloc_in_use()) is not None:
             plain.malloc_bytes.append(in_use)
-        if number in plain.checkpoints:
-            if trim:
-                trim(0)
-                plain.trimmed_mb.append(allocator.anonymous_mb())
-            if arenas := allocator.pymalloc_mb():
-                plain.arenas_mb.append(arenas[0])
-                plain.arenas_used_mb.append(arenas[1])
-    plain.peak_mb = allocator.peak_mb()
-    plain.statuses = dict(statuses)
+        return plain.anonymous_mb[-1] - plain.base_mb
+
+    def checkpoint() -> None:
+        plain.checkpoints.append(rounds.number)
+        if trim:
+            trim(0)
+            plain.trimmed_mb.append(allocator.anonymous_mb())
+        if arenas := allocator.pymalloc_mb():
+            plain.arenas_mb.append(arenas[0])
+            plain.arenas_used_mb.append(arenas[1])
+
+    checkpoints = [job.warm_up + job.times * part // CHECKPOINTS for part in range(1, CHECKPOINTS + 1)]
+    for number in rounds.first():
+        look()
+        if number in checkpoints:
+            checkpoint()
+    while plain.growth(job.warm_up, job.explained) == "unsure":
+        looks = 0
+        for looks, _ in enumerate(rounds.further("memory still grows that is no Python object"), start=1):
+            if look() >= LIMITS.costs_mb:
+                break
+            if looks % (LOOKS // CHECKPOINTS) == 0:
+                checkpoint()
+        if not looks:
+            break
+        if plain.checkpoints[-1] < rounds.number:
+            checkpoint()
+    plain.loaded_mb = allocator.loaded_mb() - loaded_mb
+    plain.peak_mb, plain.seconds, plain.statuses = allocator.peak_mb(), rounds.seconds, dict(rounds.statuses)
     return plain
 
 
@@ -165,38 +215,101 @@ def measure_traced(job: Job) -> Traced:
     """See `Traced`."""
     from lowtide.tools.diagnose import holder
 
-    application = load(job.app)
+    rounds = Rounds(job, load(job.app))
     traced = Traced()
-    total = job.warm_up + job.times
     # Filled in place: the measuring itself must not grow.
-    live, queries = array("d", bytes(8 * total)), array("d", bytes(8 * total))
-    statuses: Counter[str] = Counter()
+    room = job.warm_up + job.times + 20 * LOOKS
+    numbers, live, queries = (array("d", bytes(8 * room)) for _ in range(3))
+    looks = 0
+
+    def live_bytes() -> float:
+        _clear_type_cache()
+        traced.garbage = gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    def look() -> None:
+        nonlocal looks
+        numbers[looks], live[looks], queries[looks] = rounds.number, live_bytes(), _queries()
+        looks += 1
+
     gc.collect()
+    gc.freeze()
     tracemalloc.start(FRAMES)
     traced.base_bytes = tracemalloc.get_traced_memory()[0]
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(1, total + 1):
-            _send(job, application, number, statuses)
-            _clear_type_cache()
-            traced.garbage = gc.collect()
-            live[number - 1] = tracemalloc.get_traced_memory()[0]
-            queries[number - 1] = _queries()
+        for number in rounds.first():
+            look()
             if number == job.warm_up:
+                gc.unfreeze()
                 types = holder.count_types()
+                gc.freeze()
                 # On disk, not in the heap that is being measured.
                 tracemalloc.take_snapshot().dump(f"{folder}/warm-up")
+
+        def stacks() -> list[holder.Stack]:
+            after = tracemalloc.take_snapshot()
+            before = tracemalloc.Snapshot.load(f"{folder}/warm-up")
+            return holder.growing_stacks(before, after, rounds.number - job.warm_up)
+
+        while True:
+            heap = trend(numbers[job.warm_up : looks], live[job.warm_up : looks])
+            logged = trend(numbers[job.warm_up : looks], queries[job.warm_up : looks])
+            if logged.grows(LIMITS.queries) or not heap.open(LIMITS.live_bytes):
+                break
+            if traced.costly or heap.endless(LIMITS.live_bytes):
+                break
+            before = looks
+            if before == job.warm_up + job.times:
+                # What is frozen would not be found.
+                gc.unfreeze()
+                if filling := _filling(rounds, holder.find_chain(stacks())[1]):
+                    traced.bound = filling
+                    break
+                gc.freeze()
+                in_use = allocator.malloc_in_use() or 0
+            for _ in rounds.further("the live heap still grows"):
+                look()
+                # Python objects may stand for more than themselves: a connection, an image.
+                native = allocator.malloc_in_use() or 0
+                traced.costly = max(live[looks - 1] - live[job.warm_up], native - in_use) >= LIMITS.costs_mb * MIB
+                if traced.costly:
+                    break
+            if looks == before:
+                break
+        traced.seconds, traced.statuses = rounds.seconds, dict(rounds.statuses)
+        gc.unfreeze()
         # Before the snapshots, which consist of thousands of tuples.
-        traced.types = holder.growing_types(types, job.times)
-        after = tracemalloc.take_snapshot()
-        before = tracemalloc.Snapshot.load(f"{folder}/warm-up")
-    traced.live_bytes, traced.queries, traced.statuses = list(live), list(queries), dict(statuses)
+        traced.types = holder.growing_types(types, rounds.number - job.warm_up)
+        grown = stacks()
+    traced.numbers, traced.live_bytes, traced.queries = (list(values[:looks]) for values in (numbers, live, queries))
     traced.django_debug = _django_debug()
-    stacks = holder.growing_stacks(before, after, job.times)
-    traced.lines = [stack.as_dict() for stack in stacks]
-    del before, after
-    if live[-1] - live[job.warm_up] >= holder.LEAST_BYTES * job.times:
-        traced.chain, traced.bound = holder.find_chain(stacks)
+    traced.lines = [stack.as_dict() for stack in grown]
+    grew = live[looks - 1] - live[job.warm_up]
+    if grew >= holder.LEAST_BYTES * job.times:
+        traced.chain, containers = holder.find_chain(grown)
+        if heap.open(LIMITS.live_bytes):
+            traced.bound = traced.bound or _filling(rounds, containers)
+    traced.threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    endless = heap.open(LIMITS.live_bytes) and (traced.costly or heap.endless(LIMITS.live_bytes))
+    if endless and not traced.bound and clock.put_forward(PUT_FORWARD_S):
+        at_end = live_bytes()
+        rounds.again(int(rounds.number - job.warm_up) // 10)
+        traced.clock = "falls" if at_end - live_bytes() >= grew / 2 else "stays"
     return traced
+
+
+def _filling(rounds: Rounds, containers: list[Any]) -> dict[str, Any]:
+    """Size and bound of the first of these containers that fills with further requests; empty without one."""
+    from lowtide.tools.diagnose import holder
+
+    before = [holder.bound(container) for container in containers]
+    if before:
+        rounds.again(max(10, rounds.job.times // 2))
+    for container, earlier in zip(containers, before, strict=True):
+        later = holder.bound(container)
+        if later["size"] > earlier["size"]:
+            return later
+    return {}
 
 
 def measure_native(job: Job) -> Native:
@@ -204,14 +317,11 @@ def measure_native(job: Job) -> Native:
     from lowtide.tools.diagnose import holder
 
     memray: Any = importlib.import_module("memray")
-    application = load(job.app)
-    statuses: Counter[str] = Counter()
+    rounds = Rounds(job, load(job.app))
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(1, job.warm_up + 1):
-            _send(job, application, number, statuses)
+        rounds.again(job.warm_up)
         with memray.Tracker(f"{folder}/trace", native_traces=True):
-            for number in range(job.warm_up + 1, job.warm_up + job.times + 1):
-                _send(job, application, number, statuses)
+            rounds.again(job.times)
         records = memray.FileReader(f"{folder}/trace").get_leaked_allocation_records(merge_threads=True)
         return Native(holder.native_functions(records, job.times))
 

@@ -43,8 +43,8 @@ def _memory(axes: Axes, plain: Plain, traced: Traced, warm_up: int) -> None:
     """Resident memory with its falls, and the live heap, each as what it gained over the time before any request."""
     numbers: list[float] = [0]
     resident: list[float] = [0.0]
-    trimmed = dict(zip(plain.checkpoints, plain.trimmed_mb, strict=False))
-    for number, value in enumerate(plain.anonymous_mb, start=1):
+    trimmed: dict[float, float] = dict(zip(plain.checkpoints, plain.trimmed_mb, strict=False))
+    for number, value in zip(plain.numbers, plain.anonymous_mb, strict=True):
         numbers.append(number)
         resident.append(value - plain.base_mb)
         if number in trimmed:
@@ -53,13 +53,13 @@ def _memory(axes: Axes, plain: Plain, traced: Traced, warm_up: int) -> None:
     live = [0.0, *((value - traced.base_bytes) / MIB for value in traced.live_bytes)]
     axes.axvspan(0, warm_up, color="#f1f3f5", linewidth=0, label="warm-up")
     axes.plot(numbers, resident, color=RESIDENT, linewidth=1.4, label="resident memory (anonymous)")
-    axes.plot(range(len(live)), live, color=LIVE, linewidth=1.4, label="live Python heap (tracemalloc)")
+    axes.plot([0, *traced.numbers], live, color=LIVE, linewidth=1.4, label="live Python heap (tracemalloc)")
     if trimmed:
         left = [value - plain.base_mb for value in trimmed.values()]
         axes.plot(list(trimmed), left, "v", color=GIVEN_BACK, markersize=6, label="after malloc_trim(0)")
     axes.set_xlabel("Requests")
     axes.set_ylabel("MiB more than before the first request")
-    axes.set_xlim(0, len(plain.anonymous_mb) * 1.01)
+    axes.set_xlim(0, max(*plain.numbers, *traced.numbers) * 1.01)
     low, high = min(0.0, *resident, *live), max(0.1, *resident, *live)
     axes.set_ylim(low * 1.08, high * 1.08)
     axes.grid(color="#e4e7eb", linewidth=0.6)

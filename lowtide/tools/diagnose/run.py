@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lowtide.tools.diagnose.measure import CannotRun, Job, Native, Plain, Traced
-from lowtide.tools.diagnose.request import Request
+from lowtide.tools.diagnose.measure import Native, Plain, Traced
+from lowtide.tools.diagnose.rounds import CannotRun, Job
+from lowtide.tools.diagnose.trend import LIMITS
 
 LIBRARIES = ("matplotlib", "objgraph")
 
@@ -23,34 +24,28 @@ def check_libraries() -> None:
         raise CannotRun(f"{' and '.join(missing)} missing: python3 -m pip install {' '.join(missing)}")
 
 
-def measure(
-    app: str, request: Request, times: int, warm_up: int, timeout_s: float, folder: str = "."
-) -> tuple[Plain, Traced]:
-    """Run `warm_up` and `times` requests in each of two processes, one after the other, started in `folder`.
+def measure(job: Job, timeout_s: float, folder: str = ".") -> tuple[Plain, Traced]:
+    """Run the requests of `job` in each of two processes, one after the other, started in `folder`.
 
     Raises:
         CannotRun: the application cannot be loaded, fails at once, or takes longer than `timeout_s` in one process.
     """
-    with tempfile.TemporaryDirectory() as results:
-        job = Job(app, request, times, warm_up, f"{results}/result")
-        plain = Plain(**_child("plain", job, timeout_s, folder))
-        traced = Traced(**_child("traced", job, timeout_s, folder))
+    traced = Traced(**_child("traced", job, timeout_s, folder))
+    heap = traced.heap(job.warm_up)
+    # Where Python objects grow, what else does is no question: the first round is enough.
+    at_most = 0 if heap.open(LIMITS.live_bytes) else job.at_most
+    plain = Plain(**_child("plain", replace(job, at_most=at_most, explained=heap.slope), timeout_s, folder))
     return plain, traced
 
 
-def native_functions(
-    app: str, request: Request, times: int, warm_up: int, timeout_s: float, folder: str = "."
-) -> list[dict[str, Any]] | None:
+def native_functions(job: Job, timeout_s: float, folder: str = ".") -> list[dict[str, Any]] | None:
     """What memray says of the same requests in one more process; None where it is not installed or gives up."""
     if importlib.util.find_spec("memray") is None:
         return None
-    with tempfile.TemporaryDirectory() as results:
-        try:
-            return Native(
-                **_child("native", Job(app, request, times, warm_up, f"{results}/result"), timeout_s, folder)
-            ).functions
-        except CannotRun:
-            return None
+    try:
+        return Native(**_child("native", job, timeout_s, folder)).functions
+    except CannotRun:
+        return None
 
 
 def _child(kind: str, job: Job, timeout_s: float, folder: str) -> dict[str, Any]:
@@ -59,8 +54,13 @@ def _child(kind: str, job: Job, timeout_s: float, folder: str) -> dict[str, Any]
     # A debugging allocator or a tracer switched on from outside would be measured too.
     for name in ("PYTHONTRACEMALLOC", "PYTHONMALLOCSTATS"):
         environment.pop(name, None)
+    with tempfile.TemporaryDirectory() as results:
+        result = Path(results) / "result"
+        return _answer(kind, replace(job, result=str(result)), timeout_s, folder, environment)
+
+
+def _answer(kind: str, job: Job, timeout_s: float, folder: str, environment: dict[str, str]) -> dict[str, Any]:
     result = Path(job.result)
-    result.unlink(missing_ok=True)
     try:
         process = subprocess.run(
             [sys.executable, "-m", "lowtide.tools.diagnose.measure", kind],
@@ -70,12 +70,12 @@ def _child(kind: str, job: Job, timeout_s: float, folder: str) -> dict[str, Any]
             cwd=folder,
             env=environment,
             timeout=timeout_s,
+            pass_fds=[job.progress] if job.progress else [],
             check=False,
         )
     except subprocess.TimeoutExpired:
-        requests = job.times + job.warm_up
         raise CannotRun(
-            f"{requests} requests took longer than {timeout_s:.0f} s: write fewer --times or a higher --timeout"
+            f"the requests took longer than {timeout_s:.0f} s: write fewer --times or a higher --timeout"
         ) from None
     if process.returncode or not result.exists():
         lines = process.stderr.decode(errors="replace").strip().splitlines()

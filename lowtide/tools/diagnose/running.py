@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from lowtide.tools.diagnose.measure import CannotRun
-from lowtide.tools.diagnose.verdict import theil_sen, trend
+from lowtide.tools.diagnose.rounds import CannotRun
+from lowtide.tools.diagnose.trend import theil_sen, trend
+from lowtide.tools.diagnose.verdict import EXIT_CODES
 
 # How much a process may grow in a minute and still count as flat, MiB.
 FLAT_MB_PER_MINUTE = 1.0
@@ -56,8 +57,8 @@ def run(pid: int, seconds: int, output: str) -> int:
         time.sleep(seconds / (SAMPLES - 1))
         samples.append(rollup(pid))
     anonymous = [sample["Anonymous"] for sample in samples]
-    per_minute = theil_sen(anonymous) * (SAMPLES - 1) * 60 / seconds
-    grows = trend(anonymous).grows(FLAT_MB_PER_MINUTE * seconds / 60 / (SAMPLES - 1))
+    per_minute = theil_sen(list(enumerate(anonymous))) * (SAMPLES - 1) * 60 / seconds
+    grows = trend(range(SAMPLES), anonymous).grows(FLAT_MB_PER_MINUTE * seconds / 60 / (SAMPLES - 1))
     held = f"{anonymous[-1]:.0f} MiB of anonymous memory"
     summary = (
         f"It grows by {per_minute:.1f} MiB a minute, to {held} after {seconds} s."
@@ -66,7 +67,7 @@ def run(pid: int, seconds: int, output: str) -> int:
     )
     document = {
         "schema": 1,
-        "verdict": "leak" if grows else "clean",
+        "verdict": "growing" if grows else "clean",
         "confidence": "low",
         "evidence": {
             "summary": summary,
@@ -83,4 +84,4 @@ def run(pid: int, seconds: int, output: str) -> int:
         last = "".join(f"  {name:<14}{value:.1f} MiB\n" for name, value in samples[-1].items())
         verdict = f"{document['verdict']} (confidence: low, seen from outside)"
         sys.stdout.write(f"Verdict: {verdict}\n\n{summary}\n\n{last}\nNext: {document['next']}\n")
-    return 1 if grows else 0
+    return EXIT_CODES["growing"] if grows else 0

@@ -15,7 +15,11 @@ def render(diagnosis: Diagnosis, request: str, picture: str) -> str:
     growth = f"{live['growth_bytes_per_request']:+.0f} bytes a request in the second half"
     malloc = evidence["malloc_growth_bytes_per_request"]
     rows = [
-        ("request", f"{request}, {evidence['warm_up']} to warm up and {evidence['requests']} measured"),
+        (
+            "request",
+            f"{request}, {evidence['warm_up']} to warm up and {evidence['requests']} measured "
+            f"in {evidence['seconds']:.0f} s",
+        ),
         ("answers", answers),
         ("live Python heap", f"{growth}; {live['mb']:.1f} MiB since before the first"),
         ("held by malloc", "unknown on this libc" if malloc is None else f"{malloc:+.0f} bytes a request"),

@@ -1,38 +1,16 @@
-"""From two measurements to one verdict. Every threshold is in LIMITS, every rule in `_rules`."""
+"""From two measurements to one verdict. Every rule is in `_rules`, every threshold in `trend.LIMITS`."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from lowtide.memory import MIB
 from lowtide.tools.diagnose.measure import Plain, Traced
+from lowtide.tools.diagnose.trend import LIMITS, Trend
 
-
-class Limits(NamedTuple):
-    """What counts. Below these, growth and loss are noise, or too little to matter.
-
-    Attributes:
-        live_bytes: a leak: live Python heap gained by each request. 100 bytes make 100 MB in a million requests.
-        malloc_bytes: native growth: what malloc holds, gained by each request beyond the live Python heap.
-        mapped_bytes: native growth outside malloc: resident memory, gained by each request, after giving back.
-        cache_bytes: a cache: what the live heap gained in all before it stopped.
-        kept_mb: retention and fragmentation: resident memory that no live object explains, MiB.
-        requests: fewer measured requests than this weaken every verdict.
-    """
-
-    live_bytes: float = 100
-    malloc_bytes: float = 1024
-    mapped_bytes: float = 64 * 1024
-    cache_bytes: float = 64 * 1024
-    kept_mb: float = 8.0
-    requests: int = 20
-
-
-LIMITS = Limits()
-PROBLEMS = ("leak", "native", "fragmentation", "debug")
-_WINDOWS = 5
-_POINTS = 60
+# 1 where the application's code or settings need work; 3 where more requests would say; else 0.
+EXIT_CODES = {"leak": 1, "native": 1, "fragmentation": 1, "debug": 1, "growing": 3}
+_GROWS = ("leak", "growing", "cache", "debug")
 
 
 @dataclass(frozen=True)
@@ -48,8 +26,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """1 where the application's code or settings need work; clean, retention and a cache that is full do not."""
-        return 1 if self.verdict in PROBLEMS else 0
+        return EXIT_CODES.get(self.verdict, 0)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -62,62 +39,12 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Trend:
-    """Where a series goes, one value a request.
-
-    Attributes:
-        slope: its growth a request over the second half: the median of the slopes between all pairs of points
-            (Theil and Sen), which single outliers do not move.
-        steps: differences between the medians of five successive windows of the second half.
-        grew: from its first value to the median of its last window.
-        rises: how many values are higher than all before.
-    """
-
-    slope: float
-    steps: tuple[float, ...]
-    grew: float
-    rises: int
-
-    def grows(self, limit: float) -> bool:
-        """Still growing at the end: fast enough, and from each window to the next."""
-        return self.slope >= limit and all(step > 0 for step in self.steps)
-
-    def grew_and_stopped(self, limit: float) -> bool:
-        """Grew in several steps, `limit` in all, and not any more in the last two windows."""
-        return self.grew >= limit and self.rises >= 3 and self.steps[-1] <= limit / 16
-
-
-def _windows(values: list[float], count: int) -> list[float]:
-    """The medians of `count` successive windows, or the values themselves where they are fewer."""
-    count = min(count, len(values))
-    edges = [len(values) * part // count for part in range(count + 1)]
-    return [median(values[start:end]) for start, end in pairwise(edges)]
-
-
-def theil_sen(values: list[float]) -> float:
-    """The median of the slopes between all pairs of these values, in units of a step from one to the next."""
-    points = _windows(values, _POINTS)
-    slopes = [(b - a) / (j - i) for i, a in enumerate(points) for j, b in enumerate(points[i + 1 :], start=i + 1)]
-    return median(slopes) * len(points) / len(values)
-
-
-def trend(values: list[float]) -> Trend:
-    """The trend of at least ten values."""
-    half = values[len(values) // 2 :]
-    windows = _windows(half, _WINDOWS)
-    highest, rises = values[0], 0
-    for value in values:
-        if value > highest:
-            highest, rises = value, rises + 1
-    return Trend(theil_sen(half), tuple(b - a for a, b in pairwise(windows)), windows[-1] - values[0], rises)
-
-
-@dataclass(frozen=True)
 class _Facts:
-    """What the rules look at. Bytes a request, and MiB."""
+    """What the rules look at. Bytes a request, MiB, and whether C memory grows ("no", "unsure", "endless")."""
 
     live: Trend
     malloc: Trend | None
+    native: str
     mapped: float
     fell_mb: float
     left_mb: float
@@ -126,44 +53,47 @@ class _Facts:
 
 
 def _facts(plain: Plain, traced: Traced, warm_up: int) -> _Facts:
-    live_mb = (median(traced.live_bytes[-5:]) - traced.base_bytes) / MIB
-    falls = [plain.anonymous_mb[number - 1] - left for number, left in _trims(plain)]
-    after = median(plain.trimmed_mb or plain.anonymous_mb[-5:])
-    # What neither malloc gave back nor pymalloc's arenas explain, from checkpoint to checkpoint.
-    arenas = plain.arenas_mb or [0.0] * len(plain.trimmed_mb)
-    other = [left - arena for left, arena in zip(plain.trimmed_mb, arenas, strict=True)]
-    gaps = [b - a for a, b in pairwise(plain.checkpoints)]
-    mapped = min((step / gap for step, gap in zip((b - a for a, b in pairwise(other)), gaps, strict=True)), default=0)
+    live = traced.heap(warm_up)
+    # The live heap after as many requests as were sent without tracing.
+    held = [
+        value for number, value in zip(traced.numbers, traced.live_bytes, strict=True) if number <= plain.numbers[-1]
+    ]
+    in_use_mb = (median(held[-5:]) - traced.base_bytes) / MIB
+    if plain.malloc_bytes and plain.arenas_used_mb:
+        arenas_mb = plain.arenas_used_mb[-1] - plain.base_arenas_used_mb
+        in_use_mb = max(in_use_mb, (plain.malloc_bytes[-1] - plain.base_malloc_bytes) / MIB + arenas_mb)
+    before = dict(zip(plain.numbers, plain.anonymous_mb, strict=True))
+    falls = [before[number] - left for number, left in zip(plain.checkpoints, plain.trimmed_mb, strict=False)]
+    after = median(plain.trimmed_mb[-4:] or plain.anonymous_mb[-5:])
     return _Facts(
-        live=trend(traced.live_bytes[warm_up:]),
-        malloc=trend(plain.malloc_bytes[warm_up:]) if plain.malloc_bytes else None,
-        mapped=mapped * MIB,
+        live=live,
+        malloc=plain.malloc(warm_up),
+        native=plain.growth(warm_up, live.slope),
+        mapped=plain.mapped(),
         fell_mb=median(falls) if falls else 0.0,
-        left_mb=after - plain.base_mb - max(0.0, live_mb),
-        queries=trend(traced.queries[warm_up:]),
+        left_mb=after - plain.base_mb - max(0.0, in_use_mb) - max(0.0, plain.loaded_mb),
+        queries=traced.debug(warm_up),
         held_queries=median(traced.queries[warm_up:]),
     )
 
 
-def _trims(plain: Plain) -> list[tuple[int, float]]:
-    return list(zip(plain.checkpoints, plain.trimmed_mb, strict=False))
-
-
 def _rules(facts: _Facts, traced: Traced) -> str:
     """The verdict. The first rule that fits decides: growth without end comes first, then what is only kept."""
-    live, beyond_live = facts.live, max(0.0, facts.live.slope)
+    live = facts.live
     in_database_log = any("django/db/backends" in place for line in traced.lines[:1] for place in line["traceback"])
-    if facts.queries.grows(0.5) or (traced.django_debug and in_database_log and live.grows(LIMITS.live_bytes)):
+    if facts.queries.grows(LIMITS.queries) or (
+        traced.django_debug and in_database_log and live.open(LIMITS.live_bytes)
+    ):
         return "debug"
-    if live.grows(LIMITS.live_bytes):
-        return "cache" if traced.bound else "leak"
-    if facts.malloc and facts.malloc.grows(beyond_live + LIMITS.malloc_bytes):
-        return "native"
-    if facts.mapped >= beyond_live + LIMITS.mapped_bytes:
-        return "native"
+    if live.open(LIMITS.live_bytes):
+        if traced.bound or traced.clock == "falls":
+            return "cache"
+        return "leak" if traced.costly or live.endless(LIMITS.live_bytes) else "growing"
+    if facts.native != "no":
+        return "native" if facts.native == "endless" else "growing"
     if traced.django_debug:
         return "debug"
-    if live.grew_and_stopped(LIMITS.cache_bytes):
+    if live.bounded(LIMITS.cache_bytes):
         return "cache"
     if max(facts.fell_mb, facts.left_mb) >= LIMITS.kept_mb:
         return "retention" if facts.fell_mb >= facts.left_mb else "fragmentation"
@@ -173,17 +103,21 @@ def _rules(facts: _Facts, traced: Traced) -> str:
 def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
     """The diagnosis. Both measurements hold `warm_up` requests and at least ten more."""
     facts = _facts(plain, traced, warm_up)
+    requests = int(traced.numbers[-1]) - warm_up
     verdict = _rules(facts, traced)
     if verdict == "retention" and not plain.trimmed_mb:
         verdict = "fragmentation"
-    reasons = _reservations(verdict, facts, plain, traced, len(traced.live_bytes) - warm_up)
+    reasons = _reservations(verdict, facts, plain, traced, requests)
     confidence = ("high", "medium", "low")[min(2, len(reasons))]
     if not _ok(plain) or not plain.trimmed_mb:
         confidence = "low"
     evidence = {
-        "requests": len(traced.live_bytes) - warm_up,
+        "requests": requests,
         "warm_up": warm_up,
-        "statuses": plain.statuses,
+        "seconds": round(traced.seconds, 1),
+        "untraced": {"requests": int(plain.numbers[-1]) - warm_up, "seconds": round(plain.seconds, 1)},
+        # Of the process that sent more.
+        "statuses": max(plain.statuses, traced.statuses, key=lambda statuses: sum(statuses.values())),
         "live_heap": {
             "growth_bytes_per_request": round(facts.live.slope, 1),
             "windows_bytes": [round(step) for step in facts.live.steps],
@@ -207,10 +141,11 @@ def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
         },
         "django": {"debug": traced.django_debug, "queries_held": facts.held_queries},
         "cyclic_garbage_objects": traced.garbage,
-        "growing_lines": traced.lines if verdict in ("leak", "cache", "debug") else [],
-        "growing_types": traced.types if verdict in ("leak", "cache", "debug") else [],
-        "chain": traced.chain if verdict in ("leak", "cache") else [],
+        "growing_lines": traced.lines if verdict in _GROWS else [],
+        "growing_types": traced.types if verdict in _GROWS else [],
+        "chain": traced.chain if verdict in _GROWS else [],
         "bounded_container": traced.bound if verdict == "cache" else {},
+        "clock_put_forward": traced.clock,
         "c_functions": [],
         "limits": LIMITS._asdict(),
     }
@@ -242,25 +177,26 @@ def _reservations(verdict: str, facts: _Facts, plain: Plain, traced: Traced, req
     if not _ok(plain):
         answers = ", ".join(f"{count} x {status}" for status, count in plain.statuses.items())
         found.append(f"not every answer was a success ({answers}): this may diagnose an error page")
-    if plain.statuses != traced.statuses:
+    if plain.statuses.keys() != traced.statuses.keys():
         found.append("the two measuring processes got different answers")
     if plain.trim_unavailable:
         found.append(f"{plain.trim_unavailable}; so what is kept and what is in pieces cannot be told apart")
     if requests < LIMITS.requests:
         found.append(f"only {requests} requests were measured; {LIMITS.requests} or more show trends better")
-    if verdict == "leak" and facts.live.slope < 4 * LIMITS.live_bytes:
-        found.append("the growth is small: repeat with more --times")
+    if verdict == "leak" and facts.live.slope < 2 * LIMITS.live_bytes:
+        found.append("the growth is small")
     if verdict == "leak" and not traced.chain:
         found.append("nothing was found that holds the objects")
-    if verdict == "cache" and traced.bound and facts.live.grows(LIMITS.live_bytes):
+    if verdict == "leak" and not traced.clock:
+        found.append("the clock could not be put forward: what is emptied once in a while would look the same")
+    if verdict == "leak" and traced.threads:
+        found.append(f"other threads run ({', '.join(traced.threads[:3])}): one may empty this later")
+    if verdict == "cache" and traced.bound and facts.live.open(LIMITS.live_bytes):
         found.append("it was still growing at the end; the bound is taken from its holder")
     if verdict in ("retention", "fragmentation") and max(facts.fell_mb, facts.left_mb) < 2 * LIMITS.kept_mb:
         found.append("the amount is close to the limit that counts")
     if verdict in ("retention", "fragmentation") and 0.5 < facts.fell_mb / max(0.1, facts.left_mb) < 2:
         found.append(f"some falls ({facts.fell_mb:.0f} MiB) and some does not ({facts.left_mb:.0f} MiB)")
-    irregular = not facts.live.grows(LIMITS.live_bytes) and facts.live.slope >= LIMITS.live_bytes
-    if irregular and verdict != "leak":
-        found.append("the live heap also grows, but not steadily: repeat with more --times")
     return found
 
 
@@ -270,6 +206,13 @@ def _sentence(verdict: str, facts: _Facts, traced: Traced) -> str:
         case "leak":
             place = f", allocated at {traced.lines[0]['line']}" if traced.lines else ""
             return f"A leak: the application keeps {each}{place}."
+        case "growing":
+            if not facts.live.open(LIMITS.live_bytes):
+                each = f"{size(_rate(facts))} with each request that no Python object stands for"
+            how = ", ever more slowly" if facts.live.slows() else ""
+            return f"It still grows{how}, by {each}. Whether that comes to an end is not known yet."
+        case "cache" if traced.clock == "falls":
+            return f"Kept for a time: {each} stay, and most of it was let go once the clock was an hour on."
         case "cache" if traced.bound:
             held = "{name} ({type}) holds {size} of at most {bound} entries".format(**traced.bound)
             full = traced.bound["size"] >= traced.bound["bound"]
@@ -277,10 +220,9 @@ def _sentence(verdict: str, facts: _Facts, traced: Traced) -> str:
                 f"A cache, which grew by {size(facts.live.grew)}: {held}. It is {'full' if full else 'not full yet'}."
             )
         case "cache":
-            return f"A cache or the like: the live heap grew by {size(facts.live.grew)} and then stopped."
+            return f"A cache or the like: the live heap grew by {size(facts.live.highest)} and then stopped or fell."
         case "native":
-            rate = max(facts.malloc.slope - facts.live.slope if facts.malloc else 0.0, facts.mapped)
-            return f"Native growth: each request takes {size(rate)} that no Python object stands for."
+            return f"Native growth: each request takes {size(_rate(facts))} that no Python object stands for."
         case "debug":
             return (
                 f"DEBUG is on: Django keeps the SQL statements of its connections, {facts.held_queries:.0f} here after "
@@ -301,14 +243,27 @@ def _sentence(verdict: str, facts: _Facts, traced: Traced) -> str:
     return "Clean: the live heap does not grow, and what a request takes goes back."
 
 
+def _rate(facts: _Facts) -> float:
+    """Bytes a request that no Python object stands for."""
+    return max(facts.malloc.slope - facts.live.slope if facts.malloc else 0.0, facts.mapped)
+
+
 def _next(verdict: str, traced: Traced) -> str:
     match verdict:
         case "leak":
             holder = f" What holds it: {chain_text(traced.chain)}." if traced.chain else ""
             return (
-                f"Bound or empty what holds these objects.{holder} If it is meant as a cache, repeat with more --times "
-                "until it is full."
+                f"Bound or empty what holds these objects.{holder} A cache that is not full after so "
+                "many requests is none to a worker."
             )
+        case "growing":
+            holder = f" What holds it: {chain_text(traced.chain)}." if traced.chain else ""
+            return (
+                f"Let it look longer (--patience 600, --at-most 20000).{holder} What is pruned once in some hundred "
+                "requests looks like this before, and so does a leak."
+            )
+        case "cache" if traced.clock == "falls":
+            return "Work out the requests of that time times what each leaves; lower the time if that does not fit."
         case "cache" if traced.bound:
             return "Work out its full size times the number of workers; lower the bound if that does not fit."
         case "cache":
