@@ -186,12 +186,23 @@ def test_a_cache_that_is_not_full_is_told_by_its_bound(capsys: pytest.CaptureFix
     assert document["confidence"] != "high"
 
 
+def headers() -> list[str]:
+    return [f"--header={name}:{value}" for name, value in described.headers(described.large()).items()]
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in described.VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("variables")
 def test_the_sample_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """10,000 records, 22 MB: the large request of the experiment."""
     feed = tmp_path / "feed"
     feed.write_bytes(described.large_body(tmp_path))
     arguments = ["--app", "config.wsgi:application", "--chdir", str(CHECKOUT / "app"), "--https", "--times", "10"]
-    arguments += ["--path", "/catalog/import/?dry_run=1", "--body", str(feed), "--content-type", "application/json"]
+    arguments += ["--path", "/catalog/import/?dry_run=1", "--body", str(feed), *headers()]
     code, document = diagnose(capsys, *arguments, "--warm-up", "2")
     assert (code, document["verdict"]) == (0, "retention"), document
     assert document["evidence"]["statuses"] == {"200 OK": 12}
@@ -246,10 +257,11 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     assert capsys.readouterr().err.endswith("no_such_library missing: python3 -m pip install no_such_library\n")
 
 
+@pytest.mark.usefixtures("variables")
 def test_django_finds_the_view_and_the_application(tmp_path: Path) -> None:
     command = [sys.executable, str(CHECKOUT / "app/manage.py"), "diagnose", "--format", "json", "--picture", ""]
     done = subprocess.run(
-        [*command, "--view", "catalog:import", "--times", "10"],
+        [*command, "--view", "catalog:import", "--times", "10", *headers()],
         cwd=tmp_path,
         capture_output=True,
         text=True,
