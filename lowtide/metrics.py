@@ -5,65 +5,64 @@
 Environment: RUN_DIR (its stats.sock has uWSGI's statistics), METRICS_BIND (127.0.0.1; 0.0.0.0 opens it to the network),
 METRICS_PORT (9117). Runs beside the server, as its user, and must see its processes in /proc. lowtide_up is 0 while
 uWSGI does not answer, and then the only figure.
+
+The one module of the runtime that needs a package, prometheus-client (`pip install lowtide[metrics]`): it is a process
+of its own, and no server imports it.
 """
 
 import os
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import MetricsHandler
+from prometheus_client.registry import Collector
 
 from lowtide import memory
 from lowtide.sample import uwsgi
 
 PORT = 9117
-# https://prometheus.io/docs/instrumenting/exposition_formats/
-_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def page(stats_socket: str) -> str:
-    """The figures of the server behind `stats_socket`, in Prometheus' text format."""
-    try:
-        server = uwsgi(stats_socket)
-        pss = server.pss_mb() * memory.MIB
-    except (OSError, ValueError):
-        return _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 0)
-    return (
-        _sample("lowtide_up", "gauge", "1 while uWSGI answers.", 1)
-        + _sample("lowtide_memory_pss_bytes", "gauge", "Sum of PSS over master and workers.", round(pss))
-        + _sample("lowtide_requests_total", "counter", "Requests served since the start.", server.requests or 0)
-        + _sample("lowtide_workers", "gauge", "Workers alive.", len(server.workers))
-    )
+class Server(Collector):
+    """The figures of the server behind a stats socket, read anew for each scrape."""
 
+    def __init__(self, stats_socket: str) -> None:
+        self._stats_socket = stats_socket
 
-def _sample(name: str, kind: str, explanation: str, value: int) -> str:
-    return f"# HELP {name} {explanation}\n# TYPE {name} {kind}\n{name} {value}\n"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers GET /metrics."""
-
-    stats_socket = ""
-    # A client that says nothing does not hold its thread for longer, s.
-    timeout = 10
-
-    def do_GET(self) -> None:
-        if self.path != "/metrics":
-            self.send_error(HTTPStatus.NOT_FOUND)
+    def collect(self) -> Iterator[Metric]:
+        up = "1 while uWSGI answers."
+        try:
+            server = uwsgi(self._stats_socket)
+            pss = server.pss_mb() * memory.MIB
+        except (OSError, ValueError):
+            yield GaugeMetricFamily("lowtide_up", up, value=0)
             return
-        body = page(self.stats_socket).encode()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", _TYPE)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        yield GaugeMetricFamily("lowtide_up", up, value=1)
+        yield GaugeMetricFamily("lowtide_memory_pss_bytes", "Sum of PSS over master and workers.", value=round(pss))
+        served = server.requests or 0
+        yield CounterMetricFamily("lowtide_requests_total", "Requests served since the start.", value=served)
+        yield GaugeMetricFamily("lowtide_workers", "Workers alive.", value=len(server.workers))
 
-    def log_message(self, format: str, *arguments: object) -> None:
-        """A scrape every few seconds is no news."""
+
+def handler(stats_socket: str) -> type[MetricsHandler]:
+    """What answers a scrape."""
+    figures = CollectorRegistry()
+    figures.register(Server(stats_socket))
+
+    class Handler(MetricsHandler):
+        registry = figures
+        # A client that says nothing does not hold its thread for longer, s.
+        timeout = 10
+
+    return Handler
 
 
 def main() -> None:
-    Handler.stats_socket = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/stats.sock"
+    stats_socket = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/stats.sock"
     address = (os.environ.get("METRICS_BIND") or "127.0.0.1", int(os.environ.get("METRICS_PORT") or PORT))
-    with ThreadingHTTPServer(address, Handler) as server:
+    with ThreadingHTTPServer(address, handler(stats_socket)) as server:
         server.serve_forever()
 
 
