@@ -4,6 +4,7 @@ A value that cannot be used stops the start with ImproperlyConfigured, which nam
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -102,6 +103,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    # Counts failed logins.
+    "axes",
     # The command `diagnose`.
     "lowtide.django",
     "catalog",
@@ -117,6 +120,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -133,6 +137,20 @@ TEMPLATES = [
         },
     }
 ]
+# Checking a password costs half a second of processor time, whoever asks. After ten failures an address gets no more
+# tries for a quarter of an hour, and neither does an account, wherever they come from. That keeps its owner out too:
+# `manage.py axes_reset_username NAME` lets them in. The counts are in the database, which all workers share.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
+# Otherwise each try would add to what is stored, and prolong the wait.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_TEMPLATE = "429.html"
+# Django keeps the last login of each user; a row for each would grow for ever.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -205,5 +223,9 @@ LOGGING = {
         "level": read("LOG_LEVEL", "INFO", log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     },
     # Without its own handlers, which e-mail the administrators, Django's log goes the way of all others.
-    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+    "loggers": {
+        "django": {"handlers": [], "level": "NOTSET"},
+        # It writes three lines for each failed login.
+        "axes": {"level": "WARNING"},
+    },
 }
