@@ -11,10 +11,8 @@ lies between pieces in use. Memory that a worker shares with others, files in a 
 in it.
 """
 
-import re
 import resource
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from lowtide import memory
@@ -29,8 +27,8 @@ _SHARE = 0.9
 
 def _status_mb(name: str) -> float:
     """A figure of this process from /proc/self/status, in MiB."""
-    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(match[1]) / 1024 if match else 0.0
+    figures = memory.fields_mb("self", "status", name)
+    return figures[0] if figures else 0.0
 
 
 class _Process:

@@ -37,7 +37,7 @@ def pss_mb(pid: int) -> float:
     return int(match[1]) / 1024 if match else 0.0
 
 
-def fields_mb(pid: int, file: str, *names: str) -> list[float] | None:
+def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:
     """The figures behind `name:` in /proc/PID/`file`, which has them in kB, in MiB; None when the process has ended."""
     try:
         lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{file}").read_text().splitlines() if ":" in line)

@@ -17,6 +17,8 @@ T = TypeVar("T")
 env = environ.Env()
 
 
+# django-environ's own casts, where they say what is wrong: its bool takes every word that it does not know for off, and
+# its int names neither the variable nor what to write.
 def read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
     """The environment variable `name`, parsed; `default` where it is unset or empty."""
     text: str = env.str(name, default="").strip()
@@ -47,7 +49,7 @@ def whole_number(name: str, default: int, minimum: int) -> int:
 
 def names(name: str, default: list[str]) -> list[str]:
     """A list, separated by commas; `default` where it is unset or empty."""
-    return [item.strip() for item in env.str(name, default="").split(",") if item.strip()] or default
+    return [item.strip() for item in env.list(name, default=[]) if item.strip()] or default
 
 
 def log_level(text: str) -> str:

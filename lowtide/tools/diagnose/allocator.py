@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lowtide import memory
 from lowtide.memory import MIB
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,8 +48,8 @@ def loaded_mb() -> float:
 
 def peak_mb() -> float:
     """The highest RSS of this process so far, in MiB (VmHWM, proc(5))."""
-    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(match[1]) / 1024 if match else 0.0
+    figures = memory.fields_mb("self", "status", "VmHWM")
+    return figures[0] if figures else 0.0
 
 
 def malloc_in_use() -> int | None:

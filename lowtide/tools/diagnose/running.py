@@ -6,11 +6,11 @@ extended state status") the attempt breaks the system call that the worker was i
 """
 
 import json
-import re
 import sys
 import time
 from pathlib import Path
 
+from lowtide import memory
 from lowtide.tools.diagnose.rounds import CannotRun
 from lowtide.tools.diagnose.trend import theil_sen, trend
 from lowtide.tools.diagnose.verdict import EXIT_CODES
@@ -34,16 +34,16 @@ def rollup(pid: int) -> dict[str, float]:
     Raises:
         CannotRun: there is no such process, or it belongs to somebody else.
     """
+    names = ("Rss", "Pss", "Private_Dirty", "Anonymous", "Swap")
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        raise CannotRun(f"--pid {pid}: no such process, or it has ended") from None
+        figures = memory.fields_mb(pid, "smaps_rollup", *names)
     except PermissionError:
         raise CannotRun(f"--pid {pid}: not yours to read; run this as the process's user or as root") from None
-    fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
-    if "Rss" not in fields:
+    if figures is None and Path(f"/proc/{pid}").exists():
         raise CannotRun(f"--pid {pid}: it holds no memory (a zombie or a kernel thread)")
-    return {name: int(fields[name]) / 1024 for name in ("Rss", "Pss", "Private_Dirty", "Anonymous", "Swap")}
+    if figures is None:
+        raise CannotRun(f"--pid {pid}: no such process, or it has ended")
+    return dict(zip(names, figures, strict=True))
 
 
 def run(pid: int, seconds: int, output: str) -> int:
