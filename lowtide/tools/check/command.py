@@ -12,11 +12,12 @@ from lowtide.tools.check.commands import find_start
 from lowtide.tools.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
 from lowtide.tools.check.container import Container, parse_duration, read_container
 from lowtide.tools.check.env_file import pair, read_env_file
+from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.check.findings import Finding, Report
 from lowtide.tools.check.fix import apply_fixes
 from lowtide.tools.check.options import load_options, version_key
 from lowtide.tools.check.output import json_format, sarif, text
-from lowtide.tools.check.reader import Reader, UnreadableError
+from lowtide.tools.check.reader import Reader
 from lowtide.tools.check.rules import RULES, Context, run_rules
 from lowtide.tools.check.servers import read_gunicorn_file, read_server
 from lowtide.tools.sizes import docker_mb

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lowtide.tools.check import compose
-from lowtide.tools.check.reader import UnreadableError, read_text
+from lowtide.tools.check.files import UnreadableError, read_text
 from lowtide.tools.sizes import docker_mb, kubernetes_mb
 
 # Seconds between SIGTERM and SIGKILL when the file says nothing.

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from lowtide.tools.check.reader import UnreadableError, read_text
+from lowtide.tools.check.files import UnreadableError, read_text
 
 
 def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.reader import UnreadableError
 
 
 def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lowtide.tools.check.files import MAX_FILE_BYTES, UnreadableError, read_text
 from lowtide.tools.check.magic import MagicTable, expand_magic
 from lowtide.tools.check.options import Known, OptionTable
 from lowtide.tools.check.syntax import RawLine, read_ini, read_json, read_xml, read_yaml
 from lowtide.tools.check.values import is_false, leading_number
 
-MAX_FILE_BYTES = 1024 * 1024
 MAX_FILES = 200
 MAX_OPTIONS = 5_000
 MAX_EXPANSIONS = 1000
@@ -35,10 +35,6 @@ _READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_x
 # The marks of a template: Jinja and Helm, ERB and EJS. A statement or a comment leaves nothing, an expression a value.
 _STATEMENT = re.compile(r"\{%.*?%\}|\{#.*?#\}|<%(?!=).*?%>", re.DOTALL)
 _EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}|<%=\s*(.*?)\s*%>", re.DOTALL)
-
-
-class UnreadableError(Exception):
-    """The configuration cannot be read at all; the text says which file and why."""
 
 
 @dataclass
@@ -110,29 +106,6 @@ class Reading:
     def nearest(self, name: str) -> str | None:
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.8)
         return near[0] if near else None
-
-
-def read_text(path: Path) -> str:
-    """The file's text; bytes that are not UTF-8 are read as Latin-1, as uWSGI does not care about encodings.
-
-    Raises UnreadableError for what no uWSGI configuration is: a folder, a device, more than 1 MiB, NUL bytes.
-    """
-    try:
-        if not path.is_file():
-            raise UnreadableError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UnreadableError(f"{path}: larger than 1 MiB, which is no uWSGI configuration")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UnreadableError(f"{path!s:.80}: {error}") from None
-    if b"\0" in data:
-        raise UnreadableError(f"{path}: holds NUL bytes (binary, or UTF-16; uWSGI reads 8-bit text only)")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 class Reader:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lowtide.tools.check.reader import Command, Option, Problem, Reading, read_text
+from lowtide.tools.check.files import read_text
+from lowtide.tools.check.reader import Command, Option, Problem, Reading
 from lowtide.tools.check.syntax import RawLine
 
 _NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding="utf-8"))

@@ -6,9 +6,8 @@ from lowtide import sizing
 from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
 from lowtide.tools.check.rules.base import ERROR, MEMORY, NOTE, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.plain import IDLE_WORKER_MB
 
-# RSS in MB. An idle worker of the sample application has 52 (docs/size.md); no smaller one fits below this either.
-IDLE_WORKER_MB = 40
 MIB = 2**20
 
 
@@ -92,22 +91,6 @@ class NoMemoryRecycling(Rule):
         yield say(c, None, NOTE, message, instead)
 
 
-class ReloadOnRssLow(Rule):
-    """A limit below what an idle worker holds replaces every worker after every request, for ever. Pages shared with
-    the master count in a worker's RSS."""
-
-    code = "reload-on-rss-low"
-    weight = MEMORY
-    servers = ("uwsgi", "granian")
-    options = ("reload-on-rss",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if 0 < c.positive("reload-on-rss") <= IDLE_WORKER_MB:
-            message = f"An idle worker with a small Django application holds about {IDLE_WORKER_MB} MB, the pages it "
-            message += "shares with the master included: every request would end in a new worker."
-            yield say(c, option, WARNING, message, "Measure an idle worker's RSS and set two or three times that.")
-
-
 class WorkersOnly(Rule):
     """reload-on-rss and its kin look at workers, and at the end of a request: mules, spoolers and attached daemons are
     never replaced for their memory, nor is a worker for what a thread takes between requests (enable-threads before
@@ -146,21 +129,6 @@ class EvilBelowReload(Rule):
             message += f"reload-on-rss, {gentle} MB, would come later." if gentle else "There is no reload-on-rss to "
             message += "" if gentle else "come before."
             yield say(c, option, WARNING, message, f"reload-on-rss = {max(evil // 2, 1)}")
-
-
-class EvilOverLimit(Rule):
-    """evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it
-    cannot."""
-
-    code = "evil-over-limit"
-    weight = MEMORY
-    options = ("evil-reload-on-rss",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        limit, evil = c.container.memory, c.positive("evil-reload-on-rss")
-        if limit and evil >= limit:
-            message = f"The container is killed at {limit:.0f} MB, before one worker reaches {evil} MB."
-            yield say(c, option, ERROR, message, f"evil-reload-on-rss = {sizing.highest_reload_on_rss(1, limit)}")
 
 
 class ReloadOnAs(Rule):

@@ -154,36 +154,6 @@ class ShellForm(Rule):
             yield say(c, command.line, WARNING if sure and c.in_container else NOTE, message, instead.replace("'", '"'))
 
 
-class NoPrestop(Rule):
-    """Kubernetes sends SIGTERM while the proxies and the Service still send requests here for a second or more: a
-    server that stops at once refuses them. A preStop that sleeps lets them turn away first; its time counts in the
-    grace period."""
-
-    code = "no-prestop"
-    page = "Management.html"
-    servers = _ALL_SERVERS
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        if c.container.prestop is False:
-            message = "Requests still arrive in the first seconds after SIGTERM, and a server that has stopped refuses "
-            instead = 'lifecycle: {preStop: {exec: {command: ["sleep", "5"]}}}'
-            yield say(c, None, NOTE, f"{message}them.", instead)
-
-
-class ListenDefault(Rule):
-    """The queue of waiting connections holds 100 unless set, that of the HTTP router too. While workers are replaced it
-    fills, and the proxy in front answers 502 to the rest."""
-
-    code = "listen-default"
-    options = ("listen",)
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        listens = c.any("socket", "http-socket", "https-socket", "http", "https")
-        if listens and c.option("listen") is None:
-            message = "`listen` is not set: 100 connections may wait, which a pause of the workers overflows."
-            yield say(c, None, NOTE, message, "listen = 1024 (net.core.somaxconn has to be at least that)")
-
-
 class ListenOverSomaxconn(Rule):
     """uWSGI refuses to start when `listen` is above the kernel's net.core.somaxconn (core/socket.c:119), which is 4096
     on Linux 5.4 and newer, 128 before, and a container's own."""
@@ -198,59 +168,3 @@ class ListenOverSomaxconn(Rule):
             where = "of the container" if c.container.somaxconn else "here"
             message = f"net.core.somaxconn {where} is {limit}: uWSGI refuses to start."
             yield say(c, option, ERROR, message, f"listen = {limit}, or sysctls: net.core.somaxconn: {queue}")
-
-
-class ChangesUid(Rule):
-    """A process that changes its user is not readable through /proc/PID/smaps_rollup by that user, so its memory
-    cannot be measured. A container has a user of its own for that."""
-
-    code = "changes-uid"
-    options = ("uid",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if c.in_container:
-            message = "After a change of user /proc/PID/smaps_rollup of the workers is closed to them: their memory "
-            instead = "USER in the Dockerfile, user: in Compose, runAsUser in Kubernetes"
-            yield say(c, option, NOTE, f"{message}cannot be measured.", instead)
-
-
-class DaemonizeInContainer(Rule):
-    """A container ends when its first process does. daemonize goes to the background, so the container stops at
-    once."""
-
-    code = "daemonize-in-container"
-    options = ("daemonize", "daemonize2", "daemon")
-    servers = ("uwsgi", "gunicorn")
-    weight = ENDS
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if c.in_container and option.value != "False":
-            instead = "Remove the line; the server logs to standard error."
-            yield say(c, option, ERROR, "The server goes to the background and the container ends.", instead)
-
-
-class HttpSocketKeepalive(Rule):
-    """http-socket answers one request and closes, without telling clients that keep connections open: some of their
-    requests fail."""
-
-    code = "http-socket-keepalive"
-    page = "HTTP.html"
-    options = ("http-socket",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        message = "http-socket closes every connection after one request without saying so; a proxy that keeps "
-        message += "connections open sees failures."
-        instead = "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients"
-        yield say(c, option, NOTE, message, instead)
-
-
-class BufferSizeBody(Rule):
-    """buffer-size is for a request's headers. It holds no body, and every core of every worker has one."""
-
-    code = "buffer-size-body"
-    options = ("buffer-size",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if c.positive("buffer-size") >= 65535:
-            message = "buffer-size is for request headers only; a large body needs client_max_body_size in nginx and "
-            yield say(c, option, NOTE, f"{message}the application's own limit.", "buffer-size = 32768")

@@ -210,7 +210,8 @@ class VariableUnset(Rule):
             if (line.inherited or (known and known.immediate) or not line.active) and line.form != "shell":
                 continue
             for value in c.values_of(line):
-                left = re.search(r"\$\([^()]+\)" if is_free_text(line.key) else r"[$%]\([^()]+\)", value)
+                free = is_free_text(line.key) or c.reading.server != "uwsgi"
+                left = re.search(r"\$\([^()]+\)" if free else r"[$%]\([^()]+\)", value)
                 if not left:
                     continue
                 name, variable = left.group()[2:-1], left.group()[0] == "$"
@@ -248,10 +249,16 @@ class ShellVariable(Rule):
     def check(self, c: Context) -> Iterator[Finding]:
         for line in c.reading.lines:
             variable = re.search(r"\$\{(\w+)[^}]{0,200}\}|\$([A-Za-z_]\w*)", line.value)
-            if variable and not is_free_text(line.key):
-                number = _is_number(c, line)
-                message = f"uWSGI does not expand {variable.group()}: it keeps the text"
-                message += f"{'; the number is 0' if number else ''}. It works only if something else, such as "
-                message += "envsubst, rewrites this file first."
-                instead = line.value.replace(variable.group(), f"$({variable.group(1) or variable.group(2)})")
-                yield say(c, line, WARNING, message, f"{line.key} = {instead}", "0" if number else line.value)
+            if not variable or is_free_text(line.key) or line.form == "python":
+                continue
+            number, command = _is_number(c, line), line.form in ("command", "shell")
+            who = "No shell" if command else "uWSGI does not"
+            message = (
+                f"{who} expand{'s' * command} {variable[0]}: it stays text{'; the number is 0' if number else ''}."
+            )
+            message += (
+                "" if command else " It works only if something else, such as envsubst, rewrites this file first."
+            )
+            instead = f"{line.key} = {line.value.replace(variable[0], f'$({variable[1] or variable[2]})')}"
+            instead = "the shell form with exec in front of the server's name" if command else instead
+            yield say(c, line, WARNING, message, instead, "0" if number else line.value)

@@ -96,20 +96,6 @@ class RecycleTogether(Rule):
             yield say(c, option, WARNING if together == workers else NOTE, message, instead)
 
 
-class ForkbombDelay(Rule):
-    """When more workers than `processes` are replaced within about a second, the master sleeps for forkbomb-delay, 2
-    seconds by default, and starts nobody meanwhile."""
-
-    code = "forkbomb-delay"
-    options = ("forkbomb-delay",)
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        recycling = _set(c, "reload-on-rss", "reload-on-as")
-        if recycling and c.option("forkbomb-delay") is None and c.number("min-worker-lifetime") == 0:
-            message = "When a burst of requests ends more workers than there are processes, the master sleeps for 2 "
-            yield say(c, recycling[-1], NOTE, f"{message}seconds.", "forkbomb-delay = 0")
-
-
 class LifetimeUnbounded(Rule):
     """max-worker-lifetime asks a worker to stop and goes on waiting: worker-reload-mercy does not bound it
     (core/master_checks.c:254). A worker that hangs while it ends is lost for good, and with threads a worker past its
@@ -126,18 +112,6 @@ class LifetimeUnbounded(Rule):
             message += ", and with threads the worker waits for one more request." if threads else "."
             instead = "Keep max-requests beside it, which mercy does bound, and harakiri for requests that hang."
             yield say(c, option, NOTE, message, instead)
-
-
-class NoWorkers(Rule):
-    """With 0 processes the server starts and answers nobody."""
-
-    code = "no-workers"
-    weight = ENDS
-    options = ("processes",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if c.number("processes") == 0:
-            yield say(c, option, ERROR, "There is no worker to answer anybody.", "processes = 4", "0")
 
 
 class HostProcessors(Rule):
@@ -220,23 +194,6 @@ class HarakiriThreads(Rule):
         message = f"Each worker has {threads} threads and one harakiri timer: a request that ends clears it for one "
         message += "that hangs, and when it fires, the requests of all threads are lost."
         yield say(c, option, WARNING, message, "threads = 1 and more processes, or a time limit inside the application")
-
-
-class HarakiriOverRouter(Rule):
-    """The HTTP router of `http` gives up on a worker that is silent for http-timeout, 60 seconds unless set: the client
-    gets nothing, and the worker goes on until harakiri."""
-
-    code = "harakiri-over-http-timeout"
-    weight = REQUESTS
-    options = ("harakiri",)
-    page = "HTTP.html"
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        limit, timeout = c.positive("harakiri"), c.positive("http-timeout")
-        if c.any("http", "https", "http2") and timeout and limit > timeout:
-            message = f"A request may take {limit} seconds, and the router ends its connection after {timeout}"
-            message += "." if c.option("http-timeout") else ", the default."
-            yield say(c, option, WARNING, message, f"http-timeout = {limit}")
 
 
 class PyCallOsafterfork(Rule):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lowtide.tools.check.commands import Start, find_start
-from lowtide.tools.check.reader import UnreadableError
+from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.cli import main
 
 RELEASES = ["--no-compare", "--somaxconn", "4096", "--uwsgi", "2.0.31", "--python-version", "3.12"]
@@ -48,7 +48,8 @@ CASES = [
     Case("no-preload", "gunicorn.conf.py", "workers = 2", "note", "workers = 2\npreload_app = True"),
     Case("timeout-off", "gunicorn.conf.py", "timeout = 0", "note", "timeout = 30"),
     Case("workers-not-respawned", "a.sh", "exec granian a:a", "note", "exec granian --respawn-failed-workers a:a"),
-    Case("rss-sampled", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "warning", COMPOSE % RSS),
+    Case("rss-sampled", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "note", COMPOSE % RSS),
+    Case("kill-timeout", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "warning", COMPOSE % RSS),
     # The same facts as in uWSGI, by the same codes.
     Case("memory-over-limit", "compose.yml", COMPOSE % RSS.replace("100", "900"), "error", COMPOSE % RSS),
     Case("recycle-together", "gunicorn.conf.py", "workers = 2\nmax_requests = 9", "warning", "workers = 2"),

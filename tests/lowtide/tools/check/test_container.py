@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lowtide.tools.check.container import parse_duration, read_container
-from lowtide.tools.check.reader import UnreadableError
+from lowtide.tools.check.files import UnreadableError
 
 COMPOSE = """
 x-base: &base

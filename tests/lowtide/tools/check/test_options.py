@@ -1,9 +1,10 @@
-"""options.json is made from uWSGI's sources by the module that reads it."""
+"""options.json is made from uWSGI's sources, servers.json from the servers that are installed here."""
 
 import json
 from pathlib import Path
 
-from lowtide.tools.check.options import build, load_options, version_key
+from lowtide.tools.check.options import DATA, load_options, version_key
+from tests.lowtide.tools.check.make_data import build, servers
 
 CORE = """
 static struct uwsgi_option uwsgi_base_options[] = {
@@ -60,3 +61,7 @@ def test_the_nearest_name() -> None:
     assert table.nearest("proceses") == "processes"
     assert table.nearest("colour-of-the-sky") is None
     assert table.nearest("max-requests" * 9) is None
+
+
+def test_the_other_servers_settings_are_those_of_the_installed_ones() -> None:
+    assert DATA.with_name("servers.json").read_text() == servers()

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lowtide.tools.check.compare import as_text, compare, find_uwsgi, load_with
+from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.check.magic import UNSTABLE
 from lowtide.tools.check.options import load_options
-from lowtide.tools.check.reader import Option, Reader, Reading, UnreadableError
+from lowtide.tools.check.reader import Option, Reader, Reading
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path.name for path in CORPUS.iterdir() if path.is_file())

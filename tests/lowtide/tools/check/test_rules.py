@@ -587,6 +587,7 @@ SAYS = {
     "placeholder": ("chdir = %(root)", "variable-unset", "No line sets root"),
     "placeholder-instead": ("chdir = %(root)", "variable-unset", "\nset-placeholder = root=VALUE"),
     "shell": ("processes = ${WORKERS}", "shell-variable", "processes = $(WORKERS)"),
+    "no-slip": ("log-buffering = 9", "unknown-option", "Remove the line"),
     "shell-without-braces": ("chdir = $ROOT/app", "shell-variable", "chdir = $(ROOT)/app"),
     "strict-placeholder": ("strict = 1\nroot = a\nchdir = %(root)", "unknown-option", "set-placeholder = root=a"),
     "else": ("if-env = A\nelse =\nendif =", "unknown-option", "uWSGI has no else"),

@@ -1,0 +1,32 @@
+"""Read a text file of any kind, or say in one line why not."""
+
+from pathlib import Path
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+class UnreadableError(Exception):
+    """The configuration cannot be read at all; the text says which file and why."""
+
+
+def read_text(path: Path) -> str:
+    """The file's text; bytes that are not UTF-8 are read as Latin-1, as uWSGI does not care about encodings.
+
+    Raises UnreadableError for what no uWSGI configuration is: a folder, a device, more than 1 MiB, NUL bytes.
+    """
+    try:
+        if not path.is_file():
+            raise UnreadableError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UnreadableError(f"{path}: larger than 1 MiB, which is no uWSGI configuration")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UnreadableError(f"{path!s:.80}: {error}") from None
+    if b"\0" in data:
+        raise UnreadableError(f"{path}: holds NUL bytes (binary, or UTF-16; uWSGI reads 8-bit text only)")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

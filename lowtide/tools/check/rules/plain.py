@@ -1,0 +1,145 @@
+"""Rules of one sentence: when it holds of an option, that is the finding. They are rows of a table."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lowtide import sizing
+from lowtide.tools.check.findings import Finding, Level
+from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
+
+# RSS in MB. An idle worker of a small Django application has about 52; no smaller one fits below this either.
+IDLE_WORKER_MB = 40
+_GUNICORN = "https://docs.gunicorn.org/en/stable/settings.html"
+_GRANIAN = "https://github.com/emmett-framework/granian"
+_ALL = ("uwsgi", "gunicorn", "granian")
+
+
+@dataclass(frozen=True)
+class Plain(Rule):
+    """One row: the options that it is about (none: the file as a whole), when it holds, what it says. {n} is the
+    option's number, {workers}, {memory} and {timeout} are what they are called."""
+
+    code: str
+    options: tuple[str, ...]
+    level: Level = NOTE
+    when: Callable[[Context], object] = bool
+    text: str = ""
+    message: str = ""
+    instead: str = ""
+    weight: int = 0
+    page: str = ""
+    servers: tuple[str, ...] = ("uwsgi",)
+
+    @classmethod
+    def instances(cls) -> list[Rule]:
+        return [cls(code, tuple(options.split()), *row) for code, options, *row in _ROWS]
+
+    @property
+    def explanation(self) -> str:
+        return self.text
+
+    @property
+    def docs(self) -> str:
+        return self.page if self.page.startswith("https:") else super().docs
+
+    def check(self, c: Context) -> Iterator[Finding]:
+        name = next((name for name in self.options if c.option(name)), None)
+        if (self.options and name is None) or not self.when(c):
+            return
+        memory, number = c.container.memory or 0, c.positive(name) if name else 0
+        words = {"workers": c.positive("processes"), "memory": f"{memory:.0f}", "n": number, "idle": IDLE_WORKER_MB}
+        words |= {"timeout": c.positive("http-timeout"), "evil": sizing.highest_reload_on_rss(1, memory)}
+        where = c.option(name) if name else None
+        now = "0" if name and c.number(name) == 0 else None
+        yield say(c, where, self.level, self.message.format(**words), self.instead.format(**words), now)
+
+
+# Code, options, level, when, explanation, message, instead, weight, page, servers.
+_ROWS: tuple[tuple[Any, ...], ...] = (
+    ("no-workers", "processes", ERROR, lambda c: c.number("processes") == 0,
+     "With 0 processes the server starts and answers nobody.",
+     "There is no worker to answer anybody.", "processes = 4", ENDS),
+    ("daemonize-in-container", "daemonize daemonize2 daemon", ERROR, lambda c: c.in_container,
+     "A container ends when its first process does. daemonize goes to the background, so the container stops at once.",
+     "The server goes to the background and the container ends.",
+     "Remove the line; the server logs to standard error.", ENDS, "", ("uwsgi", "gunicorn")),
+    ("reload-on-rss-low", "reload-on-rss", WARNING, lambda c: 0 < c.positive("reload-on-rss") <= IDLE_WORKER_MB,
+     "A limit below what an idle worker holds replaces every worker after every request, for ever. Pages shared with "
+     "the master count in a worker's RSS.",
+     "An idle worker with a small Django application holds about {idle} MB, the pages it shares with the master "
+     "included: every request would end in a new worker.",
+     "Measure an idle worker's RSS and set two or three times that.", MEMORY, "", ("uwsgi", "granian")),
+    ("evil-over-limit", "evil-reload-on-rss", ERROR,
+     lambda c: 0 < (c.container.memory or 0) <= c.positive("evil-reload-on-rss"),
+     "evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it cannot.",
+     "The container is killed at {memory} MB, before one worker reaches {n} MB.",
+     "evil-reload-on-rss = {evil}", MEMORY),
+    ("forkbomb-delay", "reload-on-as reload-on-rss", NOTE,
+     lambda c: (c.positive("reload-on-rss") or c.positive("reload-on-as")) and c.option("forkbomb-delay") is None
+     and c.number("min-worker-lifetime") == 0,
+     "When more workers than `processes` are replaced within about a second, the master sleeps for forkbomb-delay, 2 "
+     "seconds by default, and starts nobody meanwhile.",
+     "When a burst of requests ends more workers than there are processes, the master sleeps for 2 seconds.",
+     "forkbomb-delay = 0", 0, "Options.html#forkbomb-delay"),
+    ("harakiri-over-http-timeout", "harakiri", WARNING,
+     lambda c: c.any("http", "https", "http2") and 0 < c.positive("http-timeout") < c.positive("harakiri"),
+     "The HTTP router of `http` gives up on a worker that is silent for http-timeout, 60 seconds unless set: the "
+     "client gets nothing, and the worker goes on until harakiri.",
+     "A request may take {n} seconds, and the router ends its connection after {timeout}.", "http-timeout = {n}",
+     REQUESTS, "HTTP.html"),
+    ("listen-default", "", NOTE,
+     lambda c: c.any("socket", "http-socket", "https-socket", "http", "https") and c.option("listen") is None,
+     "The queue of waiting connections holds 100 unless set, that of the HTTP router too. While workers are replaced "
+     "it fills, and the proxy in front answers 502 to the rest.",
+     "`listen` is not set: 100 connections may wait, which a pause of the workers overflows.",
+     "listen = 1024 (net.core.somaxconn has to be at least that)", 0, "Options.html#listen"),
+    ("no-prestop", "", NOTE, lambda c: c.container.prestop is False,
+     "Kubernetes sends SIGTERM while the proxies and the Service still send requests here for a second or more: a "
+     "server that stops at once refuses them. A preStop that sleeps lets them turn away first; its time counts in the "
+     "grace period.",
+     "Requests still arrive in the first seconds after SIGTERM, and a server that has stopped refuses them.",
+     'lifecycle: {{preStop: {{exec: {{command: ["sleep", "5"]}}}}}}', 0, "Management.html", _ALL),
+    ("changes-uid", "uid", NOTE, lambda c: c.in_container,
+     "A process that changes its user is not readable through /proc/PID/smaps_rollup by that user, so its memory "
+     "cannot be measured. A container has a user of its own for that.",
+     "After a change of user /proc/PID/smaps_rollup of the workers is closed to them: their memory cannot be measured.",
+     "USER in the Dockerfile, user: in Compose, runAsUser in Kubernetes"),
+    ("http-socket-keepalive", "http-socket", NOTE, lambda c: True,
+     "http-socket answers one request and closes, without telling clients that keep connections open: some of their "
+     "requests fail.",
+     "http-socket closes every connection after one request without saying so; a proxy that keeps connections open "
+     "sees failures.",
+     "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients", 0, "HTTP.html"),
+    ("buffer-size-body", "buffer-size", NOTE, lambda c: c.positive("buffer-size") >= 65535,
+     "buffer-size is for a request's headers. It holds no body, and every core of every worker has one.",
+     "buffer-size is for request headers only; a large body needs client_max_body_size in nginx and the application's "
+     "own limit.", "buffer-size = 32768"),
+    ("worker-tmp-dir", "", NOTE, lambda c: c.in_container and c.option("worker-tmp-dir") is None,
+     "gunicorn's workers touch a file in worker_tmp_dir, /tmp unless set, to say that they live. On a container's disk "
+     "that write may block for longer than `timeout`, and the worker is killed for nothing.",
+     "The heartbeat file is on the container's disk; a write that blocks looks like a dead worker.",
+     'worker_tmp_dir = "/dev/shm"', 0, f"{_GUNICORN}#worker-tmp-dir", ("gunicorn",)),
+    ("no-preload", "", NOTE, lambda c: c.positive("processes") > 1 and not c.any("preload", "reload"),
+     "Without preload_app every worker imports the application itself and shares none of its pages with the others.",
+     "Each of {workers} workers imports the application anew and shares nothing.",
+     "preload_app = True (--preload), with connections opened after the fork", 0, f"{_GUNICORN}#preload-app",
+     ("gunicorn",)),
+    ("timeout-off", "harakiri", NOTE, lambda c: c.number("harakiri") == 0,
+     "With timeout = 0 gunicorn never ends a worker that hangs.",
+     "A worker that hangs is never replaced.", "timeout = 30, or more", 0, f"{_GUNICORN}#timeout", ("gunicorn",)),
+    ("workers-not-respawned", "", NOTE, lambda c: c.option("respawn-failed-workers") is None,
+     "granian ends with the first worker that dies, by the kernel's hand for instance, unless respawn-failed-workers "
+     "is on.", "One worker that the kernel kills is the end of the server and of every request in it.",
+     "--respawn-failed-workers", MEMORY, _GRANIAN, ("granian",)),
+    ("rss-sampled", "reload-on-rss", NOTE, lambda c: c.option("rss-sample-interval") is None,
+     "granian looks at its workers' memory every rss-sample-interval, 30 seconds unless set: a burst of large requests "
+     "inflates all of them in less.",
+     "workers-max-rss is looked at every 30 seconds, the default.",
+     "--rss-sample-interval 1", 0, _GRANIAN, ("granian",)),
+    ("kill-timeout", "reload-on-rss", WARNING, lambda c: c.option("workers-kill-timeout") is None,
+     "granian starts a worker's successor and waits for the old one to end, without end unless workers-kill-timeout is "
+     "set: a worker that hangs keeps its memory beside the new one.",
+     "The old worker beside its successor is waited for without end.", "--workers-kill-timeout 30", MEMORY, _GRANIAN,
+     ("granian",)),
+)  # fmt: skip
