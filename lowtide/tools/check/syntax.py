@@ -2,7 +2,6 @@
 xmlconf.c)."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -140,39 +139,27 @@ def _depth(content: str) -> int:
 
 
 def read_json(path: Path, text: ExpandedText, wanted: str) -> RawFile:
-    """uwsgi_json_config, core/json.c: a list repeats its key; maps and numbers with a point are left out."""
-    lines = RawFile()
+    """uwsgi_json_config, core/json.c: a list repeats its key, of a repeated key the last value counts; maps and numbers
+    with a point are left out."""
     whole = "\n".join(line for _, line in text.lines)
     try:
-        options = json.loads(whole, object_pairs_hook=_Pairs)
-        section = next((value for key, value in reversed(options) if key == wanted), None)
-    except (ValueError, RecursionError, TypeError) as error:
-        lines.problems.append(("not-parsed", getattr(error, "lineno", 1), f"No JSON, and uWSGI exits: {error}"))
-        return lines
-    if not isinstance(section, _Pairs):
-        lines.problems.append(("not-parsed", 1, f"There is no object named {wanted} in the JSON, and uWSGI exits"))
-        return lines
+        section = json.loads(whole)[wanted]
+        items = [
+            (key, item) for key, value in section.items() for item in (value if isinstance(value, list) else [value])
+        ]
+    except (ValueError, RecursionError) as error:
+        return RawFile(problems=[("not-parsed", getattr(error, "lineno", 1), f"No JSON, and uWSGI exits: {error}")])
+    except (KeyError, TypeError, AttributeError):
+        return RawFile(problems=[("not-parsed", 1, f"There is no object named {wanted} in the JSON, and uWSGI exits")])
+    lines = RawFile()
     position = 0
-    for key, value in section:
+    for key, value in items:
         position = max(whole.find(json.dumps(key), position), position)
         number = text.lines[whole.count("\n", 0, position)][0]
-        for item in _json_texts(value):
-            lines.lines.append(RawLine(path, number, key, item))
+        if value is None or isinstance(value, int | str):
+            shown = str(int(value or 0)) if value is None or isinstance(value, bool) else str(value)
+            lines.lines.append(RawLine(path, number, key, shown))
     return lines
-
-
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object with its order and its repeated keys."""
-
-
-def _json_texts(value: object) -> Iterator[str]:
-    if isinstance(value, list) and not isinstance(value, _Pairs):
-        for item in value:
-            yield from _json_texts(item) if not isinstance(item, list) else ()
-    elif isinstance(value, bool) or value is None:
-        yield "1" if value else "0"
-    elif isinstance(value, int | str):
-        yield str(value)
 
 
 def read_xml(path: Path, text: ExpandedText, wanted: str) -> RawFile:

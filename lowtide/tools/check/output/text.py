@@ -54,7 +54,7 @@ def _group(group: list[Finding]) -> str:
 
 
 def _shown(option: str | None, written: str | None) -> str:
-    return _short(f"{option} = {written}" if written is not None else f"{option}")
+    return _short(f"{option} = {written}" if written else f"{option}")
 
 
 def _short(text: str) -> str:

@@ -46,6 +46,7 @@ class MemoryOverLimit(Rule):
         over = workers * size >= limit
         compared = "nearly" if not over else "more than" if workers * size > limit else "all of"
         message = f"{workers} workers of {size} MB are {workers * size} MB, {compared} the container's {limit:.0f} MB. "
+        message += "One of them is a successor that starts before its worker ends. " if workers > count else ""
         message += (
             f"When all of them grow, the kernel kills one before it reaches {c.spell('reload-on-rss')}."
             if over

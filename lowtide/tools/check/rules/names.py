@@ -65,7 +65,8 @@ class UnknownOption(Rule):
                 message += f" Unless the plugin {' or '.join(sorted(plugins))} brings it."
             if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
                 near = "py-call-uwsgi-fork-hooks"
-            instead = f"{near} = {line.value}" if near else "Remove the line, or check the name with uwsgi --help."
+            value = re.sub(r"\s+[;#].*", "", line.value)
+            instead = f"{near} = {value}" if near else "Remove the line, or check the name with uwsgi --help."
             if used:
                 instead = f"set-placeholder = {name}={line.value}"
             elif name in _NEVER_THERE and near is None:

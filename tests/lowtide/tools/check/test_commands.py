@@ -1,6 +1,8 @@
 """Command lines: where they stand, what a shell does to them, and the rules that only they can break."""
 
 import json
+import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,11 @@ from typing import Any
 import pytest
 
 from lowtide.tools.check.commands import Start, find_start
+from lowtide.tools.check.compare import find_uwsgi
 from lowtide.tools.check.files import UnreadableError
+from lowtide.tools.check.options import load_options
+from lowtide.tools.check.reader import Command, Reader
+from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.cli import main
 
 RELEASES = ["--no-compare", "--somaxconn", "4096", "--uwsgi", "2.0.31", "--python-version", "3.12"]
@@ -122,6 +128,33 @@ def test_words(name: str) -> None:
     start = started(file, text)
     assert start.command
     assert list(start.command.words) == words
+
+
+ARGUMENTS = [
+    "--socket a --processes=3 --master",
+    "-s a -p 3 -M -T -b 8192",
+    "-p3 -MT -sa",
+    "--processe 3 --uwsgi-sock a",
+    "--http-keepalive --http-keepalive=5 --chmod-socket=660 --chmod-socket",
+    "a.ini --processes 3",
+    "--ini a.ini -p 3 --ini a.ini:b",
+    "--set-ph x=3 --processes %(x) --chdir $(NUMBER)",
+    "-- a.ini",
+]
+
+
+@pytest.mark.parametrize("line", ARGUMENTS)
+def test_a_command_line_is_read_as_uwsgi_reads_it(line: str) -> None:
+    Path("a.ini").write_text("[uwsgi]\nthreads = 2\n[b]\nthreads = 4\n")
+    uwsgi, environ = find_uwsgi(), {"NUMBER": "7", "PATH": os.environ["PATH"]}
+    assert uwsgi
+    words = ("uwsgi", "--show-config", "--clock", "none", *line.split())
+    done = subprocess.run([uwsgi, *words[1:]], env=environ, capture_output=True, text=True, timeout=30, check=False)
+    _, _, rest = (done.stdout + done.stderr).partition("configuration\n[uwsgi]\n")
+    loaded = rest.partition(";end of configuration")[0].splitlines()
+    command = Command(words, "", RawLine(Path("Dockerfile"), 1, "", ""))
+    reading = Reader(load_options(), environ, Path.cwd()).read_command(command)
+    assert [f"{option.name} = {option.value or 'true'}" for option in reading.options] == loaded
 
 
 def test_files_of_an_image_are_found_beside_its_dockerfile(capsys: pytest.CaptureFixture[str]) -> None:
