@@ -71,15 +71,6 @@ def theirs() -> Iterator[Theirs]:
         yield Theirs(copy, path, planted.users_database(copy, path), folder)
 
 
-def in_env_file(theirs: Theirs) -> dict[str, str]:
-    planted.append(theirs.copy / ".env", f"DATABASE_URL={theirs.url}\n")
-    return {}
-
-
-def in_shell(theirs: Theirs) -> dict[str, str]:
-    return {"DATABASE_URL": theirs.url}
-
-
 def in_settings(theirs: Theirs) -> None:
     planted.append(theirs.copy / "app/config/settings.py", HARD_WIRED.format(path=theirs.path))
 
@@ -93,19 +84,11 @@ def in_the_server_alone(theirs: Theirs) -> None:
     wsgi.write_text(wsgi.read_text().replace("config.settings", "config.production"))
 
 
-@pytest.mark.parametrize(
-    ("module", "named"),
-    [
-        ("loadtest", in_env_file),
-        ("loadtest", in_shell),
-        ("loadtest.commands.sweep", in_shell),
-        ("loadtest.commands.forks", in_env_file),
-    ],
-)
-def test_measures_on_a_database_of_its_own(
-    module: str, named: Callable[[Theirs], dict[str, str]], theirs: Theirs
-) -> None:
-    with theirs.begin(module, **named(theirs)) as process:
+@pytest.mark.parametrize("module", COMMANDS)
+def test_measures_on_a_database_of_its_own(module: str, theirs: Theirs) -> None:
+    """Although .env and the shell name another."""
+    planted.append(theirs.copy / ".env", f"DATABASE_URL={theirs.url}\n")
+    with theirs.begin(module, DATABASE_URL=theirs.url) as process:
         assert process.stdout
         said = ""
         for line in process.stdout:

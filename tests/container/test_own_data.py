@@ -1,0 +1,120 @@
+"""With Docker too, what measures never touches a database that is the user's: it works on its own, or refuses."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from tests import planted
+from tests.container.stack import free_port, run
+
+pytestmark = pytest.mark.container
+
+HARD_WIRED = """
+DATABASES["default"] = database("{url}")
+"""
+
+
+@dataclass
+class Theirs:
+    """A checkout whose containers reach a user's PostgreSQL server, which runs beside them."""
+
+    copy: Path
+    server: str
+    url: str
+    folder: Path
+
+    def psql(self, statement: str) -> subprocess.CompletedProcess[str]:
+        return run("docker", "exec", self.server, "psql", "--username=shop", "--no-align", "--command", statement)
+
+    def rows(self) -> str:
+        dump = run("docker", "exec", self.server, "pg_dump", "--username=shop", "--inserts")
+        assert dump.returncode == 0, dump.stderr
+        # Each dump has a key of its own against injected commands.
+        return "\n".join(line for line in dump.stdout.splitlines() if not line.startswith("\\"))
+
+    def loadtest(self, **settings: str) -> tuple[int, str]:
+        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        environment = kept | {"RUNTIME": "docker", "SCENARIO": "smoke small=10 large=1", "VARIANTS": "lowtide"}
+        environment |= {"LOADTEST_PORT": str(free_port()), "RESULTS_DIR": str(self.folder / "results")}
+        environment |= {"VAR_DIR": str(self.folder / "var")} | settings
+        command = [sys.executable, "-m", "loadtest"]
+        done = subprocess.run(command, cwd=self.copy, env=environment, capture_output=True, text=True, timeout=250)
+        return done.returncode, done.stderr
+
+
+@pytest.fixture
+def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
+    copy = planted.checkout(tmp_path)
+    compose = copy / "docker-compose.yml"
+    # An application that may call other services; and images that no other test runs.
+    text = (
+        compose.read_text().replace("data: {internal: true}", "data: {}").replace("image: lowtide-", "image: planted-")
+    )
+    compose.write_text(text)
+    port = free_port()
+    subnet = run(
+        "docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"
+    ).stdout.strip()
+    # This machine, as containers of any network see it.
+    gateway = next(ip_network(subnet).hosts())
+    server = f"lowtide-shop-{port}"
+    words = (
+        "--name",
+        server,
+        "--publish",
+        f"{gateway}:{port}:5432",
+        "--env=POSTGRES_USER=shop",
+        "--env=POSTGRES_DB=shop",
+    )
+    started = run("docker", "run", "--detach", *words, "--env=POSTGRES_PASSWORD=theirs", "postgres:17")
+    assert started.returncode == 0, started.stderr
+    theirs = Theirs(copy, server, f"postgres://shop:theirs@{gateway}:{port}/shop", tmp_path)
+    # As `make up` leaves it.
+    (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\nPOSTGRES_PASSWORD=of-the-site\nHTTPS=off\n")
+    try:
+        for _ in range(100):
+            if run("docker", "exec", server, "pg_isready", "--host=127.0.0.1", "--username=shop").returncode == 0:
+                break
+            time.sleep(0.2)
+        planted.manage(copy, theirs.url, "migrate", "--verbosity=0")
+        added = theirs.psql(
+            "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
+            "email, date_joined) VALUES ('ada', '!', true, true, true, 'Ada', '', 'ada@example.com', '2020-01-31')"
+        )
+        assert added.returncode == 0, added.stderr
+        yield theirs
+    finally:
+        run("docker", "rm", "--force", "--volumes", server)
+
+
+def test_measures_on_a_database_of_its_own(theirs: Theirs) -> None:
+    planted.append(theirs.copy / ".env", f"DATABASE_URL={theirs.url}\n")
+    # Compose adds this file to docker-compose.yml by itself.
+    text = f"services: {{app: &it {{environment: {{DATABASE_URL: '{theirs.url}'}}}}, migrate: *it}}\n"
+    (theirs.copy / "docker-compose.override.yml").write_text(text)
+    before = theirs.rows()
+    assert "ada@example.com" in before
+    code, said = theirs.loadtest(DATABASE_URL=theirs.url)
+    assert theirs.rows() == before, said
+    assert code == 0, said
+    left = run("docker", "volume", "ls", "--quiet", "--filter", "name=lowtide-loadtest-").stdout
+    assert "_db" not in left
+
+
+def test_refuses_a_database_that_the_settings_name(theirs: Theirs) -> None:
+    planted.append(theirs.copy / "app/config/settings.py", HARD_WIRED.format(url=theirs.url))
+    before = theirs.rows()
+    code, said = theirs.loadtest()
+    assert theirs.rows() == before, said
+    assert code == 2, said
+    last = said.splitlines()[-1]
+    assert last.startswith("The application writes to the database shop@")
+    assert "which is not the experiment's own" in last
+    assert "theirs" not in last
