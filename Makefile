@@ -134,9 +134,8 @@ forks: setup ## What a fork costs, in memory and in first requests, by what is d
 	@.venv/bin/python -m loadtest.commands.forks $(ARGS)
 
 .PHONY: loadtest-ui
-loadtest-ui: setup up ## Start the stack, and Locust's web page against it on http://127.0.0.1:8089
-	@echo "Locust: http://127.0.0.1:8089 (Ctrl-C ends it; the stack stays up)"
-	@IMPORT_TOKEN="$$($(STACK) run printenv IMPORT_TOKEN)" .venv/bin/locust -f loadtest/load/locustfile.py --web-host 127.0.0.1 --host http://127.0.0.1:$$($(STACK) run printenv PORT)
+loadtest-ui: note setup ## Locust's web page on http://127.0.0.1:8089, against a stack that is started for it
+	@.venv/bin/python -m loadtest.commands.ui $(ARGS)
 
 .PHONY: check
 check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"
@@ -147,9 +146,8 @@ size: setup ## Say which numbers to set, from the last measurement: make size AR
 	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $$($(STACK) run printenv APP_MEMORY))
 
 .PHONY: diagnose
-diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path /catalog/ --times 30"
-	@$(STACK) prepare
-	@$(STACK) run .venv/bin/python app/manage.py diagnose $(or $(ARGS),--path /catalog/)
+diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path / --times 30"
+	@.venv/bin/python -m loadtest.commands.diagnose $(ARGS)
 
 .PHONY: deploy-aws-plan
 deploy-aws-plan: setup ## What deploy-aws would change; changes nothing: make deploy-aws-plan ENV=staging

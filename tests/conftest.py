@@ -1,9 +1,27 @@
-"""The environment that the application's settings need, before Django reads it."""
+"""The environment of all tests: what any program needs, and nothing of the shell that could name somebody's data."""
 
 import os
+import re
+import tempfile
 
 import django
+import pytest
+from django.conf import settings
 
-os.environ.setdefault("SECRET_KEY", "for-tests-only-" + "0123456789abcdefghijklmnopqrstuvwxyz")
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+from stack import own
+
+if settings.configured:
+    # pytest-django reads them before this file can choose the database.
+    pytest.exit("The shell names DJANGO_SETTINGS_MODULE, and so the tests' database: unset it.", 2)
+
+# What the tests themselves are told by.
+TOLD = re.compile(r"CI|FAST|(PYTEST|PYTHON|COVERAGE|DIAGNOSE)\w*|VIRTUAL_ENV|TESTS_DATABASE_URL")
+for name in set(os.environ):
+    if not own.MACHINE.fullmatch(name) and not TOLD.fullmatch(name):
+        del os.environ[name]
+os.environ["SECRET_KEY"] = "for-tests-only-" + "0123456789abcdefghijklmnopqrstuvwxyz"
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+# Nothing is ever in this file: pytest-django holds the tests' tables in memory.
+elsewhere = f"sqlite:///{tempfile.gettempdir()}/lowtide-tests.sqlite3"
+os.environ["DATABASE_URL"] = os.environ.get("TESTS_DATABASE_URL", elsewhere)
 django.setup()

@@ -6,10 +6,12 @@ deployment is, and who else asks it meanwhile, is not known here. Memory is read
 OOM kills.
 """
 
+import itertools
 import os
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +89,18 @@ def watching(source: remote.Source) -> Iterator[Watch]:
         yield watch
     finally:
         watch.close()
+
+
+def what_it_writes(site: str, scenario: Scenario, seed: int) -> str:
+    """What of the list may change data, in one line."""
+    lists = (scenarios.requests(scenario, lane, seed) for lane in scenarios.LANES)
+    writing = [asked for asked in itertools.chain(*lists) if asked.call.method not in ("GET", "HEAD", "OPTIONS")]
+    if not writing:
+        return f"The list only reads from {site}: {scenario.requests} requests."
+    counts = Counter(f"{asked.call.method} {asked.path}" for asked in writing)
+    kinds = ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
+    size_mb = sum(len(scenarios.body(asked.call, scenario, seed, STATE)) for asked in writing) / 2**20
+    return f"Of {scenario.requests} requests these can write to {site}: {kinds}; {size_mb:.0f} MiB in all."
 
 
 def check_site(site: str, scenario: Scenario, seed: int) -> None:
@@ -213,6 +227,7 @@ def run(host: str, memory_from: str | None, owned: bool, name: str, seed: int, f
     source, site, scenario = remote.for_source(memory_from), host.rstrip("/"), scenarios.named(name)
     say(f"asking {site}")
     source.read()
+    print(what_it_writes(site, scenario, seed), flush=True)
     check_site(site, scenario, seed)
     started = datetime.now(UTC).replace(microsecond=0)
     directory = folder / started.strftime("%Y%m%d-%H%M%S")

@@ -104,10 +104,14 @@ def chosen_runtime(port: int, scenario: scenarios.Scenario, owned: list[str]) ->
             raise CannotMeasure(f"RUNTIME={other} is not a runtime: use docker or local.")
 
 
-def check_machine(port: int, scenario: scenarios.Scenario) -> None:
+def check_port(port: int, name: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise CannotMeasure(f"Port {port} is in use: choose another with LOADTEST_PORT=...")
+            raise CannotMeasure(f"Port {port} is in use: choose another with {name}=...")
+
+
+def check_machine(port: int, scenario: scenarios.Scenario) -> None:
+    check_port(port, "LOADTEST_PORT")
     free = machine.available_mb()
     if free < scenario.memory_mb:
         raise CannotMeasure(

@@ -15,6 +15,15 @@ from loadtest.measure.variants import Variant
 LOAD_LIMIT_S = 1800
 
 
+def described(scenario_name: str, seed: int) -> dict[str, str]:
+    """Locust's environment, with the list that it is to work off."""
+    return os.environ | {
+        "LOWTIDE_SCENARIO": scenario_name,
+        "LOWTIDE_SEED": str(seed),
+        "LOWTIDE_FEEDS": str(STATE),
+    }
+
+
 def run(url: str, variant: Variant, scenario_name: str, seed: int, directory: Path, tick: Callable[[], None]) -> None:
     """Work off the list; `tick` is called twice a second. Locust's report and statistics go to `directory`."""
     report = directory / f"locust-{variant.name}"
@@ -23,10 +32,7 @@ def run(url: str, variant: Variant, scenario_name: str, seed: int, directory: Pa
     # Every user at once: the list and the rates are fixed, not the number of users that share them.
     users = str(scenarios.named(scenario_name).small_users + 1)
     command += ["--users", users, "--spawn-rate", users]
-    environment = os.environ | {
-        "LOWTIDE_SCENARIO": scenario_name,
-        "LOWTIDE_SEED": str(seed),
-        "LOWTIDE_FEEDS": str(STATE),
+    environment = described(scenario_name, seed) | {
         "LOWTIDE_STREAMING": "1" if variant.streaming else "0",
         "LOWTIDE_REQUEST_LOG": str(directory / f"requests-{variant.name}.csv"),
     }

@@ -24,6 +24,8 @@ from stack import own
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
+# As a server would.
+LOAD = "from lowtide import application; described = application.read(); described.load(described.wsgi)"
 # uWSGI prints the configuration as it has read it, and a folder that does not exist ends it before it serves. On its
 # way out it removes its sockets, so they must not be those of the running server.
 SHOW_CONFIG = [
@@ -101,8 +103,8 @@ class Local:
         self._var = STATE / "stack"
         self.stats_socket = str(self._var / "run/stats.sock")
         self._stack = [sys.executable, str(CHECKOUT / "stack/local.py"), "--env-file", os.devnull]
-        database = {"DATABASE_URL": f"sqlite:///{self._var}/db.sqlite3"}
-        self._base = own.environment(os.environ, database | dict(environment))
+        self.database = self._var / "db.sqlite3"
+        self._base = own.environment(os.environ, {"DATABASE_URL": f"sqlite:///{self.database}"} | dict(environment))
         self._base |= {"VAR_DIR": str(self._var), "PORT": str(port)}
         self._environment = self._base
         self._owned = owned
@@ -117,6 +119,11 @@ class Local:
         own.refuse_foreign(asked_where_it_writes(self), self._var, (), self._owned)
         self._made = True
 
+    def _check(self, started: float) -> None:
+        said = self._var / "run/stores.json"
+        text = said.read_text() if said.exists() else ""
+        own.refuse_foreign(said_where_it_writes(text, started), self._var, (), self._owned)
+
     def start(self, environment: Mapping[str, str]) -> None:
         self._environment = self._base | dict(environment)
         if not self._made:
@@ -125,9 +132,21 @@ class Local:
             log.unlink()
         started = time.time()
         call([*self._stack, "up"], self._environment, "Starting the stack")
-        said = self._var / "run/stores.json"
-        text = said.read_text() if said.exists() else ""
-        own.refuse_foreign(said_where_it_writes(text, started), self._var, (), self._owned)
+        self._check(started)
+
+    def prepare(self) -> None:
+        """All but the server: a database with the application's tables, for what loads the application by itself."""
+        self._make()
+        (self._var / "run").mkdir()
+        started = time.time()
+        self.run(["env", "PRELOAD=off", "python", "-c", LOAD])
+        self._check(started)
+        call([*self._stack, "prepare"], self._environment, "Preparing the database")
+
+    def run_here(self, command: list[str]) -> int:
+        """The exit code of a command that has the terminal."""
+        words = [*self._stack, "run", *command]
+        return subprocess.run(words, env=self._environment, cwd=CHECKOUT, check=False).returncode
 
     def changed(self, environment: Mapping[str, str]) -> Self:
         other = copy.copy(self)
@@ -251,7 +270,7 @@ def asked_where_it_writes(runtime: Runtime) -> list[dict[str, Any]]:
         CannotMeasure: it says nothing.
     """
     try:
-        said = runtime.run_alone(["python", "app/manage.py", "stores"])
+        said = runtime.run_alone(["python", "-m", "lowtide.application", "manage", "stores"])
     except CannotMeasure as problem:
         raise CannotMeasure(
             'The application does not say where it writes, so nothing is sent: put "lowtide.django" into '

@@ -12,11 +12,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def test_all_tests_pass_on_postgresql() -> None:
     command = [sys.executable, "-m", "pytest", "tests/app", "-p", "no:cacheprovider", "--durations=3"]
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     with postgresql() as url:
         done = subprocess.run(
             command,
             cwd=CHECKOUT,
-            env=os.environ | {"DATABASE_URL": url},
+            env=environment | {"TESTS_DATABASE_URL": url},
             capture_output=True,
             text=True,
             check=False,

@@ -45,7 +45,7 @@ class Stack:
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
         """stack/local.py with these words."""
-        command = [sys.executable, str(CHECKOUT / "stack/local.py"), *words]
+        command = [sys.executable, str(CHECKOUT / "stack/local.py"), "--env-file", os.devnull, *words]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
 
     def supervisor(self, *words: str) -> None:
