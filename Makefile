@@ -15,7 +15,7 @@ endif
 export RUNTIME
 
 # Containers need no Python on this machine but to write .env.
-TOOLS = $(if $(filter docker,$(RUNTIME)),.env,setup)
+TOOLS = $(if $(filter docker,$(RUNTIME)),.env app/variables.env,setup)
 ARGS ?=
 STACK = .venv/bin/python stack/local.py
 
@@ -47,10 +47,16 @@ endif
 .env: ## Make the settings file, with fresh secrets
 	@umask 077; $(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
 	pathlib.Path(".env.new").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
+	@$(PYTHON) -m lowtide.application env >>.env.new
 	@mv .env.new .env
 
+# Compose passes the application's variables on by their names.
+app/variables.env: app/lowtide.toml
+	@$(PYTHON) -m lowtide.application names >$@.new
+	@mv $@.new $@
+
 .PHONY: setup
-setup: .venv/.installed .env ## Install the tools and make .env; every other target does this by itself
+setup: .venv/.installed .env app/variables.env ## Install the tools and make .env; every other target does this by itself
 	@:
 
 .PHONY: note
@@ -69,6 +75,7 @@ endif
 .PHONY: up
 up: note mine ## Build, migrate, start, and wait until the site answers
 ifeq ($(RUNTIME),docker)
+	@$(PYTHON) -m lowtide.application check
 	@docker compose up --build --detach --wait || { echo "The stack did not start. What its containers said last, where one failed:" >&2; \
 	  docker compose ps --all --format '{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}' | \
 	  awk '$$2 != "running" && $$3 || $$2 == "restarting" || $$4 == "unhealthy" {print $$1}' | \

@@ -2,6 +2,9 @@
 
     python -m lowtide.application check       say whether the file can be used, and what it names imported
     python -m lowtide.application nginx       print what nginx includes
+    python -m lowtide.application names       print app/variables.env, by which Compose passes the variables on
+    python -m lowtide.application secrets     print the names of the variables that are secret
+    python -m lowtide.application env         print the variables as a new .env has them, with fresh secrets
     python -m lowtide.application manage ...  become the application's manage.py
 
 The folder of the application is APP_DIR of the environment, else `app`, else the current one.
@@ -11,6 +14,7 @@ Exit code 2 and one line where something in the file cannot be used.
 import importlib
 import os
 import re
+import secrets
 import string
 import sys
 import tomllib
@@ -165,6 +169,22 @@ class Application:
             f"map $uri $large_path {{\n    default no;\n{large}}}\n"
             f'map "" $live_path {{\n    default "{self.live}";\n}}\n'
             f'map "" $ready_path {{\n    default "{self.ready}";\n}}\n'
+        )
+
+    @property
+    def names(self) -> str:
+        """A file for Compose's env_file. A name without a value takes it from the shell or from .env."""
+        return f"# Made of {NAME} by `make up`: Compose takes the values from the shell or from .env.\n" + "".join(
+            f"{name}\n" for name in self.variables
+        )
+
+    @property
+    def env(self) -> str:
+        """What a new .env says of the variables. Of a secret that is generated it has a fresh one."""
+        return "".join(
+            f"\n# {variable.about}\n"
+            + (f"{name}={secrets.token_urlsafe(50)}\n" if variable.generate else f"# {name}=\n")
+            for name, variable in self.variables.items()
         )
 
     def load(self, reference: str) -> Any:
@@ -399,6 +419,12 @@ def main(arguments: list[str]) -> int:
                 check(application)
             case ["nginx"]:
                 print(application.nginx, end="")
+            case ["names"]:
+                print(application.names, end="")
+            case ["secrets"]:
+                print("\n".join(name for name, variable in application.variables.items() if variable.secret))
+            case ["env"]:
+                print(application.env, end="")
             case ["manage", *words]:
                 os.execv(sys.executable, [sys.executable, str(application.folder / application.manage), *words])  # noqa: S606
             case _:

@@ -1,9 +1,12 @@
 """Reading CloudFormation templates, whose short tags (!Ref, !Sub, ...) plain YAML does not know."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from deploy.aws import variables
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.yml"))
@@ -31,10 +34,13 @@ Loader.add_multi_constructor("!", _short)
 
 
 def text(stack: str) -> str:
-    return (TEMPLATES / f"{stack}.yml").read_text()
+    """The template of a stack as CloudFormation gets it."""
+    return json.dumps(load(stack))
 
 
 def load(stack: str) -> dict[str, Any]:
-    """The template of a stack, as plain dictionaries."""
-    template: dict[str, Any] = yaml.load(text(stack), Loader)  # noqa: S506 - derived from SafeLoader
+    """The template of a stack with the application's own variables, as plain dictionaries."""
+    source = (TEMPLATES / f"{stack}.yml").read_text()
+    template: dict[str, Any] = yaml.load(source, Loader)  # noqa: S506 - derived from SafeLoader
+    variables.add(stack, template, variables.of_the_application())
     return template

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.aws import cfn
+from deploy.aws import cfn, variables
 from lowtide import application, defaults, sizing
 
 HERE = Path(__file__).parent
@@ -140,7 +140,8 @@ def _check_parameter(file: str, name: str, value: Any) -> None:
     ]
     if name in _SIZED:
         raise Refused(f"{file}: {name} follows from [sizing]: say it there.")
-    if not any("Default" in rule for rule in rules):
+    own = {variables.parameter(*variable) for variable in variables.of_the_application().items()}
+    if name not in own and not any("Default" in rule for rule in rules):
         raise Refused(f"{file}: [parameters] {name} is none that can be chosen; deploy/aws/templates has them.")
     text = str(value)
     for rule in rules:
@@ -196,6 +197,13 @@ def read(name: str, folder: Path = HERE / "environments") -> Environment:
             raise Refused(f"{path.name}: {key} = {value!r} must be a whole number of at least {_SIZING[key]}.")
     for key, value in values.get("parameters", {}).items():
         _check_parameter(path.name, key, value)
+    for key, variable in variables.of_the_application().items():
+        wanted_secret = variables.parameter(key, variable)
+        if variable.secret and not variable.generate and wanted_secret not in values.get("parameters", {}):
+            raise Refused(
+                f"{path.name} does not say where the secret {key} is: keep it in Secrets Manager, and write its ARN as "
+                f"{wanted_secret} under [parameters]."
+            )
     environment = Environment(name=name, **values)
     _ = environment.limits
     return environment

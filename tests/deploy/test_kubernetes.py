@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import CHECKOUT, TOOLS
+from tests.described import APPLICATION, VARIABLES
+
+SECRET = [name for name, variable in APPLICATION.variables.items() if variable.secret]
 
 Objects = list[dict[str, Any]]
 Property = Callable[[Objects], Iterator[str]]
@@ -276,7 +279,7 @@ case "$*" in
     *"apply --filename -"*) { echo ---; cat; } >>"$APPLIED" ;;
     *apply*) { echo ---; cat "${@: -1}"; } >>"$APPLIED" ;;
     version*) exit "${VERSION:-0}" ;;
-    *"get secret"*) exit "${SECRET:-0}" ;;
+    *"get secret"*) echo "$KEYS"; exit "${SECRET:-0}" ;;
     diff*) exit "${DIFF:-1}" ;;
     *"get job"*) echo "${MIGRATION:-SuccessCriteriaMet Complete}" ;;
     *"rollout status"*) exit "${ROLLOUT:-0}" ;;
@@ -300,6 +303,7 @@ class Cluster:
             "REAL": str(TOOLS / "kubectl"),
             "CALLS": str(self.calls_path),
             "APPLIED": str(self.applied_path),
+            "KEYS": f"DATABASE_URL SECRET_KEY {' '.join(VARIABLES)} ",
         }
 
     def run(self, *words: str, answer: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
@@ -349,6 +353,7 @@ def test_plan_changes_nothing(cluster: Cluster) -> None:
         ("small\n", {"DIFF": "2"}, "the cluster does not accept these manifests"),
         ("small\n", {"SECRET": "1"}, "there is no secret lowtide"),
         ("small\n", {"VERSION": "1"}, "no cluster answers"),
+        *[("small\n", {"KEYS": "SECRET_KEY "}, f"the secret lowtide has no {name}") for name in SECRET[:1]],
     ],
 )
 def test_refused_before_the_cluster_is_changed(
@@ -385,15 +390,18 @@ def test_load_leaves_nothing_behind(settings: dict[str, str], code: int, cluster
     assert cluster.changes()[-1] == "delete --ignore-not-found --wait=false"
 
 
-def test_the_token_reaches_locust_and_no_command_line(cluster: Cluster) -> None:
-    done = cluster.run(*LOAD, IMPORT_TOKEN="token-of-the-test")
+def test_the_variables_reach_locust_and_no_command_line(cluster: Cluster) -> None:
+    if not VARIABLES:
+        pytest.skip("app/lowtide.toml has no variables")
+    values = {name: f"{name}-of-the=test" for name in VARIABLES}
+    done = cluster.run(*LOAD, **values)
     assert done.returncode == 0, done.stderr
     applied = list(yaml.safe_load_all(cluster.applied_path.read_text()))
     (secret,) = [each for each in applied if each["kind"] == "Secret"]
-    assert base64.b64decode(secret["data"]["IMPORT_TOKEN"]) == b"token-of-the-test"
+    assert {name: base64.b64decode(value).decode() for name, value in secret["data"].items()} == values
     jobs = [each["spec"]["template"]["spec"]["containers"][0] for each in applied if each["kind"] == "Job"]
     assert len(jobs) == 2
     for job in jobs:
         names = [each["secretRef"]["name"] for each in job["envFrom"] if "secretRef" in each]
         assert names == [secret["metadata"]["name"]]
-    assert "token-of-the-test" not in cluster.calls_path.read_text() + done.stdout + done.stderr
+    assert "of-the=test" not in cluster.calls_path.read_text() + done.stdout + done.stderr

@@ -21,10 +21,11 @@ import pytest
 import yaml
 
 from deploy.aws import __main__ as command
-from deploy.aws import cfn, preflight
+from deploy.aws import cfn, preflight, variables
 from deploy.aws.environment import Environment, Refused, limits, read
 from deploy.aws.stacks import Stacks
 from tests.deploy.conftest import CHECKOUT, tool
+from tests.described import APPLICATION
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -43,11 +44,13 @@ NOT_IN_MOTO = [
     ("database", "Outputs", "DatabaseHost"),
     ("database", "Outputs", "DatabaseSecret"),
 ]
+SECRETS = {name: variables.parameter(name, each) for name, each in APPLICATION.variables.items() if each.secret}
 STAND_INS = {
     "DatabaseHost": "db.example.internal",
     "DatabaseSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds-x",
     "DjangoSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:django-x",
-    "ImportSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:import-x",
+    # Where the application's own secrets are, of which the database's template makes some.
+    **{name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-x" for name in SECRETS.values()},
     "TargetGroupName": "targetgroup/lowtide-test/0",
     "BalancerName": "app/lowtide-test/0",
     "CapacityProvider": "lowtide-test",
@@ -161,7 +164,7 @@ def test_the_task_is_as_the_template_says(deployed: Aws) -> None:
     assert app["image"] == image("app")
     assert nginx["image"] == image("nginx")
     assert {each["name"]: each["value"] for each in app["environment"]}["ALLOWED_HOSTS"] == "shop.example.com"
-    assert [each["name"] for each in app["secrets"]] == ["SECRET_KEY", "IMPORT_TOKEN", "PGPASSWORD"]
+    assert [each["name"] for each in app["secrets"]] == ["SECRET_KEY", "PGPASSWORD", *SECRETS]
     assert app["readonlyRootFilesystem"] is True
     assert nginx["dependsOn"] == [{"containerName": "app", "condition": "HEALTHY"}]
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from deploy.aws import cfn
+from tests import described
 from tests.deploy.conftest import CHECKOUT, free_port
 
 pytestmark = pytest.mark.container
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.container
 DOMAIN = "shop.example.com"
 # What a browser's request looks like behind CloudFront and the load balancer.
 BEHIND = {"Host": DOMAIN, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
-SECRETS = {"SECRET_KEY": "x" * 64, "IMPORT_TOKEN": "token-of-the-test", "PGPASSWORD": "p@ss:w/rd?#'[]"}
+SECRETS = described.VARIABLES | {"SECRET_KEY": "x" * 64, "PGPASSWORD": "p@ss:w/rd?#'[]"}
 
 
 def docker(*words: str, check: bool = True) -> str:
