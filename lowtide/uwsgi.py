@@ -302,6 +302,9 @@ def _take_place() -> None:
         _give_back.mark()
 
 
+if _MASTER and _text("hook-accepting") == "callint:uwsgi_unblock_signal 1":
+    # Workers inherit it. One that is forked while a stop sends SIGHUP has no handler yet.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 if _MASTER and os.environ.get("WAKE_MASTER") != "0":
     # Nothing is done in the handler: that there is one ends the master's wait for events.
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -64,6 +64,18 @@ def test_a_stop_ends_a_worker_that_hangs_in_its_exit(serve: Serve) -> None:
     assert ended(server), server.log()
 
 
+def test_a_stop_is_heard_by_a_worker_that_was_just_forked(serve: Serve) -> None:
+    """It has no handler of its own for the signal yet, and the master waited for it for ever."""
+    server = serve("--max-requests", "2", HOOKS="1", FORK_SECONDS="2")
+    server.get("/")
+    deadline = time.monotonic() + 20
+    while server.log().count("their fork") < 2:
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.02)
+    server.process.send_signal(signal.SIGTERM)
+    assert ended(server), server.log()
+
+
 @pytest.mark.parametrize("options", [("--max-requests", "3"), ("--max-worker-lifetime", "2"), ()])
 def test_what_the_application_registered_with_atexit_runs(serve: Serve, options: tuple[str, ...]) -> None:
     """With each recycle, the one of an idle worker included, and with a stop."""
@@ -72,8 +84,6 @@ def test_what_the_application_registered_with_atexit_runs(serve: Serve, options:
     for _ in range(2):
         server.get("/" if options else "/keep")
     server.wait_for(f"flushed {pid}")
-    # A worker that is stopped while it is forked does not hear it.
-    server.get("/")
     (successor,) = server.pids()
     server.process.send_signal(signal.SIGTERM)
     server.wait_for(f"flushed {successor}")

@@ -15,7 +15,11 @@ if os.environ.get("HOOKS"):
     # As uwsgidecorators does while it is imported.
     import uwsgi
 
-    uwsgi.post_fork_hook = lambda: print("their fork", os.getpid(), file=sys.stderr, flush=True)
+    def fork() -> None:
+        print("their fork", os.getpid(), file=sys.stderr, flush=True)
+        time.sleep(float(os.environ.get("FORK_SECONDS", "0")))
+
+    uwsgi.post_fork_hook = fork
 if os.environ.get("HANG_AT_EXIT"):
     import uwsgi
 
