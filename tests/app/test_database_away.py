@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.app.feeds import TOKEN
 from tests.app.postgresql import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+Said = dict[str, list[Any]]
 # A worker: answers a few requests in each state of the server, and says what became of them.
 WORKER = """
 import json, os, signal, sys, time
@@ -43,9 +45,9 @@ def tell(number):
     for pid in server():
         os.kill(pid, number)
 
-def ask(path="/catalog/export.json"):
+def ask(path="/catalog/export.json", **more):
     begun = time.monotonic()
-    environ = {"PATH_INFO": path, "HTTP_AUTHORIZATION": "Bearer of-the-tests"}
+    environ = {"PATH_INFO": path, "HTTP_AUTHORIZATION": "Bearer of-the-tests"} | more
     setup_testing_defaults(environ)
     heads = []
     response = application(environ, lambda status, headers: heads.append((int(status[:3]), dict(headers))))
@@ -73,12 +75,41 @@ for pid in server()[:-1]:
         if "[local]" in (text := line.read()) or "127.0.0.1" in text:
             os.kill(pid, signal.SIGTERM)
 said["thrown out"] = [ask()]
+
+LINES = [json.dumps({"sku": f"SKU-{number}", "name": "n", "category": "c", "description": "d", "price": "1",
+                     "stock": 1}).encode() + b"\\n" for number in range(2000)]
+
+class Body:
+    "The lines of a feed; before one of them the server throws everybody out."
+
+    def __init__(self, out_at):
+        self.number, self.out_at = 0, out_at
+
+    def readline(self, size=-1):
+        self.number += 1
+        if self.number == self.out_at:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                os.kill(cursor.fetchone()[0], signal.SIGTERM)
+        return b"".join(LINES[self.number - 1 : self.number])
+
+    def read(self, size=-1):
+        left, self.number = LINES[self.number :], len(LINES)
+        return b"".join(left)
+
+def feed(out_at):
+    body = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/x-ndjson", "wsgi.input": Body(out_at)}
+    answer = ask("/catalog/import/", CONTENT_LENGTH=str(sum(map(len, LINES))), **body)
+    return [*answer, Product.objects.count()]
+
+from catalog.models import Product
+said["import"] = [feed(1200), feed(0), feed(0)]
 print(json.dumps(said))
 """
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, list[tuple[int, str | None, float]]]:
+def said() -> Said:
     with postgresql() as url:
         environment = os.environ | {"DATABASE_URL": url, "DATABASE_TIMEOUT": "2", "HTTPS": "off", "IMPORT_TOKEN": TOKEN}
         environment |= {"PYTHONPATH": f"{CHECKOUT}/app:{CHECKOUT}"}
@@ -89,11 +120,11 @@ def said() -> dict[str, list[tuple[int, str | None, float]]]:
     # Two requests and a health check found it stalled; each said so once.
     assert done.stderr.count("The database does not answer") == 1
     assert done.stderr.count("Not ready") == 1
-    found: dict[str, list[tuple[int, str | None, float]]] = json.loads(done.stdout.splitlines()[-1])
+    found: Said = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def test_a_database_that_stalls_is_a_fast_503(said: dict[str, list[tuple[int, str | None, float]]]) -> None:
+def test_a_database_that_stalls_is_a_fast_503(said: Said) -> None:
     (first, retry, first_s), (second, _, second_s), (ready, _, ready_s), (alive, _, _) = said["stalled"]
     assert said["before"][0][0] == said["before"][1][0] == 200
     assert (first, second, ready, alive) == (503, 503, 503, 200)
@@ -102,11 +133,18 @@ def test_a_database_that_stalls_is_a_fast_503(said: dict[str, list[tuple[int, st
     assert max(second_s, ready_s) < first_s / 5
 
 
-def test_a_database_that_comes_back_is_used_again(said: dict[str, list[tuple[int, str | None, float]]]) -> None:
+def test_a_database_that_comes_back_is_used_again(said: Said) -> None:
     assert [status for status, _, _ in said["after"]] == [200, 200]
 
 
+def test_an_import_in_which_the_server_goes_is_stored_when_it_is_sent_again(
+    said: Said,
+) -> None:
+    """Of the interrupted one nothing is stored, and of the one that is sent twice nothing twice."""
+    assert [(status, count) for status, _, _, count in said["import"]] == [(503, 0), (200, 2000), (200, 2000)]
+
+
 def test_a_connection_that_the_server_closed_is_opened_again(
-    said: dict[str, list[tuple[int, str | None, float]]],
+    said: Said,
 ) -> None:
     assert [status for status, _, _ in said["thrown out"]] == [200]
