@@ -18,8 +18,14 @@ def wants_json(environ: Environ) -> bool:
     return "text/html" not in accept and "json" in accept + environ.get("CONTENT_TYPE", "")
 
 
-def answer_busy(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
+def busy(environ: Environ) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Status, headers and body."""
     kind, page = _JSON if wants_json(environ) else _HTML
     headers = [("Content-Type", kind), ("Content-Length", str(len(page))), ("Retry-After", "5")]
-    start_response("503 Service Unavailable", headers)
+    return "503 Service Unavailable", headers, page
+
+
+def answer_busy(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
+    status, headers, page = busy(environ)
+    start_response(status, headers)
     return [page]

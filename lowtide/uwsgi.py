@@ -6,6 +6,7 @@ Around the application that `module =` names, whose code stays as it is:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 unless said otherwise, 0 for never;
 - reads request bodies in parts, so that uWSGI does not hold each a second time, and to their end;
+- tells who still waits for a worker when the server stops to come back (`lowtide.waiting`, with `shutdown-sockets`);
 - drops lines of the log that nobody reads, where they would hold a worker (`lowtide.logs`);
 - ends a request that outgrows what the container can carry with 503, and replaces its worker (`lowtide.ceiling`);
 - turns away requests whose client has left or that waited for more than QUEUE_S seconds (`lowtide.overload`);
@@ -48,7 +49,7 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, logs, recycles
+from lowtide import application, ceiling, logs, recycles, waiting
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -89,6 +90,8 @@ _RSS = _number("reload-on-rss")
 _HARAKIRI = _number("harakiri")
 _IDLE_S = _number("lowtide-recycle-idle")
 _THRESHOLD_MB = threshold_mb()
+# Copies, because a worker that leaves for good closes uWSGI's.
+_listening = [os.dup(descriptor) for descriptor in uwsgi.sockets]
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
@@ -269,6 +272,8 @@ def _leave(reason: str = "") -> None:
         _slots.say(worker, reason, requests, rss_mb)
     if _deadline:
         _deadline.set(_OUT_S)
+    if reason == "signal":
+        waiting.refuse(_listening)
     _call_theirs("atexit")
     if _is_on("skip-atexit-teardown"):
         atexit._run_exitfuncs()

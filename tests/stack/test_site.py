@@ -141,14 +141,14 @@ def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) 
     assert html.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_an_application_that_is_away_is_a_friendly_502(start: Start) -> None:
+def test_an_application_that_is_away_is_a_friendly_503(start: Start) -> None:
     stack = start(WORKERS="2")
     stack.supervisor("stop", "uwsgi")
     page = stack.get("/catalog/", headers={"Accept": "text/html"})
-    assert page.status_code == 502
-    assert "<h1>The application did not answer</h1>" in page.text
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert "<h1>The site is busy</h1>" in page.text
     answer = stack.get("/catalog/", headers={"Accept": "application/json"})
-    assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
+    assert (answer.status_code, answer.json()["error"]) == (503, "busy")
 
 
 @pytest.mark.parametrize("status", [413, 502, 503, 504])

@@ -1,0 +1,134 @@
+"""A stop loses nothing and waits for nobody who is slow; what still waits for the application is told to come back."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+import requests
+
+from lowtide import memory
+from tests.stack.edge import Edge, wait_until
+
+pytestmark = pytest.mark.stack
+Start = Callable[..., Edge]
+UPLOAD = "POST /?name=upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\nConnection: close\r\n\r\n"
+
+
+def is_refused(stack: Edge) -> bool:
+    with suppress(OSError), stack.client():
+        return False
+    return True
+
+
+def begin_stop(stack: Edge, name: str, number: int) -> None:
+    stack.processes[name].send_signal(number)
+
+
+def test_nginx_serves_what_it_has_before_it_stops(edge: Start) -> None:
+    """In flight, queued, and an upload that is on its way."""
+    stack = edge()
+    upload = stack.client(UPLOAD + "x" * 1_000_000)
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(stack.get, "/?sleep=0.2&name=queued") for _ in range(20)]
+        wait_until("one is served", stack.served)
+        time.sleep(0.3)
+        begin_stop(stack, "nginx", signal.SIGQUIT)
+        wait_until("nobody new gets in", lambda: is_refused(stack))
+        upload.sendall(b"x" * 1_000_000)
+        assert {one.result().status_code for one in answers} == {200}
+    assert upload.makefile().readline().split()[1] == "200"
+    assert stack.processes["nginx"].wait(30) == 0
+    assert stack.served().count("queued") == 20
+
+
+def test_nobody_who_is_slow_delays_a_stop(edge: Start) -> None:
+    """Waiting for an answer takes as long as the application does; a client that drips does not count."""
+    stack = edge()
+    half = [stack.client(UPLOAD + "x"), stack.client("GET / HTTP/1.1\r\nHo")]
+    unread = stack.client("GET /?bytes=50000000&name=unread HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    wait_until("it is answered", lambda: stack.served() and not stack.busy())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stack.get, "/?sleep=6&name=running")
+        wait_until("it runs", lambda: "running" in stack.served())
+        begin_stop(stack, "nginx", signal.SIGQUIT)
+        assert running.result().status_code == 200
+        # Nothing is left to do for anybody: far less than the 60 s that a dripping client could take.
+        assert stack.processes["nginx"].wait(20) == 0
+    for connection in (*half, unread):
+        connection.close()
+
+
+def test_nginx_leaves_nothing_behind(edge: Start) -> None:
+    stack = edge()
+    pids = stack.nginx_pids()
+    os.kill(pids[1], signal.SIGKILL)
+    stack.processes["nginx"].wait(20)
+    wait_until("all of it is gone", lambda: not any(memory.tree(pid) for pid in pids))
+    stack.begin_nginx()
+    wait_until("it is back", stack.answers)
+
+
+def test_a_reload_of_nginx_loses_nothing(edge: Start) -> None:
+    stack = edge()
+    statuses: list[object] = []
+
+    def ask(_: int) -> None:
+        for number in range(60):
+            try:
+                statuses.append(requests.post(stack.url, data=b"x" * number * 1000, timeout=30).status_code)
+            except requests.RequestException as error:
+                statuses.append(repr(error))
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask, number) for number in range(8)]
+        for _ in range(5):
+            time.sleep(0.2)
+            begin_stop(stack, "nginx", signal.SIGHUP)
+        for one in asking:
+            one.result()
+    assert set(statuses) == {200}
+    assert len(statuses) == 480
+
+
+@pytest.mark.parametrize("busy", ["small", "both"])
+def test_whoever_waits_at_a_uwsgi_that_stops_is_told_to_come_back(edge: Start, busy: str) -> None:
+    stack = edge(WORKERS="3", LARGE_WORKERS="1")
+    with ThreadPoolExecutor(80) as pool:
+        running = [pool.submit(stack.get, "/?sleep=3&name=running") for _ in range(2)]
+        if busy == "both":
+            running.append(pool.submit(stack.large, "/?sleep=3&name=running"))
+        wait_until("they run", lambda: len(stack.served()) == len(running))
+        queued = [pool.submit(stack.get, "/?name=queued", headers={"Accept": "application/json"}) for _ in range(40)]
+        uploads = [
+            pool.submit(requests.post, f"{stack.url}/?name=queued", data=b"x" * 500_000, timeout=60) for _ in range(10)
+        ]
+        time.sleep(1)
+        begin_stop(stack, "uwsgi", signal.SIGTERM)
+        if busy == "small":
+            # The idle worker of the other pool answers for all, long before the running ones are done.
+            wait_until("they are told", lambda: all(one.done() for one in queued))
+            assert not any(one.done() for one in running)
+        answers = [one.result() for one in (*queued, *uploads)]
+        assert {one.result().status_code for one in running} == {200}
+    assert {(answer.status_code, answer.headers.get("Retry-After")) for answer in answers} == {(503, "5")}
+    assert answers[0].json()["error"] == "busy"
+    assert "queued" not in stack.served()
+    stack.processes.pop("uwsgi").wait(20)
+    later = stack.get(headers={"Accept": "application/json"})
+    assert (later.status_code, later.headers["Retry-After"], later.json()["error"]) == (503, "5", "busy")
+
+
+def test_a_worker_that_dies_with_a_request_is_a_friendly_502(edge: Start) -> None:
+    stack = edge()
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(stack.get, "/?sleep=20&name=cut", headers={"Accept": "application/json"})
+        wait_until("it runs", stack.served)
+        os.kill(stack.workers()[0]["pid"], signal.SIGKILL)
+        assert (cut.result().status_code, cut.result().json()["error"]) == (502, "bad_gateway")
+    assert stack.get().status_code == 200
+    # The request may have changed something: it is not sent a second time.
+    assert stack.served() == ["cut"]
