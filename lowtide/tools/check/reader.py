@@ -33,8 +33,8 @@ _NOT_OPTIONS = re.compile(
 _FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
 _READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_xml}
 # The marks of a template: Jinja and Helm, ERB and EJS. A statement or a comment leaves nothing, an expression a value.
-_STATEMENT = re.compile(r"\{%.*?%\}|\{#.*?#\}|<%(?!=).*?%>", re.DOTALL)
-_EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}|<%=\s*(.*?)\s*%>", re.DOTALL)
+_STATEMENT = re.compile(r"\{%[^%]*%\}|\{#[^#]*#\}|<%(?!=)[^%]*%>")
+_EXPRESSION = re.compile(r"\{\{-?([^{}]*)\}\}|<%=([^%]*)%>")
 
 
 @dataclass
@@ -180,6 +180,8 @@ class Reader:
             if known is None:
                 near = self.table.nearest(name)
                 hint = f"; --{near} is one" if near else ""
+                if len(self.reading.problems) > MAX_FILES:
+                    return
                 self._problem("not-parsed", f"uWSGI has no option {word.split('=')[0]}{hint}, and exits", command.line)
             elif known.argument == "required" and not equals and not left:
                 self._problem("not-parsed", f"{word} wants a value, and uWSGI exits", command.line)
@@ -274,7 +276,9 @@ class Reader:
         if mark:
             place = text.count("\n", 0, mark.start()) + 1
             self._problem("template", " ".join(mark[0].split())[:60], RawLine(path, place, "", mark[0]))
-            text = _EXPRESSION.sub(lambda m: f"{{{{{m[1] or m[2]}}}}}".replace("%", ""), _STATEMENT.sub(_blank, text))
+            text = _EXPRESSION.sub(
+                lambda m: f"{{{{{(m[1] or m[2] or '').strip(' -')}}}}}", _STATEMENT.sub(_blank, text)
+            )
         expanded = expand_magic(text, self.magic)
         for number in expanded.swallowed:
             self._problem("percent-newline", "", RawLine(path, number, "", text.split("\n")[number - 1].strip()))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from lowtide.tools.check.compare import Comparison
@@ -23,6 +24,8 @@ DOCS = "https://uwsgi-docs.readthedocs.io/en/latest/"
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
 # What ends the server comes first in the text, what is harmless last.
 ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
+# A file that draws more findings of one kind is no configuration.
+MAX_FINDINGS = 500
 Where = Option | RawLine | Problem | None
 
 # Options whose value is a command, a template or a text for people: `;`, `#`, quotes and %(...) belong to it.
@@ -141,7 +144,7 @@ class Rule:
 
     def findings(self, c: Context) -> Iterator[Finding]:
         if c.reading.server in self.servers:
-            for finding in self.check(c):
+            for finding in islice(self.check(c), MAX_FINDINGS):
                 yield replace(finding, code=self.code, docs=self.docs, weight=finding.weight or self.weight)
 
     def check(self, c: Context) -> Iterator[Finding]:

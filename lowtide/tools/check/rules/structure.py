@@ -136,13 +136,13 @@ class PercentSign(Rule):
         for line in c.reading.lines:
             dates = line.key in _DATE_OPTIONS
             allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
-            dropped = [pair for pair in re.findall("%.", line.source) if pair[1] not in allowed]
+            dropped = list(dict.fromkeys(pair for pair in re.findall("%.", line.source) if pair[1] not in allowed))
             if dropped:
                 yield say(
                     c,
                     line,
                     ERROR if dates else WARNING,
-                    f"uWSGI replaces {', '.join(dict.fromkeys(dropped))} by its own variables before it reads the "
+                    f"uWSGI replaces {', '.join(dropped)} by its own variables before it reads the "
                     "line; unknown ones vanish.",
                     re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip()),
                     line.value,

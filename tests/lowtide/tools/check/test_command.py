@@ -112,6 +112,9 @@ SLOW = {
     "unknown-names": b"[uwsgi]\n" + b"".join(b"prozesses%d = 1\n" % number for number in range(4900)),
     "percent": b"%" * 1_000_000,
     "sections": b"[uwsgi]\n" + b"[a\n" * 300_000,
+    "statements": b"[uwsgi]\nsocket = " + b"{%" * 400_000 + b"\n",
+    "expressions": b"[uwsgi]\nsocket = " + b"{{" * 400_000 + b"\n",
+    "tags": b"[uwsgi]\nsocket = " + b"<%" * 400_000 + b"\n",
     "terminal-codes": b"[uwsgi]\nsocket = \x1b[31m ; x\n",
 }
 
@@ -124,6 +127,32 @@ def test_hostile_text_ends_in_words(name: str) -> None:
     assert done.returncode in (0, 1, 2)
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout
+
+
+SLOW_STARTS = {
+    "Dockerfile": b"CMD " + b"\\\n" * 300_000 + b"uwsgi",
+    "Containerfile": b'CMD ["uwsgi"' + b', "--x"' * 100_000 + b"]",
+    "a.sh": b"uwsgi " + b"$(" * 200_000,
+    "b.sh": b"#!/bin/sh\n" + b"uwsgi '\n" * 50_000,
+    "c.sh": b"uwsgi " + b"${a-" * 20_000,
+    "d.sh": b"uwsgi " + b"((((" * 100_000,
+    "a.service": b"[Service]\nExecStart=uwsgi " + b"%" * 300_000,
+    "a.conf": b"[program:a]\ncommand=uwsgi\n" * 20_000,
+    "gunicorn.conf.py": b"workers = " + b"(" * 100_000,
+    "a.xml": b"<uwsgi>" + b"<a>" * 100_000,
+    "a.json": b'{"uwsgi": {"a": ' + b"[" * 100_000,
+    "Procfile": b"web: uwsgi " + b"\0",
+}
+
+
+@pytest.mark.parametrize("name", SLOW_STARTS)
+@pytest.mark.timeout(120)
+def test_hostile_starts_end_in_words(name: str) -> None:
+    Path(name).write_bytes(SLOW_STARTS[name])
+    done = run("--no-compare", name)
+    assert done.returncode in (0, 1, 2)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") <= 1
 
 
 def test_json_is_the_contract(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lowtide.tools.check.compare import find_uwsgi
+from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.options import load_options
 from lowtide.tools.check.reader import Reader
 from lowtide.tools.check.settings import Settings
@@ -71,3 +75,51 @@ def test_value_in_force(name: str, tmp_path: Path) -> None:
     }
     assert {key: real[key] for key in expected} == expected
     assert {key: ours[key] for key in expected} == expected
+
+
+HOOK = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
+# What the master's log says after SIGTERM, and the code that says it here.
+TERM = {
+    "default": ("", "brutally killing workers", "sigterm-reloads"),
+    "die": ("die-on-term = true", "SIGINT/SIGTERM received...killing workers", "die-on-term"),
+    "hook": (HOOK, "graceful shutdown triggered", None),
+    "hook-and-die": (f"{HOOK}\ndie-on-term = true", "graceful shutdown triggered", None),
+    # The blank that uWSGI splits at is the one behind the sign.
+    "hook-behind-a-sign": (HOOK.replace(" grace", "\t# grace"), "graceful shutdown triggered", None),
+}
+
+
+@pytest.mark.parametrize("name", TERM)
+def test_what_sigterm_does(name: str, tmp_path: Path, findings_in: Callable[..., list[Finding]]) -> None:
+    lines, words, code = TERM[name]
+    text = f"[uwsgi]\nmaster = true\nsocket = s\nmax-fd = 256\n{lines}\n"
+    codes = {finding.code for finding in findings_in(text)} & {"sigterm-reloads", "die-on-term", "hook-fails"}
+    assert codes == ({code} if code else set())
+    uwsgi = find_uwsgi()
+    assert uwsgi
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [uwsgi, "--ini", "uwsgi.ini"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_for(log, "(master-start)" if "hook" in name else "spawned uWSGI worker 1")
+        process.send_signal(signal.SIGTERM)
+        _wait_for(log, words)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(log: Path, words: str) -> None:
+    for _ in range(400):
+        if words in log.read_text(errors="replace"):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{words!r} is not in {log.read_text(errors='replace')[-500:]}")
