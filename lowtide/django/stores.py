@@ -136,6 +136,8 @@ def services() -> Iterator[Store]:
 
 def named_in(value: Any, setting: str) -> Iterator[Store]:
     if isinstance(value, str):
+        # A lazy text says that it is one, and is not.
+        value = str(value)
         address = urlsplit(value) if re.match(r"[a-z][a-z0-9+.-]*://", value) else None
         if address and address.scheme not in NO_SERVICE and address.hostname:
             yield at_address(f"service of {setting}", value, setting)
