@@ -20,3 +20,8 @@ WORKER_MANAGEMENT = "lowtide"
 RELOAD_ON_RSS = 128
 GIVE_BACK_MB = 8
 MAX_BODY_MB = 32
+
+
+def variables() -> dict[str, str]:
+    """All of them, as the environment has them."""
+    return {name: str(value) for name, value in globals().items() if name.isupper()}

@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from lowtide import defaults
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-DEFAULTS = {name: str(value) for name, value in vars(defaults).items() if name.isupper()}
+DEFAULTS = defaults.variables()
 
 
 def copies(file: str, pattern: str) -> list[str]:

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from loadtest.commands import deployment
 from loadtest.commands.progress import Left, Progress, console
 from loadtest.commands.session import (
-    WORKERS,
     check_machine,
     chosen_runtime,
     chosen_scenario,
@@ -36,6 +35,7 @@ from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import files, report, rounds, verdict
 from loadtest.results.types import Environment, Load, Results, Summary
+from lowtide.defaults import WORKERS
 
 
 def run_deployment(options: argparse.Namespace) -> int:

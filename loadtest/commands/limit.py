@@ -15,7 +15,6 @@ from collections import Counter
 
 from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
-    WORKERS,
     check_machine,
     fill,
     guarded,
@@ -32,6 +31,7 @@ from loadtest.measure.runtimes import Docker
 from loadtest.measure.variants import VARIANTS
 from loadtest.results import words
 from loadtest.results.tables import Table
+from lowtide.defaults import WORKERS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"

@@ -17,11 +17,11 @@ from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, 
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide import application
+from lowtide.defaults import WORKERS
 from lowtide.tools import permission
 from stack import own
 
 DEFAULT_VARIANTS = "without article lowtide"
-WORKERS = 4
 
 
 def number(name: str, default: str, least: int = 0) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from deploy.aws.environment import TMPFS_MB, Refused, limits
 from lowtide import application, defaults, sizing
@@ -23,7 +24,7 @@ def compose() -> dict[str, str]:
 
 def example() -> dict[str, str]:
     """What `make up` writes to .env, which wins over the defaults of docker-compose.yml."""
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", (CHECKOUT / ".env.example").read_text(), re.MULTILINE))
+    return {name: value for name, value in dotenv_values(CHECKOUT / ".env.example").items() if value is not None}
 
 
 def ecs(parsed: dict[str, Any]) -> dict[str, Any]:

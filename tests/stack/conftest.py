@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from loadtest.measure import recycles
-from lowtide import sample
+from lowtide import defaults, sample
 from tests import described
 from tests.stack import bare
 from tests.stack.edge import Edge, running
@@ -85,12 +85,11 @@ Start = Callable[..., Stack]
 
 
 def start_stack(var: Path, **settings: str) -> Stack:
-    """Start with these variables of the environment; defaults as .env.example has them, whatever the shell says."""
+    """Start with these variables of the environment; otherwise the stack's defaults, whatever the shell says."""
     port = free_port()
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "SECRET_KEY") if key in os.environ}
     environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
-    environment |= {"WORKERS": "4", "LARGE_WORKERS": "1", "LARGE_IN_FLIGHT": "8", "MAX_BODY_MB": "32"}
-    environment |= {"WORKER_MANAGEMENT": "lowtide", "RELOAD_ON_RSS": "128", "GIVE_BACK_MB": "8"}
+    environment |= defaults.variables()
     environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"}
     environment |= {"IMPORT_TOKEN": TOKEN} | settings
     stack = Stack(f"http://127.0.0.1:{port}", var, environment)
