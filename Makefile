@@ -46,7 +46,7 @@ endif
 
 .env: ## Make the settings file, with fresh secrets
 	@umask 077; $(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
-	pathlib.Path(".env.new").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
+	pathlib.Path(".env.new").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD|APP_DATABASE_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
 	@$(PYTHON) -m lowtide.application env >>.env.new
 	@mv .env.new .env
 

@@ -46,6 +46,7 @@ class Stack:
             "PORT": str(port),
             "SECRET_KEY": "not-secret-" * 5,
             "POSTGRES_PASSWORD": "not-secret",
+            "APP_DATABASE_PASSWORD": "not-secret-either",
             "HTTPS": "off",
             "IMPORT_TOKEN": TOKEN,
         }

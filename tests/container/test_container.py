@@ -101,6 +101,24 @@ def test_migrations_are_applied_before_the_application_starts(stack: Stack) -> N
     stack.execute("app", "python", "app/manage.py", "migrate", "--check")
 
 
+def test_the_application_is_not_the_owner_of_its_tables(stack: Stack) -> None:
+    shell = (
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; import sys; sys.path.insert(0, 'app');"
+        "import django; django.setup(); from django.db import connection; cursor = connection.cursor();"
+        "cursor.execute('SELECT rolname, rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user');"
+        "print(*cursor.fetchone());"
+    )
+    assert stack.python(shell) == "lowtide_app False False"
+    refused = stack.execute("app", "python", "-c", f"{shell} cursor.execute('DROP TABLE django_session')", check=False)
+    assert "must be owner of table django_session" in refused.stderr
+    environment = stack.execute("app", "env").stdout
+    assert "not-secret-either" in environment
+    assert "not-secret@" not in environment
+    # nginx is what Locust's containers call the site, and nobody else.
+    asked = requests.get(stack.url, headers={"Host": "nginx"}, timeout=30)
+    assert asked.status_code == 400
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY", "POSTGRES_PASSWORD"])
 def test_missing_secret_stops_with_the_remedy(engine: None, name: str) -> None:
     stack = Stack(port=1)

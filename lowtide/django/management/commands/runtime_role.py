@@ -1,0 +1,49 @@
+"""Give the application a role of its own in PostgreSQL, which can change rows and nothing else.
+
+Run it after `migrate`, as the owner of the tables. RUNTIME_DATABASE_URL names the role and its password; the role is
+made, or brought up to date. Where that is the very role that runs this, or another database, nothing is done.
+"""
+
+import os
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+
+class Command(BaseCommand):
+    help = "Make the role that RUNTIME_DATABASE_URL names, with the rights to change rows and no others."
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        url = urlsplit(os.environ.get("RUNTIME_DATABASE_URL", ""))
+        role, password, database = unquote(url.username or ""), unquote(url.password or ""), url.path.strip("/")
+        own = connection.settings_dict
+        if connection.vendor != "postgresql" or not role or role == own["USER"]:
+            return
+        if (url.hostname, database) != (own["HOST"], own["NAME"]):
+            self.stdout.write(
+                f"RUNTIME_DATABASE_URL is not the database {own['NAME']} on {own['HOST']}: nothing is done."
+            )
+            return
+        if not password:
+            raise CommandError("RUNTIME_DATABASE_URL has no password: write postgres://role:password@host/name.")
+        name, catalog = connection.ops.quote_name(role), connection.ops.quote_name(database)
+        rows, counters = "SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT, UPDATE"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+            verb = "ALTER" if cursor.fetchone() else "CREATE"
+            cursor.execute(
+                f"{verb} ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD %s",
+                [password],
+            )
+            for statement in (
+                f"GRANT CONNECT ON DATABASE {catalog} TO {name}",
+                f"GRANT USAGE ON SCHEMA public TO {name}",
+                f"GRANT {rows} ON ALL TABLES IN SCHEMA public TO {name}",
+                f"GRANT {counters} ON ALL SEQUENCES IN SCHEMA public TO {name}",
+                # What a later migration makes.
+                f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rows} ON TABLES TO {name}",
+                f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {counters} ON SEQUENCES TO {name}",
+            ):
+                cursor.execute(statement)

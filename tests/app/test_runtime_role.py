@@ -1,0 +1,42 @@
+"""The application's own role in PostgreSQL changes rows, and nothing else, also in tables that come later."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.app.postgresql import postgresql
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def manage(*words: str, **environment: str) -> None:
+    command = [sys.executable, "app/manage.py", *words]
+    done = subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_role_changes_rows_and_nothing_else() -> None:
+    with postgresql() as url:
+        theirs = url.replace("postgres@", "app%2Fone:s%40cret@")
+        for _ in range(2):
+            manage("migrate", "--noinput", "--verbosity=0", DATABASE_URL=url)
+            manage("runtime_role", DATABASE_URL=url, RUNTIME_DATABASE_URL=theirs)
+        with psycopg.connect(url.replace("postgres://", "postgresql://"), autocommit=True) as owner:
+            owner.execute("CREATE TABLE later (id serial PRIMARY KEY)")
+        with psycopg.connect(theirs.replace("postgres://", "postgresql://"), autocommit=True) as role:
+            assert role.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,)
+            role.execute("INSERT INTO later DEFAULT VALUES")
+            role.execute("INSERT INTO django_session VALUES ('k', 'v', now())")
+            role.execute("DELETE FROM django_session")
+            for forbidden in (
+                "DROP TABLE later",
+                "CREATE TABLE mine ()",
+                "CREATE ROLE other",
+                "ALTER ROLE postgres NOLOGIN",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    role.execute(forbidden)
