@@ -156,6 +156,14 @@ size: setup ## Say which numbers to set, from the last measurement: make size AR
 diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path / --times 30"
 	@.venv/bin/python -m loadtest.commands.diagnose $(ARGS)
 
+.PHONY: top
+top: mine ## Which requests take the memory of the running server: make top ARGS="--once --routes"
+ifeq ($(RUNTIME),docker)
+	@docker compose exec app python3 -m lowtide top $(ARGS)
+else
+	@$(STACK) run .venv/bin/lowtide top $(ARGS)
+endif
+
 .PHONY: deploy-aws-plan
 deploy-aws-plan: setup ## What deploy-aws would change; changes nothing: make deploy-aws-plan ENV=staging
 	@$(if $(ENV),,echo "Say which environment: make $@ ENV=staging" >&2; exit 2;) .venv/bin/python -m deploy.aws plan $(ENV) $(ARGS)

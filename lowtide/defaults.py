@@ -20,6 +20,8 @@ WORKER_MANAGEMENT = "lowtide"
 RELOAD_ON_RSS = 128
 GIVE_BACK_MB = 8
 MAX_BODY_MB = 32
+# From which peak a request is a line of the log.
+LEDGER = 32
 
 
 def variables() -> dict[str, str]:

@@ -82,6 +82,8 @@ class GiveBack:
         self.threshold_mb = threshold_mb
         self._lock = threading.Lock()
         self._left_mb = self._fresh_mb = self._live_mb = 0.0
+        # What the process held when it was last asked to give back.
+        self.asked_mb = 0.0
         self._gave = False
         self._trim = trim
         if trim is None:
@@ -95,7 +97,7 @@ class GiveBack:
         """Give back if the process has grown; returns whether it did."""
         if self._trim is None:
             return False
-        rss_mb = memory.rss_mb()
+        rss_mb = self.asked_mb = memory.rss_mb()
         # A process whose pages went elsewhere has that much more to grow.
         self._left_mb = min(self._left_mb, rss_mb)
         if rss_mb < self._left_mb + self.threshold_mb:

@@ -11,15 +11,17 @@ of its own, and no server imports it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.registry import Collector
 
-from lowtide import memory
+from lowtide import ledger, memory
 from lowtide.sample import uwsgi
 
 PORT = 9117
@@ -44,6 +46,36 @@ class Server(Collector):
         served = server.requests or 0
         yield CounterMetricFamily("lowtide_requests_total", "Requests served since the start.", value=served)
         yield GaugeMetricFamily("lowtide_workers", "Workers alive.", value=len(server.workers))
+        yield from _routes(Path(self._stats_socket).with_name("ledger"))
+
+
+def _routes(file: Path) -> Iterator[Metric]:
+    """What the requests of each route took, from the ledger."""
+    try:
+        routes, _ = ledger.read(file)
+    except (OSError, ValueError):
+        return
+    mib = memory.MIB
+    figures: list[tuple[Any, str, str, Callable[[ledger.Route], float]]] = [
+        (CounterMetricFamily, "requests", "Requests by route.", lambda route: route.count),
+        (CounterMetricFamily, "errors", "Answers 5xx.", lambda route: route.errors),
+        (GaugeMetricFamily, "peak_p50_bytes", "Median peak of a request.", lambda route: route.peak_mb(0.5) * mib),
+        (
+            GaugeMetricFamily,
+            "peak_p99_bytes",
+            "What 99 of 100 did not exceed.",
+            lambda route: route.peak_mb(0.99) * mib,
+        ),
+        (GaugeMetricFamily, "peak_max_bytes", "Highest peak.", lambda route: route.peak_max_mb * mib),
+        (GaugeMetricFamily, "retained_bytes", "What stayed, in all.", lambda route: route.retained_mb * mib),
+        (CounterMetricFamily, "given_back_bytes", "What was given back.", lambda route: route.given_back_mb * mib),
+        (CounterMetricFamily, "seconds", "Time spent.", lambda route: route.seconds),
+    ]
+    for kind, name, explanation, figure in figures:
+        family = kind(f"lowtide_route_{name}", explanation, labels=["method", "route"])
+        for route in routes:
+            family.add_metric([route.method, route.route], figure(route))
+        yield family
 
 
 def handler(stats_socket: str) -> type[MetricsHandler]:

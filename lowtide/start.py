@@ -61,6 +61,7 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         "WORKER_MANAGEMENT": management,
         "RELOAD_ON_RSS": str(number(environment, "RELOAD_ON_RSS", defaults.RELOAD_ON_RSS, 1)),
         "GIVE_BACK_MB": str(number(environment, "GIVE_BACK_MB", defaults.GIVE_BACK_MB, 0)),
+        "LEDGER": str(number(environment, "LEDGER", defaults.LEDGER, 0)),
         "LARGE_NEED_MB": need or "",
         "QUEUE_S": str(number(environment, "QUEUE_S", defaults.QUEUE_S, 0)),
         "WORKER_CEILING": ceiling,

@@ -12,6 +12,7 @@ Around the application that `module =` names, whose code stays as it is:
 - turns away requests whose client has left or that waited for more than QUEUE_S seconds (`lowtide.overload`);
 - freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
   object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
+- keeps account of what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 leaves that out;
 - logs why workers are replaced (`lowtide.recycles`);
 - runs what the application registered with `atexit` before a worker leaves, such as the flush of an error reporter:
   with skip-atexit-teardown uWSGI leaves that out;
@@ -45,11 +46,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, logs, recycles, waiting
+from lowtide import application, ceiling, ledger, logs, recycles, waiting
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -94,6 +96,9 @@ _THRESHOLD_MB = threshold_mb()
 _listening = [os.dup(descriptor) for descriptor in uwsgi.sockets]
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
+_LINE_MB = ledger.line_mb()
+_RUN_DIR = os.environ.get("RUN_DIR")
+_ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, Path(_RUN_DIR, "ledger") if _RUN_DIR else None) if _LINE_MB else None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # How long to wait for the successor of another worker: a fork away, unless something is wrong.
 _TURN_S = 2.0
@@ -146,6 +151,8 @@ def _bound_requests() -> None:
 
 
 def _close() -> None:
+    if _ledger:
+        _ledger.close()
     if _give_back:
         _give_back()
 
@@ -157,6 +164,8 @@ def _end() -> None:
         _check_hooks()
     if _give_back:
         (_give_back.rest if _wrapped else _give_back)()
+    if _ledger:
+        _ledger.end(_give_back.asked_mb if _give_back else 0.0)
     _slots.end_request(uwsgi.worker_id())
     _running.pop(threading.get_ident(), None)
     _bound_requests()
@@ -209,6 +218,8 @@ def _wrap() -> bool:
     if _give_back:
         loaded = read_in_parts(loaded)
     loaded = ceiling.bounded(loaded)
+    if _ledger:
+        loaded = _ledger.watched(loaded)
     loaded = Shed(AfterResponse(loaded, _close, _begin), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
     wrapped = read_to_the_end(loaded)
     setattr(module, attribute, (lambda: wrapped) if made else wrapped)
@@ -305,6 +316,8 @@ def _take_place() -> None:
         recycles.log(end)
     if _give_back:
         _give_back.mark()
+    if _ledger:
+        _ledger.take_place(worker, max(map(_number, ("threads", "async", "gevent"))))
 
 
 if _MASTER and _text("hook-accepting") == "callint:uwsgi_unblock_signal 1":

@@ -1,10 +1,15 @@
-"""The request's number in every line of the log: the one in nginx's log and in the answer's X-Request-ID."""
+"""The request's number in every line of the log: the one in nginx's log and in the answer's X-Request-ID.
+
+The middleware also tells the ledger (`lowtide.ledger`) which pattern of a URL the request met.
+"""
 
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 
 from django.http import HttpRequest, HttpResponse
+
+from lowtide.ledger import ROUTE
 
 current: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -17,7 +22,11 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         current.set(request.headers.get("X-Request-ID", "-"))
-        return self.get_response(request)
+        try:
+            return self.get_response(request)
+        finally:
+            if match := request.resolver_match:
+                request.META[ROUTE] = f"/{match.route}"
 
 
 class RequestIdFilter(logging.Filter):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-TOOLS = ("check", "diagnose", "size")
+TOOLS = ("check", "diagnose", "size", "top")
 
 
 def build_parser(chosen: str) -> argparse.ArgumentParser:

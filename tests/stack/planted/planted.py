@@ -54,6 +54,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             loaded.append(bytearray(os.urandom(1 << 20) * 30))
         case "/keep":
             held.append(bytearray(os.urandom(1 << 20) * 20))
+        case path if path.startswith("/take/"):
+            # So many MiB at the peak, in pieces from the heap, and nothing afterwards.
+            pieces = [b"x" * 100_000 for _ in range(int(path.split("/")[2]) * (1 << 20) // 100_000)]
+            del pieces
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [str(os.getpid()).encode()]
 

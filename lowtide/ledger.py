@@ -1,0 +1,309 @@
+"""Which request did it? What each request took at its peak, by route, in memory that all workers share.
+
+The kernel keeps a process's highest RSS (proc(5), VmHWM) and forgets it when 5 is written to /proc/self/clear_refs. So
+what a request took at its peak is known for microseconds: getrusage(2) reads the mark after each request, and it is
+reset only when it stands above what the process holds, which small requests do not cause.
+
+LEDGER in the environment: 0 for none; a number of MiB (32 unless said otherwise) at which a request is also one line of
+JSON on stderr:
+
+    {"event": "large-request", "time": 1700000000.0, "request_id": "5f0c...", "method": "POST", "route": "/import/",
+     "status": 200, "worker": 2, "peak_mb": 171.3, "retained_mb": 3.1, "given_back_mb": 102.4, "seconds": 0.41}
+
+The table is a file, RUN_DIR/ledger, of a fixed size. Each worker writes into a part of its own, without a lock, and its
+successor goes on there; who reads adds the parts up. What is cut off in the middle of a write costs that entry.
+"""
+
+import json
+import math
+import mmap
+import os
+import re
+import resource
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lowtide import defaults, memory
+from lowtide.wsgi import Application, Environ
+
+# Set by a framework's adapter (lowtide.django.request_id): the pattern of the URL, not the URL.
+ROUTE = "lowtide.route"
+NO_ROUTE, OTHER = "(not found)", "(other)"
+ROUTES = 64
+# A request that takes less than this, MiB, costs no more than one look at the mark: a reset takes ten microseconds.
+_SLACK_MB = 0.5
+# After so many small requests the process is looked at again: it may hold less than before.
+_UNREAD = 100
+# Peaks are counted in steps of 8 % from a quarter of a MiB to 2.5 GiB: half of that is the error of a median.
+_LEAST_MB, _FACTOR, _STEPS = 0.25, 1.08, 120
+_LOG_FACTOR = math.log(_FACTOR)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# A segment of a path that names one thing among many: a number, a hash, a UUID, long text with digits in it.
+_ID = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F-]{8,}|(?=[^/]*\d)[^/]{16,})(?=/|$)")
+# Magic, workers; then why peaks are not known, as text.
+_HEAD = struct.Struct("=8sq112s")
+_MAGIC = b"ledger-1"
+# Method and route as text, requests, errors (5xx), highest peak, MiB retained, MiB given back, seconds, the steps.
+_NAME_BYTES = 160
+_SUMS, _COUNT = struct.Struct("=qqdddd"), struct.Struct("=I")
+_FIGURES = struct.Struct(f"=qqdddd{_STEPS}I")
+_ROW = _NAME_BYTES + _FIGURES.size
+_PART = _ROW * ROUTES
+
+
+@dataclass
+class Route:
+    """One row of the table. Memory in MiB; `steps` counts requests by their peaks."""
+
+    route: str
+    method: str
+    count: int = 0
+    errors: int = 0
+    peak_max_mb: float = 0.0
+    retained_mb: float = 0.0
+    given_back_mb: float = 0.0
+    seconds: float = 0.0
+    steps: list[int] = field(default_factory=lambda: [0] * _STEPS)
+
+    def peak_mb(self, share: float) -> float:
+        """The peak that this share of the requests did not exceed, within 4 %."""
+        wanted, seen = share * sum(self.steps), 0
+        for step, count in enumerate(self.steps):
+            seen += count
+            if count and seen >= wanted:
+                return min(_LEAST_MB * _FACTOR ** (step - 0.5), self.peak_max_mb) if step else 0.0
+        return 0.0
+
+    def add(self, other: "Route") -> None:
+        self.count += other.count
+        self.errors += other.errors
+        self.peak_max_mb = max(self.peak_max_mb, other.peak_max_mb)
+        self.retained_mb += other.retained_mb
+        self.given_back_mb += other.given_back_mb
+        self.seconds += other.seconds
+        self.steps = [a + b for a, b in zip(self.steps, other.steps, strict=True)]
+
+
+def line_mb() -> float:
+    """LEDGER of the environment, in MiB; 0 for no ledger.
+
+    Raises:
+        ValueError: it is no number of at least 0.
+    """
+    value = os.environ.get("LEDGER") or str(defaults.LEDGER)
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"LEDGER={value} cannot be used: write 0 for none, or from how many MiB a request is a line.")
+    return number
+
+
+def fold(path: str) -> str:
+    """The path with numbers and ids taken out: /product/17/ is /product/{id}/."""
+    return _ID.sub("{id}", path)
+
+
+def _step(peak_mb: float) -> int:
+    if peak_mb < _LEAST_MB:
+        return 0
+    return min(_STEPS - 1, 1 + int(math.log(peak_mb / _LEAST_MB) / _LOG_FACTOR))
+
+
+def _highest_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Ledger:
+    """The table of all workers, made before they fork, and the account of this process's request."""
+
+    def __init__(self, workers: int, line_mb: float = defaults.LEDGER, file: Path | None = None) -> None:
+        self._line_mb = line_mb
+        size = _HEAD.size + workers * _PART
+        if file:
+            # Whoever still reads the one of the server before keeps it.
+            file.unlink(missing_ok=True)
+            with file.open("xb+") as table:
+                table.truncate(size)
+                self._table = mmap.mmap(table.fileno(), size)
+        else:
+            self._table = mmap.mmap(-1, size)
+        _HEAD.pack_into(self._table, 0, _MAGIC, workers, b"")
+        self._worker = 0
+        self._rows: dict[tuple[str, str], int] = {}
+        self._reset: Callable[[], object] | None = None
+        self._environ: Environ | None = None
+        self._request: tuple[str, str, str] | None = None
+        self._status = ""
+        self._unread = 0
+        self._began = self._held_mb = 0.0
+
+    def take_place(self, worker: int, threads: int = 1) -> None:
+        """The start of a worker (from 1): take over the rows of its predecessor."""
+        self._worker = worker
+        self._rows = {}
+        for index in range(ROUTES):
+            row = _row(self._table, self._start(index))
+            if row:
+                self._rows[row.method, row.route] = index
+        why = "" if threads < 2 else "threads share the peak of their process"
+        self._reset = None
+        if not why:
+            self._reset, why = _resetter()
+        if why and not _HEAD.unpack_from(self._table)[2].strip(b"\0"):
+            # Once for all workers, who find the same.
+            _HEAD.pack_into(self._table, 0, _MAGIC, *_HEAD.unpack_from(self._table)[1:2], why.encode()[:112])
+            print(f"lowtide: the ledger knows no peaks: {why}", file=sys.stderr, flush=True)
+        self._held_mb = memory.rss_mb()
+        if self._reset:
+            self._reset()
+
+    def _start(self, index: int) -> int:
+        return _HEAD.size + (self._worker - 1) * _PART + index * _ROW
+
+    def watched(self, application: Application) -> Application:
+        """The application, with each request's account opened. `close` and `end` come from the server's adapter."""
+
+        def watching(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            self._environ, self._status = environ, "500"
+            self._began = time.perf_counter()
+
+            def start(status: str, *rest: Any) -> Any:
+                self._status = status
+                return start_response(status, *rest)
+
+            return application(environ, start)
+
+        return watching
+
+    def close(self) -> None:
+        """The response is closed; environ is let go of, and the request's body with it."""
+        environ, self._environ = self._environ, None
+        if environ is None:
+            return
+        method = environ.get("REQUEST_METHOD", "")
+        route = environ.get(ROUTE)
+        if route is None:
+            route = NO_ROUTE if self._status.startswith("404") else fold(environ.get("PATH_INFO", ""))
+        self._request = (method if method in _METHODS else OTHER, route, environ.get("HTTP_X_REQUEST_ID", "-"))
+
+    def end(self, asked_mb: float = 0.0) -> None:
+        """The end of a request, after everything that can be given back was; before that, RSS was `asked_mb`."""
+        if self._environ is not None:
+            self.close()
+        request, self._request = self._request, None
+        if request is None:
+            return
+        seconds = time.perf_counter() - self._began
+        peak_mb = retained_mb = given_back_mb = 0.0
+        if self._reset:
+            peak_mb = max(0.0, _highest_mb() - self._held_mb)
+            self._unread += 1
+            if peak_mb >= _SLACK_MB or self._unread >= _UNREAD:
+                rss_mb, self._unread = memory.rss_mb(), 0
+                retained_mb, given_back_mb = rss_mb - self._held_mb, max(0.0, asked_mb - rss_mb)
+                self._held_mb = rss_mb
+                self._reset()
+        method, route, request_id = request
+        self._enter(method, route, peak_mb, retained_mb, given_back_mb, seconds)
+        if peak_mb >= self._line_mb:
+            line = {
+                "event": "large-request",
+                "time": round(time.time(), 3),
+                "request_id": request_id,
+                "method": method,
+                "route": route,
+                "status": int(self._status[:3]) if self._status[:3].isdigit() else 0,
+                "worker": self._worker,
+                "peak_mb": round(peak_mb, 1),
+                "retained_mb": round(retained_mb, 1),
+                "given_back_mb": round(given_back_mb, 1),
+                "seconds": round(seconds, 3),
+            }
+            print(json.dumps(line), file=sys.stderr, flush=True)
+
+    def _enter(self, method: str, route: str, peak: float, retained: float, given_back: float, seconds: float) -> None:
+        index = self._rows.get((method, route))
+        if index is None:
+            method, route, index = self._new_row(method, route)
+        at = self._start(index) + _NAME_BYTES
+        count, errors, highest, kept, back, took = _SUMS.unpack_from(self._table, at)
+        if self._status[:1] == "5":
+            errors += 1
+        if peak > highest:
+            highest = peak
+        _SUMS.pack_into(self._table, at, count + 1, errors, highest, kept + retained, back + given_back, took + seconds)
+        at += _SUMS.size + 4 * _step(peak)
+        _COUNT.pack_into(self._table, at, _COUNT.unpack_from(self._table, at)[0] + 1)
+
+    def _new_row(self, method: str, route: str) -> tuple[str, str, int]:
+        """A row for a route that this worker has not seen; the last one is for what finds no room."""
+        if len(self._rows) >= ROUTES - 1:
+            method, route = OTHER, OTHER
+            if (index := self._rows.get((method, route))) is not None:
+                return method, route, index
+        index = self._rows[method, route] = len(self._rows)
+        name = f"{method} {route}".encode(errors="replace")[:_NAME_BYTES]
+        struct.pack_into(f"={_NAME_BYTES}s{_FIGURES.size}x", self._table, self._start(index), name)
+        return method, route, index
+
+
+def _resetter() -> tuple[Callable[[], object] | None, str]:
+    """What forgets the highest RSS of this process; else None, and why."""
+    try:
+        descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"5")
+    except OSError as error:
+        return None, f"/proc/self/clear_refs cannot be written: {error.strerror}"
+
+    def reset() -> None:
+        os.pwrite(descriptor, b"5", 0)
+
+    # A sandbox such as gVisor takes the write and does nothing.
+    held_mb = _highest_mb()
+    block = mmap.mmap(-1, 4 * memory.MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(0, len(block), mmap.PAGESIZE):
+        block[page] = 1
+    block.close()
+    raised_mb = _highest_mb()
+    reset()
+    if not held_mb < raised_mb or _highest_mb() > raised_mb - 2:
+        return None, "the kernel does not forget the highest RSS of a process"
+    return reset, ""
+
+
+def _row(table: "mmap.mmap | bytes", at: int) -> Route | None:
+    """The row at this place; None when it is free, or was cut off in the middle of being written."""
+    name = bytes(table[at : at + _NAME_BYTES]).rstrip(b"\0").decode(errors="replace")
+    method, _, route = name.partition(" ")
+    if not route:
+        return None
+    count, errors, highest, retained, given_back, seconds, *steps = _FIGURES.unpack_from(table, at + _NAME_BYTES)
+    if not all(map(math.isfinite, (highest, retained, given_back, seconds))) or min(count, errors) < 0:
+        return None
+    return Route(route, method, count, errors, highest, retained, given_back, seconds, list(steps))
+
+
+def read(file: Path) -> tuple[list[Route], str]:
+    """All routes of all workers, those that retain and take most first, and why peaks are not known, or "".
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no ledger.
+    """
+    table = file.read_bytes()
+    if len(table) < _HEAD.size or not table.startswith(_MAGIC):
+        raise ValueError(f"{file} is no ledger of this version")
+    _, workers, why = _HEAD.unpack_from(table)
+    routes: dict[tuple[str, str], Route] = {}
+    for at in range(_HEAD.size, min(len(table), _HEAD.size + workers * _PART), _ROW):
+        if row := _row(table, at):
+            routes.setdefault((row.method, row.route), Route(row.route, row.method)).add(row)
+    ordered = sorted(routes.values(), key=lambda route: (-route.peak_max_mb, -route.seconds))
+    return ordered, why.rstrip(b"\0").decode()

@@ -1,0 +1,1 @@
+"""`lowtide top`: the ledger of a running server, by route, and its workers."""

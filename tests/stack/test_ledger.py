@@ -1,0 +1,111 @@
+"""What the ledger says of planted requests whose peaks are known, through nginx and uWSGI."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from lowtide import ledger, metrics
+from lowtide.tools import cli
+from tests.stack.conftest import PLANTED, Stack, Start
+from tests.stack.edge import wait_until
+
+pytestmark = pytest.mark.stack
+PEAKS_MB = (12, 30, 55)
+
+
+def ask(stack: Stack, requests: int) -> None:
+    """Small requests, and between them those that take memory, four at once."""
+    paths = [f"/take/{PEAKS_MB[number % 3]}/" if number % 5 == 0 else f"/item/{number}/" for number in range(requests)]
+    with ThreadPoolExecutor(4) as pool:
+        assert {answer.status_code for answer in pool.map(stack.get, paths)} == {200}
+
+
+def routes(stack: Stack) -> dict[str, ledger.Route]:
+    return {route.route: route for route in ledger.read(stack.var / "run/ledger")[0]}
+
+
+def lines(stack: Stack) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stack.log() if line.startswith('{"event": "large-request"')]
+
+
+def test_the_peak_of_each_route_is_known(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand requests, and what is known of the first half outlives a worker that was killed."""
+    stack = start(APP_DIR=str(PLANTED))
+    ask(stack, 500)
+    stack.served(at_least=500)
+    assert stack.get("/die").status_code == 502
+    ask(stack, 500)
+    stack.served(at_least=1000)
+    assert cli.main(["top", "--stats", str(stack.var / "run/stats.sock"), "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    shown = {route["route"]: route for route in document["routes"]}
+    # Numbers in paths are folded: the three sizes are one route to the ledger, and their steps tell them apart.
+    assert shown["/item/{id}/"]["count"] == 800
+    assert shown["/item/{id}/"]["peak_p50_mb"] < 1
+    assert shown["/take/{id}/"]["count"] == 200
+    assert shown["/take/{id}/"]["peak_max_mb"] == pytest.approx(55, rel=0.1)
+    assert shown["/take/{id}/"]["peak_p50_mb"] == pytest.approx(30, rel=0.1)
+    assert {worker["pss_mb"] > 0 for worker in document["workers"]} == {True}
+
+
+@pytest.mark.parametrize("peak_mb", PEAKS_MB)
+def test_each_known_peak_is_told_within_a_tenth(start: Start, peak_mb: int) -> None:
+    stack = start(APP_DIR=str(PLANTED), LEDGER="10")
+    for number in range(40):
+        stack.get(f"/take/{peak_mb}/" if number % 2 else "/")
+    stack.served(at_least=40)
+    route = routes(stack)["/take/{id}/"]
+    assert route.count == 20
+    assert route.peak_mb(0.5) == pytest.approx(peak_mb, rel=0.1)
+    assert route.peak_max_mb == pytest.approx(peak_mb, rel=0.1)
+    assert route.retained_mb / route.count < 2
+    wait_until("all lines are written", lambda: len(lines(stack)) == 20)
+    assert [line["peak_mb"] for line in lines(stack)] == [pytest.approx(peak_mb, rel=0.1)] * 20
+    assert {(line["status"], line["method"], len(line["request_id"])) for line in lines(stack)} == {(200, "GET", 32)}
+
+
+def test_without_it_there_is_no_table(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = start(APP_DIR=str(PLANTED), LEDGER="0")
+    stack.get("/")
+    assert not (stack.var / "run/ledger").exists()
+    assert cli.main(["top", "--stats", str(stack.var / "run/stats.sock"), "--once"]) == 2
+    assert "is LEDGER=0 set?" in capsys.readouterr().err
+
+
+def test_django_names_the_pattern(stack: Stack) -> None:
+    stack.get("/catalog/?page=3")
+    served = sum(stack.served())
+    stack.get("/nothing/here/")
+    stack.served(at_least=served + 1)
+    told = routes(stack)
+    assert told["/catalog/"].count >= 1
+    assert ledger.NO_ROUTE in told
+
+
+def test_metrics_say_the_same(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    served = sum(stack.served())
+    stack.get("/catalog/?page=4")
+    stack.served(at_least=served + 1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), metrics.handler(str(stack.var / "run/stats.sock"))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        assert cli.main(["top", "--metrics", url, "--format", "json"]) == 0
+        server.shutdown()
+    (route,) = (row for row in json.loads(capsys.readouterr().out)["routes"] if row["route"] == "/catalog/")
+    assert route["count"] == routes(stack)["/catalog/"].count
+    assert route["peak_max_mb"] == pytest.approx(routes(stack)["/catalog/"].peak_max_mb, abs=0.1)
+
+
+def test_the_list_of_large_routes_is_printed_to_be_pasted(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = start(APP_DIR=str(PLANTED))
+    for path in ("/take/60/", "/", "/take/50/"):
+        stack.get(path)
+    stack.served(at_least=3)
+    assert cli.main(["top", "--stats", str(stack.var / "run/stats.sock"), "--routes"]) == 0
+    comment, line = capsys.readouterr().out.splitlines()
+    assert comment.startswith("# GET /take/{id}/: 2 requests, peak p50 ")
+    assert line == 'large = ["/take/*"]'
