@@ -281,10 +281,12 @@ def _leave(reason: str = "") -> None:
         if reason != "signal":
             _slots.wait_for_turn(worker, _TURN_S)
         _slots.say(worker, reason, requests, rss_mb)
+    if reason == "signal":
+        if _deadline:
+            _deadline.set(waiting.LONGEST_S + _OUT_S)
+        waiting.refuse(_listening)
     if _deadline:
         _deadline.set(_OUT_S)
-    if reason == "signal":
-        waiting.refuse(_listening)
     _call_theirs("atexit")
     if _is_on("skip-atexit-teardown"):
         atexit._run_exitfuncs()

@@ -15,7 +15,7 @@ from lowtide.busy import busy
 
 # For one request, and for all: what nginx sends is complete, so it comes at once.
 _REQUEST_S = 1.0
-_ALL_S = 5.0
+LONGEST_S = 5.0
 
 
 def _is_shut(listening: socket.socket) -> bool:
@@ -62,7 +62,7 @@ def refuse(descriptors: list[int]) -> int:
     answered.
     """
     refused = 0
-    deadline = time.monotonic() + _ALL_S
+    deadline = time.monotonic() + LONGEST_S
     with ExitStack() as opened:
         sockets = [opened.enter_context(socket.socket(fileno=os.dup(descriptor))) for descriptor in descriptors]
         if not any(map(_is_shut, sockets)):
