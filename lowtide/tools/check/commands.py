@@ -305,7 +305,8 @@ def _systemd(start: Start, text: str) -> None:
 
 
 def _settings(text: str) -> Iterator[tuple[int, str, str]]:
-    joined = re.sub(r"\\\n", lambda _: "\x00", text)
+    # A comment between the lines that a backslash joins is left out, as systemd does.
+    joined = re.sub(r"\\\n(\s*[#;].*\n)?", lambda end: "\x00" * end[0].count("\n"), text)
     number = 1
     for row in joined.split("\n"):
         name, equals, rest = row.partition("=")

@@ -175,6 +175,10 @@ class Reader:
             elif not word.startswith("--"):
                 words.append(word)
                 continue
+            if "$(" in name:
+                self._problem("include-not-read", word, command.line)
+                left = left[1:] if left and left[0][:1] != "-" else left
+                continue
             full = self.table.complete(name)
             known = self.table.get(full)
             if known is None:

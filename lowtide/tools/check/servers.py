@@ -47,11 +47,14 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
     if server == "gunicorn":
         given = shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))
         own += _arguments(Command(("gunicorn", *given), "", RawLine(None, 0, "", "")), flags, reading)
-        file = next((value for name, value in reversed([*own, *arguments]) if name == "config"), "gunicorn.conf.py")
-        path = locate(file.removeprefix("file:"))
+        named = next((value for name, value in reversed([*own, *arguments]) if name == "config"), None)
+        module = (named or "").removeprefix("python:").replace(".", "/") + ".py"
+        path = locate(module if named and named.startswith("python:") else (named or "gunicorn.conf.py"))
         if path and path.is_file():
             reading.files.append(path)
             _read_file(path, environ, reading)
+        elif named:
+            reading.problems.append(Problem("include-not-read", named, command.line.file, command.line.number))
     form = "shell" if command.shell else "command"
     for file_, number, pairs, kind in (
         (None, 0, own, "command"),
@@ -90,6 +93,9 @@ def _arguments(command: Command, flags: Mapping[str, tuple[str, bool]], reading:
         word = left.pop(0)
         flag, equals, value = word.partition("=")
         if not word.startswith("-") or word in ("-", "--"):
+            continue
+        if "$(" in flag:
+            reading.problems.append(Problem("include-not-read", word, command.line.file, command.line.number))
             continue
         if flag not in flags and not word.startswith("--") and word[:2] in flags:
             flag, equals, value = word[:2], "=", word[2:]

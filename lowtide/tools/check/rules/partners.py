@@ -19,7 +19,7 @@ _PARTNERS = tuple(
         (r"spooler-(?!external|(py-?|python-)?import).+", "spooler spooler-external", "the spooler"),
         (r"(mule-harakiri|mule-reload-mercy|mule-msg-.+)", "mule mules farm", "a mule"),
         (r"gevent-.+", "gevent", "gevent"),
-        (r"(emperor|vassal|vassals)-.+", "emperor", "the emperor"),
+        (r"(emperor|vassals)-.+", "emperor", "the emperor"),
         (r"threads-stack-?size", "threads", "the threads of a worker"),
         (r"cron-harakiri", "cron cron2 unique-cron legion-cron", "a cron task"),
         (r"(hook-(master-start|touch)|worker-reload-mercy|reload-mercy|min-worker-lifetime)", "master", "the master"),

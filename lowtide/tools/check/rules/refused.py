@@ -39,6 +39,12 @@ def _octal(value: str, *also: str) -> bool:
     return bool(re.fullmatch("[0-7]{3}", value)) or value in also
 
 
+def _socket_known(c: Context) -> bool:
+    """Whether a socket is opened, or something that is not read here may open one."""
+    names = {option.name for option in c.reading.options if re.fullmatch(r"(?!ch|map-)(.*-)?socket", option.name)}
+    return bool(names) or any(problem.kind == "include-not-read" for problem in c.reading.problems)
+
+
 def _workers(value: str) -> int:
     return max((int(number) for number in re.findall(r"\d+", value.partition(":")[2])), default=0)
 
@@ -82,6 +88,8 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
      "a static map is MOUNTPOINT=FOLDER", "static-map = /static=/srv/static"),
     ("start-refused", "https-socket", "core/uwsgi.c:4242", lambda _, value: value.count(",") < 2,
      "the syntax is address,certificate,key", "https-socket = :8443,site.crt,site.key"),
+    ("start-refused", "http-to", "core/uwsgi.c:2955", lambda c, _: not c.has_master() and not _socket_known(c),
+     "a router that sends elsewhere, without a socket or a master beside it, is nothing to stay for", "master = true"),
     ("start-refused", "map-socket", "core/socket.c:1672", lambda _, value: ":" not in value,
      "the syntax is socket:worker[,worker...]", "map-socket = 0:1"),
     ("start-refused", "map-socket", "core/socket.c:1681",

@@ -129,7 +129,7 @@ def neutral(entry: Entry, folder: Path) -> str:
     cheaper = any(option.name == "cheaper" for option in reading.options)
     for number, option in enumerate(reading.options):
         name, value = option.name, option.value
-        if (name in ("uid", "gid") and " " not in value) or ELSEWHERE.fullmatch(name) or "{{" in value:
+        if (name in ("uid", "gid") and " " not in value) or ELSEWHERE.fullmatch(name) or re.search(r"{{|\$\(", value):
             continue
         if re.fullmatch(r"(.*-)?socket|http|stats", name) and not re.match("ch|map-", name):
             value = f"s{number}"

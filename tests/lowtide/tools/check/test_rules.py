@@ -425,6 +425,8 @@ CASES = [
     Case("start-refused", "chmod-socket = 0660", 2, E, "chmod-socket = 660"),
     Case("start-refused", "chmod-socket = 888", 2, E, "chmod-socket"),
     Case("start-refused", "uid = app  gid = app", 2, E, "uid = app"),
+    Case("start-refused", "http = :1\nhttp-to = /s", 3, E, "http = :1\nhttp-to = /s\nmaster = 1"),
+    Case("start-refused", "http = :1\nhttp-to = /s", 3, E, "http = :1\nhttp-to = /s\nsocket = /s"),
     Case("start-refused", "loop = asyncio", 2, E, "loop = asyncio\nplugins = asyncio"),
     Case("start-refused", "map-socket = 0:3\nprocesses = 2", 2, E, "map-socket = 0:2\nprocesses = 2"),
     Case("start-refused", "cron = 0 1 true", 2, E, "cron = 0 1 -1 -1 -1 true"),
