@@ -46,6 +46,7 @@ def environment(shell: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
         "TRUSTED_PROXY": "127.0.0.1/32",
         "SECRET_KEY": secrets.token_urlsafe(50),
         "POSTGRES_PASSWORD": secrets.token_urlsafe(24),
+        "APP_DATABASE_PASSWORD": secrets.token_urlsafe(24),
     }
     return allowed | site | dict(own) | handed_over(shell)
 

@@ -3,6 +3,7 @@
 A value that cannot be used stops the start with ImproperlyConfigured, which names the variable and what to write.
 """
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,14 +15,24 @@ from django.core.exceptions import ImproperlyConfigured
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
-env = environ.Env()
+# Each variable may come from a file instead: SECRET_KEY_FILE=/run/secrets/secret_key keeps it out of `docker inspect`.
+env = environ.FileAwareEnv()
+
+
+def written(name: str) -> str:
+    """The environment variable `name`, or what is in the file that NAME_FILE names; empty where it is unset."""
+    try:
+        text: str = env.str(name, default="")
+    except (OSError, UnicodeError) as error:
+        raise ImproperlyConfigured(f"{name}_FILE={os.environ[f'{name}_FILE']} cannot be read: {error}.") from error
+    return text.strip()
 
 
 # django-environ's own casts, where they say what is wrong: its bool takes every word that it does not know for off, and
 # its int names neither the variable nor what to write.
 def read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
     """The environment variable `name`, parsed; `default` where it is unset or empty."""
-    text: str = env.str(name, default="").strip()
+    text = written(name)
     if not text:
         return default
     try:
@@ -60,7 +71,7 @@ def log_level(text: str) -> str:
 
 # Security
 
-SECRET_KEY: str = env.str("SECRET_KEY", default="")
+SECRET_KEY = written("SECRET_KEY")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
         "SECRET_KEY is not set. It signs sessions and tokens and must stay secret. Make one with\n"
@@ -93,7 +104,7 @@ MAX_BODY = whole_number("MAX_BODY_MB", 32, minimum=1) * 1024 * 1024
 
 # The bearer token that opens imports and exports to programs (lowtide.django.access). Unset, only logged-in users with
 # the permission get in.
-IMPORT_TOKEN: str = env.str("IMPORT_TOKEN", default="")
+IMPORT_TOKEN = written("IMPORT_TOKEN")
 
 # Application
 

@@ -160,3 +160,17 @@ def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY=KEY, DATABASE_URL=url)
     assert done.stdout == "('wal',)\n"
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret, address = tmp_path / "secret", tmp_path / "address"
+    secret.write_text(f"{KEY}\n")
+    address.write_text("postgres://ann:s3cret@db:5432/shop\n")
+    show = "from django.conf import settings as s; print(s.SECRET_KEY, s.DATABASES['default']['NAME'])"
+    files = {"SECRET_KEY_FILE": str(secret), "DATABASE_URL_FILE": str(address)}
+    # Of both the file counts: Compose asks for a SECRET_KEY in any case.
+    done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY="unused", **files)
+    assert done.stdout.split() == [KEY, "shop"], done.stderr
+    missing = manage("check", SECRET_KEY_FILE=str(tmp_path / "missing"))
+    assert missing.returncode != 0
+    assert f"SECRET_KEY_FILE={tmp_path}/missing cannot be read" in missing.stderr

@@ -336,3 +336,26 @@ def test_four_inflated_workers_are_killed_without_worker_management_only(healthy
     assert oom(healthy) == (0, 0)
     assert inflate(healthy, feed, lambda: False) == [200] * LARGE_REQUESTS
     assert oom(healthy) == (0, 0)
+
+
+# Tables of the kernel: address and port in hexadecimal, 0A is LISTEN. Docker's own resolver listens on loopback.
+LISTENING = (
+    "cat /proc/net/tcp /proc/net/tcp6 | while read -r _ local _ state _; do "
+    '[ "$state" != 0A ] || [ "${local%:*}" = 0B00007F ] || echo "${local##*:}"; done | sort -u'
+)
+
+
+def test_nothing_listens_that_need_not(stack: Stack) -> None:
+    ports = {}
+    for service in SERVICES:
+        shell = stack.execute(service, "bash", "-c", LISTENING).stdout.split()
+        ports[service] = [int(port, 16) for port in shell]
+    assert ports == {"nginx": [8080], "app": [], "db": [5432]}
+    # uWSGI's figures are for its own user, the application's sockets for nginx's group, the gates for nginx alone.
+    listed = stack.execute("app", "bash", "-c", "cd /run/lowtide; stat -c '%n %a' *.sock nginx").stdout
+    assert dict(line.split() for line in listed.splitlines()) == {
+        "large.sock": "660",
+        "small.sock": "660",
+        "stats.sock": "600",
+        "nginx": "700",
+    }

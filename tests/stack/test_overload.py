@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import requests
@@ -101,3 +103,33 @@ def test_an_application_that_is_gone_is_not_alive(edge: Start) -> None:
     stack = edge()
     stack.processes.pop("uwsgi").kill()
     wait_until("nobody answers", lambda: requests.get(f"{stack.url}/healthz", timeout=10).status_code >= 502)
+
+
+def served_a_second(stack: Edge, clients: int, seconds: float, patience: float) -> tuple[float, set[int]]:
+    """What clients that each ask again and again are served with, by the second; and every status that they saw."""
+    end = time.monotonic() + seconds
+
+    def ask(_: int) -> list[int]:
+        statuses = []
+        while time.monotonic() < end:
+            with suppress(requests.Timeout):
+                statuses.append(stack.get("/?sleep=0.05", timeout=patience).status_code)
+                if statuses[-1] == 503:
+                    # Retry-After says 5 s; these are less polite.
+                    time.sleep(0.5)
+        return statuses
+
+    with ThreadPoolExecutor(clients) as pool:
+        statuses = [status for answers in pool.map(ask, range(clients)) for status in answers]
+    return statuses.count(200) / seconds, set(statuses)
+
+
+def test_ten_times_the_load_takes_nothing_from_what_is_served(edge: Start) -> None:
+    stack = edge(SMALL_IN_FLIGHT="16")
+    usual, statuses = served_a_second(stack, 4, 5, 10)
+    assert statuses == {200}
+    # A queue of 16 takes 0.8 s. Who waits for less than that leaves in the middle of being served.
+    overloaded, statuses = served_a_second(stack, 40, 10, 2)
+    assert statuses <= {200, 503}
+    assert overloaded >= 0.8 * usual
+    assert stack.get().status_code == 200
