@@ -45,7 +45,7 @@ def _measured() -> sizing.Load:
     load = sizing.measured(described)
     if load is None:
         raise Refused(
-            f"{described.file} has no [measured]: run `make loadtest` and write what `make size` reads from it."
+            f"{described.file} has no [measured]: write what `lowtide size --for app` prints of `make loadtest`."
         )
     return load
 

@@ -145,6 +145,12 @@ def test_containers_of_another_checkout_are_left_alone(engine: None, tmp_path: P
     assert f"The checkout in {tmp_path} has containers of the same name" in done.stderr
 
 
+def test_the_figures_are_closed_to_nginx(stack: Stack) -> None:
+    """It is in the group that the sockets of the application are open to."""
+    modes = stack.execute("nginx", "stat", "-c", "%a", "/run/lowtide/small.sock", "/run/lowtide/stats.sock")
+    assert modes.stdout.split() == ["660", "600"]
+
+
 def test_image_has_no_tools_of_a_desk(stack: Stack) -> None:
     """`lowtide check` and `lowtide diagnose` stay out of it; `lowtide size`, which watches a live server, works."""
     names = "import importlib.util as u; print([n for n in ('check', 'diagnose') if u.find_spec(f'lowtide.tools.{n}')])"

@@ -171,7 +171,21 @@ def kubernetes(sizing: Sizing) -> str:
 {variables}"""
 
 
-SNIPPETS = {"ini": ini, "env": env, "compose": compose, "ecs": ecs, "kubernetes": kubernetes}
+def app(sizing: Sizing) -> str:
+    """What was measured, for app/lowtide.toml: the server's start and the deployments reckon with it."""
+    load = sizing.load
+    figures = {
+        "workers": load.workers,
+        "idle_mb": load.idle_mb,
+        "worker_rss_mb": load.worker_rss_mb,
+        "worker_private_mb": load.worker_private_mb,
+        "large_mb": load.large_mb,
+    }
+    lines = (f"{name} = {value:g}" for name, value in figures.items() if value is not None)
+    return "\n".join(("[measured]", *lines, ""))
+
+
+SNIPPETS = {"ini": ini, "env": env, "compose": compose, "ecs": ecs, "kubernetes": kubernetes, "app": app}
 
 
 def _paragraph(text: str, indent: str = "") -> str:

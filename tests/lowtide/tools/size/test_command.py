@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lowtide import application, sizing
 from lowtide.tools.check.options import load_options
 from lowtide.tools.check.reader import Reader
 from lowtide.tools.cli import main
@@ -27,7 +28,7 @@ SUMMARY: dict[str, Any] = {
     ],
 }
 NUMBERS = ["--idle-mb", "100", "--worker-rss-mb", "50", "--large-mb", "150", "--workers", "4"]
-KINDS = ("ini", "env", "compose", "ecs", "kubernetes")
+KINDS = ("ini", "env", "compose", "ecs", "kubernetes", "app")
 
 
 @pytest.fixture
@@ -323,3 +324,16 @@ def test_needs_no_django() -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_figures_for_the_application_are_what_its_file_is_read_as(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = answer(capsys, *NUMBERS, "--memory", "512m")
+    needed = 'wsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
+    (tmp_path / "lowtide.toml").write_text(needed + found["snippets"]["app"])
+    load = sizing.measured(application.read(tmp_path))
+    assert load
+    assert (load.idle_mb, load.large_mb, load.workers) == tuple(
+        found["measured"][name] for name in ("idle_mb", "large_mb", "workers")
+    )
