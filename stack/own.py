@@ -14,15 +14,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-# What any program of this machine needs to find its files, speak the user's language and reach the network.
+# What any program of this machine needs to find its files, speak the user's language and reach the network. How large
+# the stack is stands in its `own` variables: loadtest/commands/settings.py has read and checked them.
 MACHINE = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|TERM|TZ|LANG|LANGUAGE|LC_\w+|XDG_\w+|SSL_CERT_FILE|SSL_CERT_DIR"
-    r"|(DOCKER|BUILDKIT|BUILDX)_\w+|(HTTPS?|FTP|ALL|NO)_PROXY|(https?|ftp|all|no)_proxy"
+    r"|LOG_LEVEL|(DOCKER|BUILDKIT|BUILDX)_\w+|(HTTPS?|FTP|ALL|NO)_PROXY|(https?|ftp|all|no)_proxy"
 )
-# How large the stack is and how it gives memory back (.env.example): what a measurement may want to vary.
-SIZING = (
-    "APP_MEMORY", "GIVE_BACK_MB", "LARGE_IN_FLIGHT", "LARGE_NEED_MB", "LARGE_WORKERS", "LOG_LEVEL", "RELOAD_ON_RSS",
-)  # fmt: skip
 # Whatever else the user wants the stack under test to see: "NAME=VALUE ...", quoted as in a shell.
 HANDED_OVER = "LOADTEST_ENV"
 MARK = ".made-by-the-experiment"
@@ -38,7 +35,7 @@ def environment(shell: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
     Raises:
         NotOwn: LOADTEST_ENV cannot be read.
     """
-    allowed = {name: value for name, value in shell.items() if MACHINE.fullmatch(name) or (name in SIZING and value)}
+    allowed = {name: value for name, value in shell.items() if MACHINE.fullmatch(name)}
     site = {
         "BIND": "127.0.0.1",
         "HTTPS": "off",

@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from loadtest.commands import deployment
+from loadtest.commands import deployment, settings
 from loadtest.commands.progress import Left, Progress, console
 from loadtest.commands.session import (
     check_machine,
     chosen_runtime,
     chosen_scenario,
+    chosen_sizing,
     chosen_variants,
     fill,
     guarded,
@@ -41,6 +42,7 @@ from lowtide.defaults import WORKERS
 def run_deployment(options: argparse.Namespace) -> int:
     if os.environ.get("VARIANTS"):
         raise CannotMeasure("VARIANTS does not go with HOST: a deployment is measured as it is.")
+    settings.refuse(settings.NAMES, "because a deployment (HOST) is measured as it is")
     progress = Progress()
     where, owned = (options.host, options.memory_from), options.i_own_this_host
     try:
@@ -63,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.named(name)
     seed, port, repeats = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
-    runtime = chosen_runtime(port, scenario, options.database_i_own)
+    load_average = machine.load_average()
+    sizing = chosen_sizing(scenario)
+    runtime = chosen_runtime(port, sizing, options.database_i_own)
     check_machine(port, scenario)
     for variant in chosen:
         # What is missing is said now and not after an hour.
@@ -112,9 +116,11 @@ def run(options: argparse.Namespace) -> int:
         scenario=name,
         started=started.isoformat(),
         machine=machine.processor(),
+        load_average=load_average,
         rounds=repeats,
+        settings=sizing.differing,
         left_out=left_out,
-        load=Load(seed, WORKERS, scenario.requests, scenario.large, large_body_mb),
+        load=Load(seed, sizing.workers, scenario.requests, scenario.large, large_body_mb),
         floor_mb=floor_mb,
         needs=alone,
         variants=variants,

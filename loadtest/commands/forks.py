@@ -15,6 +15,7 @@ import time
 from loadtest.commands.progress import console
 from loadtest.commands.session import (
     check_machine,
+    chosen_sizing,
     fill,
     guarded,
     number,
@@ -49,11 +50,11 @@ def first_request_ms(runtime: Runtime, sampler: sampling.Sampler) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def away_ms(runtime: Runtime) -> list[float]:
+def away_ms(runtime: Runtime, workers: int) -> list[float]:
     """How long the places of ROUNDS workers were empty. Nobody asks for statistics meanwhile: that wakes the master."""
     started = time.time()
     for turn in range(ROUNDS):
-        pid = sample.uwsgi(runtime.stats_socket).workers[turn % WORKERS]
+        pid = sample.uwsgi(runtime.stats_socket).workers[turn % workers]
         # At another moment of the master's second each time.
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)
@@ -62,7 +63,7 @@ def away_ms(runtime: Runtime) -> list[float]:
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
-def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario) -> list[str]:
+def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario, workers: int) -> list[str]:
     runtime.start(variant.environment)
     try:
         with sampling.sampling(runtime, sampling.INTERVAL_S / 5) as sampler:
@@ -77,7 +78,7 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
                 start = time.perf_counter()
                 site.page(runtime.url)
                 later.append((time.perf_counter() - start) * 1000)
-        away = away_ms(runtime)
+        away = away_ms(runtime, workers)
     finally:
         runtime.stop()
     whole = (statistics.median(away), max(away), fresh_mb, idle_mb)
@@ -89,7 +90,8 @@ def run(owned: list[str]) -> int:
     scenario = scenarios.SCENARIOS["quick"]
     port = number("LOADTEST_PORT", "18080")
     # Compose hands only documented variables to the container, and these are for this measurement alone.
-    runtime = Local(port, stack_environment(scenario), owned)
+    sizing = chosen_sizing(scenario, runtime="local")
+    runtime = Local(port, stack_environment(sizing), owned)
     check_machine(port, scenario)
     table = Table(HEADING)
     shipped = VARIANTS["lowtide"]
@@ -99,9 +101,9 @@ def run(owned: list[str]) -> int:
         for label, environment in MEASURES.items():
             progress(label)
             variant = Variant(shipped.name, label, shipped.environment | environment)
-            table.rows.append(row(runtime, label, variant, scenario))
+            table.rows.append(row(runtime, label, variant, scenario, sizing.workers))
     table.caption = (
-        f"PSS of master and {WORKERS} workers; {ROUNDS} workers and requests each. Python {versions['python']}."
+        f"PSS of master and {sizing.workers} workers; {ROUNDS} workers and requests each. Python {versions['python']}."
     )
     console.print(table.terminal())
     return 0

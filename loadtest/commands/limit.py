@@ -16,6 +16,7 @@ from collections import Counter
 from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
     check_machine,
+    chosen_sizing,
     fill,
     guarded,
     number,
@@ -63,9 +64,11 @@ def run(owned: list[str]) -> int:
     floors = positive("FLOORS", "1.5")
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
+    fixed = dict.fromkeys(("APP_MEMORY", "LARGE_NEED_MB"), "because make limit sets it (FLOORS=1.5)")
+    sizing = chosen_sizing(whole, fixed, "docker")
     # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
-    settings = stack_environment(whole) | {"LARGE_NEED_MB": "0"}
-    ample = Docker(port, settings | {"APP_MEMORY": f"{whole.memory_mb}m"}, owned)
+    without_need = {"LARGE_NEED_MB": "0", "APP_MEMORY": f"{whole.memory_mb}m"}
+    ample = Docker(port, stack_environment(sizing) | without_need, owned)
     check_machine(port, whole)
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,8 +85,9 @@ def run(owned: list[str]) -> int:
         busy_s = sum(counts[name] * need.seconds for name, need in alone.items())
         floor = needs.floor_mb(idle_mb, busy_s, alone, counts)
         limit_mb = round(floors * floor)
-        reload_on_rss = number("RELOAD_ON_RSS", str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB)), least=1)
-        tight = ample.changed({"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": str(reload_on_rss)})
+        sized = str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB))
+        reload_on_rss = sizing.environment.get("RELOAD_ON_RSS", sized)
+        tight = ample.changed({"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": reload_on_rss})
         for name in names:
             progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
@@ -92,8 +96,8 @@ def run(owned: list[str]) -> int:
             lost += measured.variant.failures + (measured.variant.oom_kills or 0) if name == "lowtide" else 0
     table.caption = (
         f"Limit {limit_mb} MiB, {floors:g} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
-        f"{WORKERS} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, uWSGI {versions['uwsgi']}, "
-        f"{versions['libc']}."
+        f"{sizing.workers} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, "
+        f"uWSGI {versions['uwsgi']}, {versions['libc']}."
     )
     (directory / "limit.md").write_text(table.markdown() + "\n")
     console.print(table.terminal())

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from loadtest.commands import settings
 from loadtest.commands.progress import Progress, console
+from loadtest.commands.settings import Sizing
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, site
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
@@ -66,15 +68,24 @@ def chosen_scenario() -> str:
     return name
 
 
-def stack_environment(scenario: scenarios.Scenario) -> dict[str, str]:
+def chosen_sizing(
+    scenario: scenarios.Scenario, fixed: dict[str, str] | None = None, runtime: str | None = None
+) -> Sizing:
+    """How large the stack under test is; `fixed` are the variables that the command sets itself, and why."""
+    found = settings.sizing(scenario, runtime or os.environ.get("RUNTIME", "local"), fixed or {})
+    for note in found.notes:
+        console.print(note, soft_wrap=True)
+    return found
+
+
+def stack_environment(sizing: Sizing) -> dict[str, str]:
     """The variables of every stack under test."""
     # The application's variables as the experiment has them, whatever .env says. What is sent reads them from here.
     variables = {
         name: rule.loadtest for name, rule in scenarios.described().variables.items() if rule.loadtest is not None
     }
     os.environ.update(variables)
-    stack = {"APP_DIR": str(scenarios.described().folder), "WORKERS": str(WORKERS)}
-    return {**stack, "MAX_BODY_MB": str(scenario.max_body_mb), **variables}
+    return {"APP_DIR": str(scenarios.described().folder), **sizing.environment, **variables}
 
 
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
@@ -92,11 +103,10 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def chosen_runtime(port: int, scenario: scenarios.Scenario, owned: list[str]) -> Runtime:
-    environment = stack_environment(scenario)
+def chosen_runtime(port: int, sizing: Sizing, owned: list[str]) -> Runtime:
+    environment = stack_environment(sizing)
     match os.environ.get("RUNTIME", "local"):
         case "docker":
-            environment["APP_MEMORY"] = f"{max(1024, scenario.memory_mb)}m"
             return runtimes.Docker(port, environment, owned)
         case "local":
             return runtimes.Local(port, environment, owned)

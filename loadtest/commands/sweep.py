@@ -19,6 +19,7 @@ from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
     check_machine,
     chosen_runtime,
+    chosen_sizing,
     fill,
     guarded,
     number,
@@ -134,7 +135,8 @@ def table(rows: list[dict[str, str]]) -> Table:
 def run(owned: list[str]) -> int:
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     base = scenarios.named(MIDDLE.scenario)
-    runtime = chosen_runtime(port, base, owned)
+    sizing = chosen_sizing(base, dict.fromkeys(("WORKERS", "LARGE_WORKERS"), "because make sweep varies the workers"))
+    runtime = chosen_runtime(port, sizing, owned)
     check_machine(port, base)
     wanted = list(points(os.environ.get("QUICK") not in (None, "", "0")))
     directory = results_folder() / "sweep"

@@ -23,3 +23,8 @@ def available_mb() -> int:
     """Memory that can be had without swapping, MiB."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) // 1024
+
+
+def load_average() -> float:
+    """How many processes wanted to run over the last minute."""
+    return round(os.getloadavg()[0], 2)

@@ -142,6 +142,7 @@ def _paragraphs(summary: Summary) -> list[Text]:
         *([Text()] if told else []),
         headline,
         *(Text(f"- {failed}") for failed in words.failed_checks(summary)),
+        *map(Text, words.settings(summary)),
         *map(Text, words.left_out(summary)),
     ]
 

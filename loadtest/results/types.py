@@ -158,9 +158,13 @@ class Summary(Struct, kw_only=True):
     started: str | None = None
     # The processor's name.
     machine: str | None = None
+    # Of the machine when the experiment began, over a minute: somebody else's work.
+    load_average: Amount | None = None
     # What the figures of memory are.
     memory: Memory = "PSS"
     rounds: Count = 1
+    # Sizing variables that differ from what ships.
+    settings: dict[str, str] = {}
     # Variants that could not be measured, and why.
     left_out: dict[str, str] = {}
     load: Load

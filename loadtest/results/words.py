@@ -127,6 +127,14 @@ def failed_checks(summary: Summary) -> list[str]:
     return [failed_check(check) for check in summary.verdict.checks if not check.holds]
 
 
+def settings(summary: Summary) -> list[str]:
+    """What differs from the settings that ship, as one sentence; none where nothing does."""
+    if not summary.settings:
+        return []
+    told = ", ".join(f"{name}={value}" for name, value in summary.settings.items())
+    return [f"Measured with settings that differ from what ships: {told}."]
+
+
 def left_out(summary: Summary) -> list[str]:
     """The variants that could not be measured, each with its reason."""
     return [f"{name} could not be measured and is left out: {reason}" for name, reason in summary.left_out.items()]
@@ -230,6 +238,7 @@ def measured_with(summary: Summary) -> list[str]:
         figures,
         f"{load.requests:,} requests, {load.large_requests:,} of them large (seed {load.seed}), {load.workers} workers"
         f" on {processors}, {summary.runtime} runtime.",
+        *settings(summary),
         f"Python {environment.python}, Django {environment.django}, {environment.libc}, {', '.join(servers(summary))}.",
     ]
 

@@ -265,6 +265,17 @@ class TestPage:
         console.print(report.terminal(checked(expected)))
         assert said in console.export_text()
 
+    def test_settings_that_differ_from_what_ships_are_named(self, written: Write, expected: dict[str, Any]) -> None:
+        expected["settings"] = {"WORKERS": "8", "RELOAD_ON_RSS": "200"}
+        said = "Measured with settings that differ from what ships: WORKERS=8, RELOAD_ON_RSS=200."
+        assert said in Page(html(written(expected))).text
+        assert said in report.markdown(checked(expected))
+        console = Console(width=200, record=True)
+        console.print(report.terminal(checked(expected)))
+        assert said in console.export_text()
+        expected["settings"] = {}
+        assert "differ from what ships" not in html(written(expected))
+
     def test_variants_with_the_same_options_share_a_column(self, written: Write, expected: dict[str, Any]) -> None:
         directory = written(expected)
         (directory / "config-without.ini").write_text((directory / "config-article.ini").read_text())

@@ -42,7 +42,8 @@ def listens(port: str) -> bool:
 
 
 def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
-    with experiment(tmp_path, VARIANTS="without lowtide", IMPORT_TOKEN="of-the-real-site") as process:
+    settings = {"WORKERS": "3", "RELOAD_ON_RSS": "140"}
+    with experiment(tmp_path, VARIANTS="without lowtide", IMPORT_TOKEN="of-the-real-site", **settings) as process:
         out, error = process.communicate(timeout=200)
     # 500 products inflate nothing, and the experiment says that it has reproduced nothing.
     assert process.returncode == 1, error
@@ -51,6 +52,8 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
     summary = json.loads((latest / "summary.json").read_text())
     assert summary["schema"] == 1
     assert summary["load"]["requests"] == 184
+    assert summary["load"]["workers"] == 3
+    assert settings.items() <= summary["settings"].items()
     assert [row["name"] for row in summary["variants"]] == ["without", "lowtide"]
     for row in summary["variants"]:
         assert (row["requests"], row["failures"], row["oom_kills"]) == (184, 0, 0)
@@ -62,12 +65,14 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
     assert "without: end over idle, the inflation" in failed
     for name in ("report.html", "memory.png", "memory.svg", "events.csv", "config-lowtide.ini", "locust-without.html"):
         assert (latest / name).stat().st_size > 0, name
-    assert "map-socket = 1:4\n" in (latest / "config-lowtide.ini").read_text()
+    assert "map-socket = 1:3\n" in (latest / "config-lowtide.ini").read_text()
+    assert "reload-on-rss = 140\n" in (latest / "config-lowtide.ini").read_text()
     assert "map-socket" not in (latest / "config-without.ini").read_text()
     with (latest / "samples.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["variant", "t_s", "pss_mb", "working_set_mb", "requests", "workers"]
     assert {row["variant"] for row in rows} == {"without", "lowtide"}
+    assert {row["workers"] for row in rows} == {"3"}
     assert int(rows[-1]["requests"]) >= 184
 
 
@@ -96,6 +101,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
         ({"RUNTIME": "podman"}, "RUNTIME=podman is not a runtime: use docker or local."),
         ({"RUNTIME": "docker", "DOCKER_HOST": "unix:///nonexistent"}, "RUNTIME=docker, but no Docker engine answers"),
         ({"SEED": "one"}, "SEED=one is not a whole number."),
+        ({"WORKERS": "abc"}, "WORKERS=abc cannot be used: write a whole number of at least 1."),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(settings: dict[str, str], says: str, tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""The sizing of the stack under test: what the shell and .env set, checked before anything starts.
+
+A variable that is set is honoured, or refused in one line that says what to write. .env holds every default since
+`make up` wrote it, so there only what differs from .env.example counts as set.
+"""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from dotenv import dotenv_values
+
+from loadtest.load.scenarios import Scenario
+from loadtest.measure import CannotMeasure
+from loadtest.measure.runtimes import CHECKOUT
+from lowtide import start
+from lowtide.tools import sizes
+
+# Whole numbers, with the least and the most of each where there is one. nginx/start knows the same bounds.
+NUMBERS: dict[str, tuple[int, int | None]] = {
+    "WORKERS": (1, None),
+    "LARGE_WORKERS": (0, None),
+    "LARGE_IN_FLIGHT": (1, 999),
+    "SMALL_IN_FLIGHT": (1, 999),
+    "CLIENT_IN_FLIGHT": (1, 65_535),
+    "QUEUE_S": (0, None),
+    "RELOAD_ON_RSS": (1, None),
+    "GIVE_BACK_MB": (0, None),
+    "LARGE_NEED_MB": (0, None),
+    "MAX_BODY_MB": (1, 999_999),
+}
+NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_MANAGEMENT")
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The sizing variables of the stack under test.
+
+    Attributes:
+        environment: all that are given to it.
+        differing: those that differ from what ships.
+        notes: what .env sets and this command cannot use, in sentences.
+    """
+
+    environment: dict[str, str]
+    differing: dict[str, str]
+    notes: list[str]
+
+    @property
+    def workers(self) -> int:
+        return int(self.environment["WORKERS"])
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Refuse sizing variables of the shell that a command cannot use."""
+    for name in names:
+        if value := os.environ.get(name):
+            raise CannotMeasure(f"{name}={value} cannot be used here, {why}: leave it out.")
+
+
+def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
+    """What the stack under test is sized with; `fixed` are the variables that the command sets itself, and why.
+
+    Raises:
+        CannotMeasure: a value that cannot be used.
+    """
+    fixed = {"WORKER_MANAGEMENT": "because the variants differ in it (VARIANTS=article)"} | fixed
+    if runtime == "local":
+        fixed.setdefault("APP_MEMORY", "because only a container has a limit (RUNTIME=docker)")
+    for name, why in fixed.items():
+        refuse([name], why)
+    example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))
+    shipped = {name: value for name in NAMES if (value := example.get(name))}
+    from_file = {name: value for name in NAMES if (value := own.get(name)) and value != shipped.get(name)}
+    notes = [f"{name}={from_file.pop(name)} of .env is not used, {fixed[name]}." for name in fixed if name in from_file]
+    given = from_file | {name: value for name in NAMES if (value := os.environ.get(name))}
+    environment = _checked(given, scenario)
+    if runtime == "docker":
+        environment.setdefault("APP_MEMORY", f"{max(1024, scenario.memory_mb)}m")
+    differing = {name: value for name, value in environment.items() if not _same(name, value, shipped.get(name))}
+    return Sizing(environment, differing, notes)
+
+
+def _checked(given: dict[str, str], scenario: Scenario) -> dict[str, str]:
+    for name, (least, most) in NUMBERS.items():
+        value = given.get(name, str(least))
+        if not value.isdecimal() or int(value) < least or (most and int(value) > most):
+            bounds = f"from {least} to {most}" if most else f"of at least {least}"
+            raise CannotMeasure(f"{name}={value} cannot be used: write a whole number {bounds}.")
+    if memory := given.get("APP_MEMORY"):
+        try:
+            sizes.docker_mb(memory)
+        except ValueError as problem:
+            raise CannotMeasure(f"APP_MEMORY={memory} cannot be used: {problem}.") from None
+    body_mb = given.get("MAX_BODY_MB", str(scenario.max_body_mb))
+    if int(body_mb) < scenario.max_body_mb:
+        raise CannotMeasure(
+            f"MAX_BODY_MB={body_mb} would refuse bodies of this scenario: write at least {scenario.max_body_mb}."
+        )
+    try:
+        found = start.settings(given)
+    except start.Unusable as problem:
+        raise CannotMeasure(str(problem)) from None
+    # Both are said, because what stands for one that is missing depends on the other.
+    return given | {"WORKERS": found["WORKERS"], "LARGE_WORKERS": found["LARGE_WORKERS"], "MAX_BODY_MB": body_mb}
+
+
+def _same(name: str, value: str, shipped: str | None) -> bool:
+    if name == "APP_MEMORY" and shipped:
+        return sizes.docker_mb(value) == sizes.docker_mb(shipped)
+    return value == shipped

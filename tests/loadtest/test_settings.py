@@ -1,0 +1,98 @@
+"""A sizing variable that is set is honoured, or refused in one line that says what to write."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loadtest.commands import settings
+from loadtest.load import scenarios
+from loadtest.measure import CannotMeasure
+from loadtest.measure.runtimes import CHECKOUT
+from lowtide import defaults
+
+SMOKE = scenarios.named("smoke")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with what ships, and nothing in the shell."""
+    (tmp_path / ".env.example").write_text((CHECKOUT / ".env.example").read_text())
+    monkeypatch.setattr(settings, "CHECKOUT", tmp_path)
+    for name in settings.NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def sized(runtime: str = "local", fixed: dict[str, str] | None = None, **shell: str) -> settings.Sizing:
+    os.environ.update(shell)
+    try:
+        return settings.sizing(SMOKE, runtime, fixed or {})
+    finally:
+        for name in shell:
+            del os.environ[name]
+
+
+def test_nothing_set_is_what_ships(checkout: Path) -> None:
+    (checkout / ".env").write_text((checkout / ".env.example").read_text())
+    sizing = sized()
+    assert sizing.environment == {
+        "WORKERS": str(defaults.WORKERS),
+        "LARGE_WORKERS": str(defaults.LARGE_WORKERS),
+        "MAX_BODY_MB": str(defaults.MAX_BODY_MB),
+    }
+    assert (sizing.differing, sizing.notes) == ({}, [])
+
+
+def test_a_fork_measures_its_own_settings(checkout: Path) -> None:
+    (checkout / ".env").write_text("WORKERS=8\nRELOAD_ON_RSS=200\nGIVE_BACK_MB=\nMAX_BODY_MB=64\n")
+    sizing = sized(RELOAD_ON_RSS="90", LARGE_NEED_MB="150", LARGE_IN_FLIGHT="4")
+    asked = {"WORKERS": "8", "RELOAD_ON_RSS": "90", "MAX_BODY_MB": "64", "LARGE_NEED_MB": "150", "LARGE_IN_FLIGHT": "4"}
+    assert sizing.environment == asked | {"LARGE_WORKERS": "1"}
+    assert sizing.differing == asked
+    assert sizing.workers == 8
+
+
+def test_one_worker_is_one_pool(checkout: Path) -> None:
+    assert sized(WORKERS="1").environment["LARGE_WORKERS"] == "0"
+
+
+def test_a_container_has_room_for_the_scenario_unless_it_is_told_how_much(checkout: Path) -> None:
+    assert sized("docker").environment["APP_MEMORY"] == "1024m"
+    assert "APP_MEMORY" not in sized("docker").differing
+    assert sized("docker", APP_MEMORY="600m").differing == {"APP_MEMORY": "600m"}
+
+
+@pytest.mark.parametrize("name", [*settings.NUMBERS, "APP_MEMORY"])
+def test_a_value_that_cannot_be_used_is_named_with_what_to_write(checkout: Path, name: str) -> None:
+    with pytest.raises(CannotMeasure, match=rf"^{name}=abc cannot be used: .*write [^\n]*$"):
+        sized("docker", None, **{name: "abc"})
+    (checkout / ".env").write_text(f"{name}=abc\n")
+    with pytest.raises(CannotMeasure, match=f"^{name}=abc cannot be used: "):
+        sized("docker")
+
+
+@pytest.mark.parametrize(
+    ("shell", "says"),
+    [
+        ({"WORKERS": "0"}, "WORKERS=0 cannot be used: write a whole number of at least 1."),
+        ({"LARGE_IN_FLIGHT": "1000"}, "LARGE_IN_FLIGHT=1000 cannot be used: write a whole number from 1 to 999."),
+        ({"WORKERS": "2", "LARGE_WORKERS": "2"}, "LARGE_WORKERS=2 of WORKERS=2 leaves none for small requests"),
+        ({"MAX_BODY_MB": "16"}, "MAX_BODY_MB=16 would refuse bodies of this scenario: write at least 32."),
+        ({"WORKER_MANAGEMENT": "article"}, "the variants differ in it"),
+        ({"APP_MEMORY": "600m"}, "APP_MEMORY=600m cannot be used here, because only a container has a limit"),
+    ],
+)
+def test_what_does_not_fit_is_refused(checkout: Path, shell: dict[str, str], says: str) -> None:
+    with pytest.raises(CannotMeasure, match=says.replace(".", r"\.")):
+        sized("local", None, **shell)
+
+
+def test_what_a_command_varies_itself_is_refused_in_the_shell_and_said_of_the_file(checkout: Path) -> None:
+    fixed = {"WORKERS": "because make sweep varies it"}
+    with pytest.raises(CannotMeasure, match="WORKERS=8 cannot be used here, because make sweep varies it: leave it"):
+        sized(fixed=fixed, WORKERS="8")
+    (checkout / ".env").write_text("WORKERS=8\n")
+    sizing = sized(fixed=fixed)
+    assert sizing.workers == defaults.WORKERS
+    assert sizing.notes == ["WORKERS=8 of .env is not used, because make sweep varies it."]
