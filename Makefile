@@ -132,6 +132,10 @@ compare: note setup ## Every remedy, allocator and other server under the same l
 sweep: note setup ## Memory against number of workers, share and size of large requests: about 20 minutes, QUICK=1 for 12
 	@.venv/bin/python -m loadtest.commands.sweep $(ARGS)
 
+.PHONY: agree
+agree: setup ## Whether results/latest says the same as the published run: make agree ARGS=--markdown
+	@.venv/bin/python -m loadtest.commands.agree $(ARGS)
+
 .PHONY: limit
 limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
 	@.venv/bin/python -m loadtest.commands.limit $(ARGS)
