@@ -29,7 +29,7 @@ NUMBERS: dict[str, tuple[int, int | None]] = {
     "LARGE_NEED_MB": (0, None),
     "MAX_BODY_MB": (1, 999_999),
 }
-NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_MANAGEMENT")
+NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_CEILING", "WORKER_MANAGEMENT")
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,9 @@ LOADTEST_PORT, RESULTS_DIR as for the experiment; QUICK=1 measures the ends and 
 Results go to results/sweep/: sweep.csv, sweep.png, sweep.svg. Exit codes: 0 measured, 2 could not, 130 interrupted.
 """
 
-import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
@@ -31,12 +25,9 @@ from loadtest.load import scenarios
 from loadtest.measure import machine, phases
 from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import plot
-from loadtest.results.tables import Table
+from loadtest.results import sweep, types
 
-NAMES = ("without", "article", "lowtide")
-COLOURS = {"without": plot.COLOURS["mark"], "article": plot.COLOURS["requests"], "lowtide": plot.COLOURS["memory"]}
-COLUMNS = ("axis", "variant", "value", "idle_mb", "peak_mb", "mean_mb", "end_mb", "failures")
+NAMES = tuple(sweep.COLOURS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,6 @@ AXES = {
     "share": [Point(large=large) for large in (5, 10, 30, 60)],
     "size": [Point(records=records) for records in (3250, 6500, 13_000, 26_000)],
 }
-LABELS = {"workers": "workers", "share": "large requests, % of all", "size": "body of a large request, MiB"}
 
 
 def points(quick: bool) -> Iterator[tuple[str, Point]]:
@@ -85,51 +75,9 @@ def value(axis: str, point: Point, seed: int) -> float:
     return round(scenarios.largest_body_mb(scenarios.named(point.scenario), seed, STATE), 1)
 
 
-def figure(rows: list[dict[str, str]]) -> Figure:
-    """One panel an axis, on one scale: the mean as a line, the peak dotted."""
-    picture = Figure(figsize=(9.0, 3.6), layout="constrained")
-    panels: list[Axes] = list(picture.subplots(1, len(AXES), sharey=True))
-    for panel, axis in zip(panels, AXES, strict=True):
-        for name in NAMES:
-            of = [row for row in rows if (row["axis"], row["variant"]) == (axis, name)]
-            at = [float(row["value"]) for row in of]
-            for column, style in (("mean_mb", "-"), ("peak_mb", ":")):
-                panel.plot(
-                    at,
-                    [float(row[column]) for row in of],
-                    style,
-                    color=COLOURS[name],
-                    marker="o" if style == "-" else "",
-                    markersize=3.5,
-                    linewidth=1.6,
-                    label=f"{name}, {column[:4]}",
-                )
-        panel.set_xlabel(LABELS[axis])
-        panel.set_xticks(at, [f"{each:g}" for each in at])
-        panel.grid(color=plot.COLOURS["grid"], linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylim(bottom=0)
-    panels[0].set_ylabel("Memory (PSS, MiB)")
-    picture.suptitle("Server memory by workers, share and size of large requests", fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
-    return picture
-
-
-def write(directory: Path, rows: list[dict[str, str]]) -> None:
-    with (directory / "sweep.csv").open("w", newline="") as file:
-        out = csv.DictWriter(file, COLUMNS)
-        out.writeheader()
-        out.writerows(rows)
-    with matplotlib.rc_context(plot.STYLE):
-        picture = figure(rows)
-        picture.savefig(directory / "sweep.png", dpi=200, metadata={"Software": None})
-        picture.savefig(directory / "sweep.svg", metadata={"Date": None, "Creator": None})
-
-
-def table(rows: list[dict[str, str]]) -> Table:
-    heading = [column.removesuffix("_mb") for column in COLUMNS]
-    return Table(heading, [[row[column] for column in COLUMNS] for row in rows], texts=2, caption="MiB of PSS")
+def row(axis: str, at: float, variant: types.Variant) -> sweep.Row:
+    memory = (variant.idle_mb, variant.peak_mb, variant.mean_mb, variant.end_mb)
+    return sweep.Row(axis, at, variant.name, *memory, variant.failures)
 
 
 def run(owned: list[str]) -> int:
@@ -141,7 +89,7 @@ def run(owned: list[str]) -> int:
     wanted = list(points(os.environ.get("QUICK") not in (None, "", "0")))
     directory = results_folder() / "sweep"
     directory.mkdir(parents=True, exist_ok=True)
-    measured: dict[tuple[Point, str], dict[str, str]] = {}
+    measured: dict[tuple[Point, str], types.Variant] = {}
     left = Left(len(dict.fromkeys(point for _, point in wanted)) * len(NAMES), base)
     with session(runtime) as progress:
         for axis, point in wanted:
@@ -153,14 +101,10 @@ def run(owned: list[str]) -> int:
             for name in NAMES:
                 progress.prefix = f"{name}, {axis} {value(axis, point, seed):g} ({left.next()})"
                 single = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
-                measured[point, name] = {column: str(getattr(single.variant, column)) for column in COLUMNS[3:]}
-    rows = [
-        {"axis": axis, "value": f"{value(axis, point, seed):g}", "variant": name} | measured[point, name]
-        for axis, point in wanted
-        for name in NAMES
-    ]
-    write(directory, rows)
-    console.print(table(rows).terminal())
+                measured[point, name] = single.variant
+    rows = [row(axis, value(axis, point, seed), measured[point, name]) for axis, point in wanted for name in NAMES]
+    sweep.write(directory, rows)
+    console.print(sweep.table(rows).terminal())
     environment = machine.size() | versions
     console.print(", ".join(f"{key} {figure}" for key, figure in environment.items()) + f", {runtime.name} runtime")
     console.print(f"The picture: {os.path.relpath(directory)}/sweep.png")

@@ -1,11 +1,13 @@
 """The files of a result directory: summary.json, samples.csv, events.csv, and config-VARIANT.ini where uWSGI ran."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from loadtest.results.types import Event, Options, ResultError, Results, Sample, Summary
 
@@ -16,16 +18,16 @@ def write(results: Results) -> None:
     """Write everything but the configurations, which are there since each variant ran, the pictures and the report."""
     encoded = msgspec.json.format(msgspec.json.encode(results.summary), indent=1)
     (results.directory / "summary.json").write_bytes(encoded + b"\n")
-    _write_rows(results.directory / "samples.csv", Sample, results.samples)
-    _write_rows(results.directory / "events.csv", Event, results.events)
+    write_rows(results.directory / "samples.csv", Sample, chain.from_iterable(results.samples.values()))
+    write_rows(results.directory / "events.csv", Event, chain.from_iterable(results.events.values()))
 
 
-def _write_rows(path: Path, row_type: type[Row], rows: Mapping[str, list[Row]]) -> None:
+def write_rows(path: Path, row_type: type[Struct], rows: Iterable[Struct]) -> None:
+    """A CSV file: the fields of the type, and a line for each row."""
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(row_type.__struct_fields__)
-        for of_variant in rows.values():
-            out.writerows(msgspec.structs.astuple(row) for row in of_variant)
+        out.writerows(map(msgspec.structs.astuple, rows))
 
 
 def read(directory: Path) -> Results:

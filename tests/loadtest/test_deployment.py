@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.commands import deployment
+from loadtest.commands import deployment as command
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import CannotMeasure, remote
+from loadtest.measure import CannotMeasure, deployment, remote
 from loadtest.measure.outcome import Run
 from loadtest.results import files, report
 from loadtest.results.types import Summary
@@ -78,12 +78,12 @@ def measured(watch: deployment.Watch, end_mb: float = 110, failures: int = 0, re
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(deployment, "STATE", tmp_path / "feeds")
+    monkeypatch.setattr(command, "STATE", tmp_path / "feeds")
     return tmp_path
 
 
 def write(folder: Path, run: Run, kind: remote.Kind = "PSS") -> Summary:
-    results = deployment.results(folder, run, kind, "smoke", 1, datetime(2026, 1, 31, 12, tzinfo=UTC))
+    results = command.results(folder, run, kind, "smoke", 1, datetime(2026, 1, 31, 12, tzinfo=UTC))
     files.write(results)
     return results.summary
 

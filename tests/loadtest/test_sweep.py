@@ -4,11 +4,13 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy
 import pytest
 
 from loadtest.commands import sweep
 from loadtest.load import scenarios
+from loadtest.results import sweep as results
 
 
 def test_each_axis_goes_through_the_middle_and_varies_one_thing() -> None:
@@ -35,21 +37,29 @@ def test_a_single_worker_has_one_pool() -> None:
 
 
 def test_the_picture_shows_what_was_measured(tmp_path: Path) -> None:
-    figures = dict.fromkeys(sweep.COLUMNS[3:], "100")
     rows = [
-        {"axis": axis, "value": str(at), "variant": name, **figures, "mean_mb": str(at * 10)}
+        results.Row(axis, at, name, 100.0, 100.0, at * 10.0, None, 0)
         for axis in sweep.AXES
         for name in sweep.NAMES
         for at in (1, 4)
     ]
-    sweep.write(tmp_path, rows)
+    results.write(tmp_path, rows)
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "sweep.svg").read_text()
     with (tmp_path / "sweep.csv").open(newline="") as file:
-        assert list(csv.DictReader(file)) == rows
-    panel = sweep.figure(rows).axes[0]
+        written = [
+            msgspec.convert({key: cell or None for key, cell in row.items()}, results.Row, strict=False)
+            for row in csv.DictReader(file)
+        ]
+    assert written == rows
+    panel = results.figure(rows).axes[0]
     assert len(panel.lines) == 2 * len(sweep.NAMES)
     assert numpy.asarray(panel.lines[0].get_ydata()).tolist() == [10, 40]
+    assert results.table(rows).rows[0] == ["workers", "without", "1", "100", "100", "10", "-", "0"]
+
+
+def test_every_axis_has_its_panel() -> None:
+    assert list(results.LABELS) == list(sweep.AXES)
 
 
 @pytest.mark.parametrize(
