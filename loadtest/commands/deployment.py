@@ -71,7 +71,7 @@ def run(host: str, memory_from: str | None, owned: bool, name: str, seed: int, f
     started = datetime.now(UTC).replace(microsecond=0)
     directory = folder / started.strftime("%Y%m%d-%H%M%S")
     directory.mkdir(parents=True)
-    found = results(directory, measured(site, source, name, seed, directory, say), source.kind, name, seed, started)
-    files.write(found)
+    outcome = results(directory, measured(site, source, name, seed, directory, say), source.kind, name, seed, started)
+    files.write(outcome)
     report.write(directory)
-    return found
+    return outcome

@@ -46,12 +46,12 @@ def run_deployment(options: argparse.Namespace) -> int:
     progress = Progress()
     where, owned = (options.host, options.memory_from), options.i_own_this_host
     try:
-        found = deployment.run(*where, owned, chosen_scenario(), number("SEED", "1"), results_folder(), progress)
+        outcome = deployment.run(*where, owned, chosen_scenario(), number("SEED", "1"), results_folder(), progress)
     finally:
         progress.end()
-    console.print(report.terminal(found.summary))
-    console.print(f"The picture, the table and every figure: {os.path.relpath(found.directory)}/report.html")
-    return 0 if found.summary.verdict.holds else 1
+    console.print(report.terminal(outcome.summary))
+    console.print(f"The picture, the table and every figure: {os.path.relpath(outcome.directory)}/report.html")
+    return 0 if outcome.summary.verdict.holds else 1
 
 
 def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:

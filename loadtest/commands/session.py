@@ -72,10 +72,10 @@ def chosen_sizing(
     scenario: scenarios.Scenario, fixed: dict[str, str] | None = None, runtime: str | None = None
 ) -> Sizing:
     """How large the stack under test is; `fixed` are the variables that the command sets itself, and why."""
-    found = settings.sizing(scenario, runtime or os.environ.get("RUNTIME", "local"), fixed or {})
-    for note in found.notes:
+    sizing = settings.sizing(scenario, runtime or os.environ.get("RUNTIME", "local"), fixed or {})
+    for note in sizing.notes:
         console.print(note, soft_wrap=True)
-    return found
+    return sizing
 
 
 def stack_environment(sizing: Sizing) -> dict[str, str]:

@@ -72,8 +72,10 @@ def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
     example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))
     shipped = {name: value for name in NAMES if (value := example.get(name))}
     from_file = {name: value for name in NAMES if (value := own.get(name)) and value != shipped.get(name)}
-    notes = [f"{name}={from_file.pop(name)} of .env is not used, {fixed[name]}." for name in fixed if name in from_file]
-    given = from_file | {name: value for name in NAMES if (value := os.environ.get(name))}
+    unused = from_file.keys() & fixed
+    notes = [f"{name}={from_file[name]} of .env is not used, {fixed[name]}." for name in sorted(unused)]
+    given = {name: value for name, value in from_file.items() if name not in unused}
+    given |= {name: value for name in NAMES if (value := os.environ.get(name))}
     environment = _checked(given, scenario)
     if runtime == "docker":
         environment.setdefault("APP_MEMORY", f"{max(1024, scenario.memory_mb)}m")
@@ -98,11 +100,11 @@ def _checked(given: dict[str, str], scenario: Scenario) -> dict[str, str]:
             f"MAX_BODY_MB={body_mb} would refuse bodies of this scenario: write at least {scenario.max_body_mb}."
         )
     try:
-        found = start.settings(given)
+        whole = start.settings(given)
     except start.Unusable as problem:
         raise CannotMeasure(str(problem)) from None
     # Both are said, because what stands for one that is missing depends on the other.
-    return given | {"WORKERS": found["WORKERS"], "LARGE_WORKERS": found["LARGE_WORKERS"], "MAX_BODY_MB": body_mb}
+    return given | {"WORKERS": whole["WORKERS"], "LARGE_WORKERS": whole["LARGE_WORKERS"], "MAX_BODY_MB": body_mb}
 
 
 def _same(name: str, value: str, shipped: str | None) -> bool:

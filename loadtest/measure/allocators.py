@@ -11,8 +11,8 @@ from loadtest.measure import CannotMeasure
 def library(name: str) -> str | None:
     """The path of lib<name>.so as the dynamic linker knows it, or None."""
     known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, env=os.environ | SBIN).stdout
-    found = re.search(rf"^\s*lib{name}\.so\S* .*=> (/\S+)$", known, re.MULTILINE)
-    return found[1] if found else None
+    line = re.search(rf"^\s*lib{name}\.so\S* .*=> (/\S+)$", known, re.MULTILINE)
+    return line[1] if line else None
 
 
 def installed(name: str) -> str:

@@ -47,7 +47,7 @@ def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say:
     """Each kind of large request, alone, `rounds` times, each time in a fresh worker: the median by kind."""
     kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "large", seed)}
     bodies = {name: scenarios.body(asked.call, scenario, seed, STATE) for name, asked in kinds.items()}
-    found: dict[str, list[Need]] = {name: [] for name in kinds}
+    runs: dict[str, list[Need]] = {name: [] for name in kinds}
     say("starting")
     runtime.start(base.environment)
     try:
@@ -62,8 +62,8 @@ def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say:
                     site.ask(runtime.url, asked.call, asked.path, bodies[name])
                     end = time.time()
                     time.sleep(0.1)
-                    found[name].append(need(sampler.samples, idle_mb, start, end))
+                    runs[name].append(need(sampler.samples, idle_mb, start, end))
                     sampling.fresh_workers(runtime, sampler)
     finally:
         runtime.stop()
-    return {name: sorted(each, key=lambda n: n.mib_s)[len(each) // 2] for name, each in found.items()}
+    return {name: sorted(of_kind, key=lambda need: need.mib_s)[len(of_kind) // 2] for name, of_kind in runs.items()}

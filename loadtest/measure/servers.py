@@ -19,16 +19,16 @@ def environment(variant: Variant) -> dict[str, str]:
     Raises:
         CannotMeasure: it needs a library that is not here and cannot be installed.
     """
-    found = dict(variant.environment)
+    variables = dict(variant.environment)
     alone = dict(variant.malloc)
     if variant.preload:
         alone["LD_PRELOAD"] = allocators.installed(variant.preload)
     if variant.server != "uwsgi":
-        found |= {"SERVER_COMMAND": COMMANDS[variant.server], "PROTOCOL": "http"}
+        variables |= {"SERVER_COMMAND": COMMANDS[variant.server], "PROTOCOL": "http"}
         alone["PEER"] = variant.peer
     if alone:
-        found["SERVER_VARIABLES"] = " ".join(f"{name}={value}" for name, value in alone.items())
-    return found
+        variables["SERVER_VARIABLES"] = " ".join(f"{name}={value}" for name, value in alone.items())
+    return variables
 
 
 def described(variant: Variant, uwsgi: str) -> str:

@@ -64,17 +64,17 @@ def spreads(summary: Summary) -> dict[tuple[str, str], Spread]:
     """Every ratio that the summary has figures for, by the names of variant and ratio."""
     without = summary.variant("without")
     bases = (without.rounds or [without]) if without else []
-    found = {}
+    told = {}
     for variant in summary.variants:
-        for name, of in RATIOS.items():
+        for name, take in RATIOS.items():
             values = [
                 value
                 for index, single in enumerate(variant.rounds or [variant])
-                if (value := of(single, bases[index] if index < len(bases) else None, summary.floor_mb)) is not None
+                if (value := take(single, bases[index] if index < len(bases) else None, summary.floor_mb)) is not None
             ]
             if values and not (variant.name == "without" and name.endswith("without")):
-                found[variant.name, name] = Spread(statistics.median(values), min(values), max(values))
-    return found
+                told[variant.name, name] = Spread(statistics.median(values), min(values), max(values))
+    return told
 
 
 def compare(own: Summary, other: Summary) -> list[Comparison]:

@@ -119,7 +119,7 @@ def latency(variant: Variant) -> str:
 def reasons(summary: Summary) -> list[str]:
     """The reasons a table needs a column for: the usual four, and the others where they occurred."""
     usual = ("requests", "rss", "lifetime", "died")
-    occurred = {reason for reason in REASONS for of in summary.variants if getattr(of.recycles, reason)}
+    occurred = {reason for reason in REASONS for variant in summary.variants if getattr(variant.recycles, reason)}
     return [reason for reason in REASONS if reason in usual or reason in occurred]
 
 
