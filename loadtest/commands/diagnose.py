@@ -8,7 +8,7 @@ these are too.
 import shlex
 import sys
 
-from loadtest.commands.session import guarded, parser, stack_environment
+from loadtest.commands.session import chosen_sizing, guarded, parser, stack_environment
 from loadtest.load import scenarios
 from loadtest.measure.runtimes import Local
 
@@ -17,7 +17,7 @@ MANAGE = ["python", "-m", "lowtide.application", "manage"]
 
 def run(owned: list[str], words: list[str]) -> int:
     scenario = scenarios.named("default")
-    runtime = Local(0, stack_environment(scenario), owned)
+    runtime = Local(0, stack_environment(chosen_sizing(scenario, runtime="local")), owned)
     print(f"Sending requests to the application on a database of its own, {runtime.database}", file=sys.stderr)
     runtime.prepare()
     for command in scenarios.seed_commands(scenario, seed=1):

@@ -13,6 +13,7 @@ from loadtest.commands.session import (
     check_port,
     chosen_runtime,
     chosen_scenario,
+    chosen_sizing,
     fill,
     guarded,
     number,
@@ -29,7 +30,7 @@ def run(owned: list[str]) -> int:
     name = chosen_scenario()
     scenario = scenarios.named(name)
     seed, port, page = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("LOCUST_PORT", "8089")
-    runtime = chosen_runtime(port, scenario, owned)
+    runtime = chosen_runtime(port, chosen_sizing(scenario), owned)
     check_machine(port, scenario)
     check_port(page, "LOCUST_PORT")
     with session(runtime) as progress, suppress(KeyboardInterrupt):
