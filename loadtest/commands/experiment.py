@@ -36,7 +36,6 @@ from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import files, report, rounds, verdict
 from loadtest.results.types import Environment, Load, Results, Summary
-from lowtide.defaults import WORKERS
 
 
 def run_deployment(options: argparse.Namespace) -> int:

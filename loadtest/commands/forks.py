@@ -30,7 +30,6 @@ from loadtest.measure.variants import VARIANTS, Variant
 from loadtest.results import words
 from loadtest.results.tables import Table
 from lowtide import sample
-from lowtide.defaults import WORKERS
 
 ROUNDS = 12
 HEADING = ["measure", "away ms", "its worst", "fresh MiB", "idle MiB", "first request ms", "its worst", "later ones ms"]

@@ -32,7 +32,6 @@ from loadtest.measure.runtimes import Docker
 from loadtest.measure.variants import VARIANTS
 from loadtest.results import words
 from loadtest.results.tables import Table
-from lowtide.defaults import WORKERS
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"

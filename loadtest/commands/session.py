@@ -19,7 +19,6 @@ from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, 
 from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide import application
-from lowtide.defaults import WORKERS
 from lowtide.tools import permission
 from stack import own
 
