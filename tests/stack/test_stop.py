@@ -132,3 +132,21 @@ def test_a_worker_that_dies_with_a_request_is_a_friendly_502(edge: Start) -> Non
     assert stack.get().status_code == 200
     # The request may have changed something: it is not sent a second time.
     assert stack.served() == ["cut"]
+
+
+def test_a_master_that_is_killed_leaves_nobody_and_its_successor_serves(edge: Start) -> None:
+    stack = edge(WORKERS="3")
+    workers = [worker["pid"] for worker in stack.workers()]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stack.get, "/?sleep=2&name=running")
+        wait_until("it runs", stack.served)
+        stack.processes.pop("uwsgi").kill()
+        # In a container all would be killed with it; elsewhere its workers must not serve on, unseen.
+        assert running.result().status_code == 502
+        wait_until("the old workers have ended", lambda: not any(memory.tree(pid) for pid in workers))
+        away = stack.get()
+        assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
+        # What a supervisor does.
+        stack.begin_uwsgi()
+        wait_until("the successor serves", stack.answers)
+    assert {stack.get().status_code for _ in range(50)} == {200}
