@@ -17,12 +17,8 @@ export RUNTIME
 # Containers need no Python on this machine but to write .env.
 TOOLS = $(if $(filter docker,$(RUNTIME)),.env app/variables.env,setup)
 ARGS ?=
-STACK = .venv/bin/python stack/local.py
-
-.PHONY: help
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Runtime: $(RUNTIME). Settings: .env.example."
+# Containers do without the tools.
+STACK = $(if $(filter docker,$(RUNTIME)),$(PYTHON),.venv/bin/python) -m stack
 
 # A virtual environment holds its own path: in a checkout that was moved or copied it is made anew, and so is one whose
 # installation did not come to its end.
@@ -44,85 +40,53 @@ endif
 	@.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
 	@echo "$(CURDIR)" > $@
 
-.env: ## Make the settings file, with fresh secrets
-	@umask 077; $(PYTHON) -c 'import re, secrets, pathlib; text = pathlib.Path(".env.example").read_text(); \
-	pathlib.Path(".env.new").write_text(re.sub(r"(?m)^(SECRET_KEY|POSTGRES_PASSWORD|APP_DATABASE_PASSWORD)=$$", lambda m: m[0] + secrets.token_urlsafe(50), text))'
-	@$(PYTHON) -m lowtide.application env >>.env.new
-	@mv .env.new .env
+.env:
+	@$(PYTHON) -m stack.write_env
 
 # Compose passes the application's variables on by their names.
 app/variables.env: app/lowtide.toml
 	@$(PYTHON) -m lowtide.application names >$@.new
 	@mv $@.new $@
 
-.PHONY: setup
-setup: .venv/.installed .env app/variables.env ## Install the tools and make .env; every other target does this by itself
-	@:
-
 .PHONY: note
 note:
 	@$(if $(RUNTIME_NOTE),echo "$(RUNTIME_NOTE)",:)
 
-# Compose names what it starts after the folder, so two checkouts in folders of one name would take over each other's.
-.PHONY: mine
-mine: $(TOOLS)
-ifeq ($(RUNTIME),docker)
-	@docker compose ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u | while read -r other; do \
-	  test ! -d "$$other" -o "$$other" -ef . || { echo "The checkout in $$other has containers of the same name:" \
-	  "\`make down\` there, or set COMPOSE_PROJECT_NAME to another name here." >&2; exit 2; }; done
-endif
+#@ Start here
 
 .PHONY: up
-up: note mine ## Build, migrate, start, and wait until the site answers
-ifeq ($(RUNTIME),docker)
-	@$(PYTHON) -m lowtide.application check
-	@docker compose up --build --detach --wait || { echo "The stack did not start. What its containers said last, where one failed:" >&2; \
-	  docker compose ps --all --format '{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}' | \
-	  awk '$$2 != "running" && $$3 || $$2 == "restarting" || $$4 == "unhealthy" {print $$1}' | \
-	  xargs -r docker compose logs --no-color --tail 4 | uniq >&2; exit 2; }
-	@echo "Lowtide answers at http://$$(docker compose port nginx 8080) (Docker). \`make down\` stops it."
-else
+up: note $(TOOLS) ## Build, migrate, start, and wait until the site answers
 	@$(STACK) up
-endif
-
-.PHONY: down
-down: mine ## Stop; data stays
-ifeq ($(RUNTIME),docker)
-	docker compose down
-else
-	@$(STACK) down
-endif
-
-.PHONY: logs
-logs: $(TOOLS) ## Follow the logs
-ifeq ($(RUNTIME),docker)
-	docker compose logs --follow --tail 50
-else
-	@$(STACK) logs
-endif
-
-.PHONY: shell
-shell: mine ## A shell where the application runs
-ifeq ($(RUNTIME),docker)
-	docker compose exec app bash
-else
-	@$(STACK) run bash
-endif
-
-.PHONY: manage
-manage: mine ## Run manage.py: make manage ARGS="createsuperuser"
-ifeq ($(RUNTIME),docker)
-	docker compose exec $(foreach name,$(filter DJANGO_SUPERUSER_%,$(.VARIABLES)),--env "$(name)=$$$(name)") app python app/manage.py $(ARGS)
-else
-	@$(STACK) run .venv/bin/python app/manage.py $(ARGS)
-endif
 
 # Many shells set HOST; only the one on make's own command line names a deployment.
 SITE = $(if $(filter command,$(origin HOST)),--host '$(HOST)' --memory-from '$(MEMORY_FROM)')
-
 .PHONY: loadtest
 loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1, HOST=https://...
 	@.venv/bin/python -m loadtest $(SITE) $(ARGS)
+
+.PHONY: down
+down: $(TOOLS) ## Stop; data stays
+	@$(STACK) down
+
+#@ The running stack
+
+.PHONY: logs
+logs: $(TOOLS) ## Follow the logs
+	@$(STACK) logs
+
+.PHONY: shell
+shell: $(TOOLS) ## A shell where the application runs
+	@$(STACK) shell
+
+.PHONY: manage
+manage: $(TOOLS) ## Run manage.py: make manage ARGS="createsuperuser"
+	@$(STACK) manage $(ARGS)
+
+.PHONY: top
+top: $(TOOLS) ## Which requests take the memory of the running server: make top ARGS="--once --routes"
+	@$(STACK) run python -m lowtide top $(ARGS)
+
+#@ More measurements (docs/loadtest.md)
 
 .PHONY: compare
 compare: note setup ## Every remedy, allocator and other server under the same load: QUICK=1 ROUNDS=5
@@ -148,25 +112,21 @@ forks: setup ## What a fork costs, in memory and in first requests, by what is d
 loadtest-ui: note setup ## Locust's web page on http://127.0.0.1:8089, against a stack that is started for it
 	@.venv/bin/python -m loadtest.commands.ui $(ARGS)
 
+#@ Questions about an application of your own
+
 .PHONY: check
 check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g other.ini"
-	@$(STACK) run .venv/bin/python -m lowtide.start .venv/bin/lowtide check $(or $(ARGS),uwsgi.ini --container docker-compose.yml --service app)
+	@.venv/bin/python -m stack env python -m lowtide.start .venv/bin/lowtide check $(or $(ARGS),uwsgi.ini --container docker-compose.yml --service app)
 
 .PHONY: size
 size: setup ## Say which numbers to set, from the last measurement: make size ARGS="--memory 512m"
-	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $$($(STACK) run printenv APP_MEMORY))
+	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $$(.venv/bin/python -m stack env printenv APP_MEMORY))
 
 .PHONY: diagnose
 diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path / --times 30"
 	@.venv/bin/python -m loadtest.commands.diagnose $(ARGS)
 
-.PHONY: top
-top: mine ## Which requests take the memory of the running server: make top ARGS="--once --routes"
-ifeq ($(RUNTIME),docker)
-	@docker compose exec app python3 -m lowtide top $(ARGS)
-else
-	@$(STACK) run .venv/bin/lowtide top $(ARGS)
-endif
+#@ Into the cloud (docs/aws.md)
 
 .PHONY: deploy-aws-plan
 deploy-aws-plan: setup ## What deploy-aws would change; changes nothing: make deploy-aws-plan ENV=staging
@@ -175,6 +135,12 @@ deploy-aws-plan: setup ## What deploy-aws would change; changes nothing: make de
 .PHONY: deploy-aws
 deploy-aws: setup ## Bring an environment to AWS: shows what will change, and asks: make deploy-aws ENV=staging
 	@$(if $(ENV),,echo "Say which environment: make $@ ENV=staging" >&2; exit 2;) .venv/bin/python -m deploy.aws deploy $(ENV) $(ARGS)
+
+#@ Work on the code
+
+.PHONY: setup
+setup: .venv/.installed .env app/variables.env ## Install the tools and make .env; every other target does this by itself
+	@:
 
 .PHONY: test
 test: note setup .venv-deploy/.installed ## Run every test that this machine can run
@@ -191,12 +157,17 @@ lint: setup ## Run every linter
 	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile
 	nginx/lint
 
+.PHONY: format
+format: setup ## Let ruff lay out the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
 .PHONY: lock
 lock: setup ## Renew the hash-pinned requirements
 	@for name in app uwsgi locust dev deploy; do .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
-.PHONY: format
-format: setup ## Let ruff lay out the code
-	.venv/bin/ruff check --fix .
-	.venv/bin/ruff format .
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^#@ / {printf "%s\n", substr($$0, 4)} /^[a-z.-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Runtime: $(RUNTIME). Settings: .env.example."

@@ -1,13 +1,7 @@
-"""The local runtime: uWSGI and nginx as plain processes on loopback, kept by supervisord.
+"""The stack as plain processes on loopback: uWSGI and nginx, kept by supervisord.
 
-    python stack/local.py [--env-file FILE] up | down | logs | prepare
-    python stack/local.py run COMMAND...     in the stack's environment
-
-Settings come from the environment, then .env, then .env.example; with --env-file from the environment and that file
-alone. State (logs, sockets, SQLite, static files) is
-under VAR_DIR, by default var/ in the checkout. For another server than uWSGI: SERVER_COMMAND, and PROTOCOL=http where
-it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for the server alone.
-Exit codes: 0 done, 2 could not, with one line that says why.
+State (logs, sockets, SQLite, static files) is under VAR_DIR, by default var/ in the checkout. For another server than
+uWSGI: SERVER_COMMAND, and PROTOCOL=http where it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for it alone.
 """
 
 import errno
@@ -15,6 +9,7 @@ import ipaddress
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,13 +17,15 @@ import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
+from stack import Failed
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -36,11 +33,6 @@ SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
 # Longer than supervisord gives nginx and uWSGI together.
 STOP_SECONDS = 150
-
-
-def fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise SystemExit(2)
 
 
 def environment(env_file: str | None = None) -> dict[str, str]:
@@ -72,21 +64,23 @@ def environment(env_file: str | None = None) -> dict[str, str]:
 def check(env: dict[str, str]) -> None:
     """Refuse what would fail later with a worse message."""
     if not env.get("SECRET_KEY"):
-        fail("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
+        raise Failed("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
     if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
-        fail(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
+        raise Failed(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
     # A unix socket's path ends at 107 characters; supervisord's has 24 more than the folder's, with its process id.
     if len(env["RUN_DIR"]) > 83:
-        fail(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
+        raise Failed(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
     settings = subprocess.run(
         [sys.executable, "-m", "lowtide.start", "true"], env=env, cwd=CHECKOUT, capture_output=True, text=True
     )
     if settings.returncode:
-        fail(settings.stderr.strip())
+        raise Failed(settings.stderr.strip())
     try:
         address = str(ipaddress.IPv4Address(env["BIND"]))
     except ValueError:
-        fail(f"BIND={env['BIND']} is not an IPv4 address: write 127.0.0.1, or 0.0.0.0 for all of this machine.")
+        raise Failed(
+            f"BIND={env['BIND']} is not an IPv4 address: write 127.0.0.1, or 0.0.0.0 for all of this machine."
+        ) from None
     with socket.socket() as probe:
         # As nginx binds: connections of an earlier start that are still closing do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,8 +88,10 @@ def check(env: dict[str, str]) -> None:
             probe.bind((address, int(env["PORT"])))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                fail(f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=...")
-            fail(f"nginx cannot listen on BIND={address} PORT={env['PORT']}: {error.strerror}.")
+                raise Failed(
+                    f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=..."
+                ) from None
+            raise Failed(f"nginx cannot listen on BIND={address} PORT={env['PORT']}: {error.strerror}.") from None
 
 
 def install_nginx(env: dict[str, str]) -> None:
@@ -107,7 +103,7 @@ def install_nginx(env: dict[str, str]) -> None:
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        fail(
+        raise Failed(
             f"The local runtime needs nginx and envsubst. On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}"
         )
     print(f"Installing {' and '.join(missing)} from Debian", flush=True)
@@ -120,7 +116,7 @@ def install_nginx(env: dict[str, str]) -> None:
             ["apt-get", "install", "--yes", "--no-install-recommends", *missing],
         ):
             if subprocess.run(command, stdout=out, stderr=out, env=env | quiet).returncode:
-                fail(f"`{' '.join(command)}` failed: {log} says why.")
+                raise Failed(f"`{' '.join(command)}` failed: {log} says why.")
 
 
 def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
@@ -151,109 +147,147 @@ def given_up(env: dict[str, str]) -> str:
     return next((str(program["name"]) for program in programs if program["statename"] == "FATAL"), "")
 
 
-def prepare(env: dict[str, str]) -> None:
-    """Tables and static files, as the application expects them: side by side, most of either is Django's start."""
-    manage = [sys.executable, "-m", "lowtide.application", "manage"]
-    running = {
-        name: subprocess.Popen([*manage, name, "--noinput", "--verbosity=0"], env=env, cwd=CHECKOUT)
-        for name in ("migrate", "collectstatic")
-    }
-    failed = [name for name, process in running.items() if process.wait()]
-    if failed:
-        fail(f"`manage.py {failed[0]}` failed: what it printed above says why.")
-
-
 def described(env: dict[str, str]) -> application.Application:
     """What the application says of itself; refused where something in it cannot be used."""
     try:
         found = application.read(Path(env["APP_DIR"]))
         application.check(found)
     except application.Invalid as problem:
-        fail(str(problem))
+        raise Failed(str(problem)) from None
     return found
-
-
-def up(env: dict[str, str]) -> None:
-    if supervisor(env, "getPID"):
-        down(env)
-    app = described(env)
-    env["WSGI_CALLABLE"] = app.wsgi
-    check(env)
-    for name in ("log", "run", "static"):
-        (Path(env["VAR_DIR"]) / name).mkdir(parents=True, exist_ok=True)
-    install_nginx(env)
-    Path(env["APPLICATION_CONF"]).write_text(app.nginx)
-    tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=env, capture_output=True, text=True)
-    if tested.returncode:
-        fail(tested.stderr.strip())
-    prepare(env)
-    subprocess.run([str(BIN / "supervisord"), "-c", SUPERVISOR_CONF], env=env, cwd=CHECKOUT, check=True)
-    url = f"http://{env['BIND']}:{env['PORT']}"
-    deadline = time.monotonic() + START_SECONDS
-    while problem := ready(f"{url}/readyz"):
-        program = given_up(env)
-        if program or time.monotonic() > deadline:
-            print(*tail(Path(env["VAR_DIR"]) / f"log/{program or 'uwsgi'}.log", 15), sep="\n", file=sys.stderr)
-            down(env)
-            if program:
-                fail(f"{program} ends as soon as it is started. Its log is above, and in {env['VAR_DIR']}/log")
-            fail(f"Not ready after {START_SECONDS} s: {problem}. Logs: {env['VAR_DIR']}/log")
-        time.sleep(0.1)
-    print(f"Lowtide answers at {url} (local runtime, logs in {env['VAR_DIR']}/log). `make down` stops it.")
-
-
-def down(env: dict[str, str]) -> None:
-    pid = supervisor(env, "getPID")
-    if pid is None:
-        print("Nothing is running.")
-        return
-    # nginx first, and to its end, so that requests in flight still find uWSGI. Each by its name: supervisord answers
-    # that at once, while in its own shutdown it looks once a second at what still runs, and takes several looks.
-    for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
-        supervisor(env, *call)
-    deadline = time.monotonic() + STOP_SECONDS
-    while Path(f"/proc/{pid}").exists() or supervisor(env, "getPID"):
-        if time.monotonic() > deadline:
-            fail(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {env['VAR_DIR']}/log")
-        time.sleep(0.1)
 
 
 def tail(path: Path, lines: int) -> list[str]:
     return path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
 
 
-def logs(env: dict[str, str]) -> int:
-    files = sorted(str(path) for path in (Path(env["VAR_DIR"]) / "log").glob("*.log"))
-    if not files:
-        fail("There are no logs yet: `make up` first.")
-    return subprocess.run(["tail", "-n", "20", "-F", *files]).returncode
+class Local:
+    """The processes of one VAR_DIR. `env` is what `environment` returns, and may be changed while they are stopped."""
 
+    name = "local"
 
-def run(env: dict[str, str], command: list[str]) -> int:
-    return subprocess.run(command, env=env, cwd=CHECKOUT).returncode
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
 
+    @property
+    def var(self) -> Path:
+        return Path(self.env["VAR_DIR"])
 
-def main(arguments: list[str]) -> int:
-    env_file = None
-    if arguments[:1] == ["--env-file"]:
-        env_file, arguments = "".join(arguments[1:2]), arguments[2:]
-    env = environment(env_file)
-    match arguments:
-        case ["up"]:
-            up(env)
-        case ["down"]:
-            down(env)
-        case ["prepare"]:
-            prepare(env)
-        case ["logs"]:
-            return logs(env)
-        case ["run", *command] if command:
-            return run(env, command)
-        case _:
-            print(__doc__, file=sys.stderr)
-            return 2
-    return 0
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.env["RUN_DIR"])
 
+    def prepare(self) -> None:
+        """Tables and static files, as the application expects them: side by side, most of either is Django's start.
 
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+        Raises:
+            Failed: one of the two did; the message has its last lines.
+        """
+        command = [sys.executable, "-m", "lowtide.application", "manage"]
+        running = {
+            name: subprocess.Popen(
+                [*command, name, "--noinput", "--verbosity=0"],
+                env=self.env,
+                cwd=CHECKOUT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            for name in ("migrate", "collectstatic")
+        }
+        try:
+            said = {name: process.communicate()[0] for name, process in running.items()}
+        finally:
+            for process in running.values():
+                process.terminate()
+                process.wait()
+        for name, process in running.items():
+            if process.returncode:
+                raise Failed("\n".join([*said[name].splitlines()[-15:], f"`manage.py {name}` failed, as said above."]))
+
+    def up(self) -> str:
+        """Prepare, start and wait; what to tell the user.
+
+        Raises:
+            Failed: the site does not answer; nothing is left running.
+        """
+        if supervisor(self.env, "getPID"):
+            self.down()
+        app = described(self.env)
+        self.env["WSGI_CALLABLE"] = app.wsgi
+        check(self.env)
+        for name in ("log", "run", "static"):
+            (self.var / name).mkdir(parents=True, exist_ok=True)
+        install_nginx(self.env)
+        Path(self.env["APPLICATION_CONF"]).write_text(app.nginx)
+        tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=self.env, capture_output=True, text=True)
+        if tested.returncode:
+            raise Failed(tested.stderr.strip())
+        self.prepare()
+        started = [str(BIN / "supervisord"), "-c", SUPERVISOR_CONF]
+        subprocess.run(started, env=self.env, cwd=CHECKOUT, check=True, start_new_session=True)
+        url = f"http://{self.env['BIND']}:{self.env['PORT']}"
+        deadline = time.monotonic() + START_SECONDS
+        while problem := ready(f"{url}/readyz"):
+            program = given_up(self.env)
+            if program or time.monotonic() > deadline:
+                last = tail(self.var / f"log/{program or 'uwsgi'}.log", 15)
+                self.down()
+                if program:
+                    last.append(f"{program} ends as soon as it is started. Its log is above, and in {self.var}/log")
+                else:
+                    last.append(f"Not ready after {START_SECONDS} s: {problem}. Logs: {self.var}/log")
+                raise Failed("\n".join(last))
+            time.sleep(0.1)
+        return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). `make down` stops it."
+
+    def down(self) -> int:
+        pid = supervisor(self.env, "getPID")
+        if pid is None:
+            print("Nothing is running.")
+            return 0
+        # nginx first, and to its end, so that requests in flight still find uWSGI. Each by its name: supervisord
+        # answers that at once, while in its own shutdown it looks once a second at what still runs.
+        for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
+            supervisor(self.env, *call)
+        deadline = time.monotonic() + STOP_SECONDS
+        while Path(f"/proc/{pid}").exists() or supervisor(self.env, "getPID"):
+            if time.monotonic() > deadline:
+                raise Failed(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {self.var}/log")
+            time.sleep(0.1)
+        return 0
+
+    def logs(self) -> int:
+        files = sorted(str(path) for path in (self.var / "log").glob("*.log"))
+        if not files:
+            raise Failed("There are no logs yet: `make up` first.")
+        return subprocess.run(["tail", "-n", "20", "-F", *files]).returncode
+
+    def run(self, command: Sequence[str]) -> int:
+        """The exit code of a command in the stack's environment, with the terminal."""
+        return subprocess.run(command, env=self.env, cwd=CHECKOUT).returncode
+
+    def output(self, command: Sequence[str]) -> str:
+        """What a command prints in the stack's environment, apart from the terminal's Ctrl-C.
+
+        Raises:
+            Failed: it ended with another exit code than 0; the message has its last lines.
+        """
+        done = subprocess.run(
+            command, env=self.env, cwd=CHECKOUT, capture_output=True, text=True, start_new_session=True
+        )
+        if done.returncode:
+            said = (done.stderr + done.stdout).strip().splitlines()[-15:]
+            raise Failed("\n".join([f"{command[0]} failed (exit code {done.returncode}):", *said]))
+        return done.stdout
+
+    def server_pid(self) -> int:
+        """The first process of what serves behind nginx."""
+        found: int = (supervisor(self.env, "getProcessInfo", "uwsgi") or {}).get("pid", 0)
+        return found
+
+    def kill(self, pids: Sequence[int]) -> None:
+        """End processes of the server at once."""
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)

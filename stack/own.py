@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from stack.write_env import SECRET
+
 # What any program of this machine needs to find its files, speak the user's language and reach the network. How large
 # the stack is stands in its `own` variables: loadtest/commands/settings.py has read and checked them.
 MACHINE = re.compile(
@@ -41,10 +43,9 @@ def environment(shell: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
         "HTTPS": "off",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "TRUSTED_PROXY": "127.0.0.1/32",
-        "SECRET_KEY": secrets.token_urlsafe(50),
-        "POSTGRES_PASSWORD": secrets.token_urlsafe(24),
-        "APP_DATABASE_PASSWORD": secrets.token_urlsafe(24),
     }
+    example = (Path(__file__).resolve().parents[1] / ".env.example").read_text()
+    site |= {name: secrets.token_urlsafe(50) for name in SECRET.findall(example)}
     return allowed | site | dict(own) | handed_over(shell)
 
 

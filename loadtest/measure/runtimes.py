@@ -94,7 +94,7 @@ def call(command: list[str], environment: Mapping[str, str], what: str) -> str:
 
 
 class Local:
-    """stack/local.py with a state folder of its own."""
+    """The local runtime with a state folder of its own."""
 
     name = "local"
 
@@ -102,7 +102,7 @@ class Local:
         self.url = f"http://127.0.0.1:{port}"
         self._var = STATE / "stack"
         self.stats_socket = str(self._var / "run/stats.sock")
-        self._stack = [sys.executable, str(CHECKOUT / "stack/local.py"), "--env-file", os.devnull]
+        self._stack = [sys.executable, "-m", "stack", "--env-file", os.devnull]
         self.database = self._var / "db.sqlite3"
         self._base = own.environment(os.environ, {"DATABASE_URL": f"sqlite:///{self.database}"} | dict(environment))
         self._base |= {"VAR_DIR": str(self._var), "PORT": str(port)}

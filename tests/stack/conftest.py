@@ -44,9 +44,9 @@ class Stack:
     environment: dict[str, str]
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """stack/local.py with these words."""
-        command = [sys.executable, str(CHECKOUT / "stack/local.py"), "--env-file", os.devnull, *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
+        """The stack's controller with these words."""
+        command = [sys.executable, "-m", "stack", "--env-file", os.devnull, *words]
+        return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=180)
 
     def supervisor(self, *words: str) -> None:
         """supervisorctl with these words."""

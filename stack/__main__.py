@@ -1,0 +1,73 @@
+"""The stack's controller. RUNTIME says which of the two: docker (Compose) or local (plain processes).
+
+    python -m stack [--env-file FILE] COMMAND
+
+    up | down | logs          start and wait, stop (data stays), follow the logs
+    run COMMAND...            a command where the application runs, in its environment
+    manage WORDS...           manage.py there
+    shell                     a shell there
+    kill PID...               end processes of the server at once
+    prepare                   local: tables and static files, without a server
+    env COMMAND...            a command of this machine in the local runtime's environment, whatever RUNTIME says
+
+Settings come from the environment, then .env, then .env.example; with --env-file from the environment and that file
+alone. Exit codes: the command's, or 2 for what could not be done, with one line that says why.
+"""
+
+import os
+import sys
+
+from stack import Failed, Stack
+from stack.docker import Docker
+
+MANAGE = ("python", "-m", "lowtide.application", "manage")
+
+
+def main(arguments: list[str]) -> int:
+    env_file = None
+    if arguments[:1] == ["--env-file"] and len(arguments) > 1:
+        env_file, arguments = arguments[1], arguments[2:]
+    verb, words = (arguments or [""])[0], arguments[1:]
+    bare = verb in ("up", "down", "logs", "shell", "prepare")
+    if bare == bool(words) or verb not in ("up", "down", "logs", "shell", "prepare", "run", "manage", "kill", "env"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        return told(verb, words, env_file)
+    except Failed as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def told(verb: str, words: list[str], env_file: str | None) -> int:
+    runtime = os.environ.get("RUNTIME") or "local"
+    if runtime not in ("docker", "local"):
+        raise Failed(f"RUNTIME={runtime} is not a runtime: use docker or local.")
+    if runtime == "docker" and verb not in ("prepare", "env"):
+        return done(Docker(os.environ, ["--env-file", env_file] if env_file else []), verb, words)
+    # Needs the tools of .venv, which containers do without.
+    from stack.local import Local, environment
+
+    local = Local(environment(env_file))
+    if verb == "prepare":
+        local.prepare()
+        return 0
+    return done(local, verb, words)
+
+
+def done(stack: Stack, verb: str, words: list[str]) -> int:
+    if verb == "up":
+        print(stack.up())
+        return 0
+    if verb in ("down", "logs"):
+        return stack.down() if verb == "down" else stack.logs()
+    if verb == "kill":
+        stack.kill([int(word) for word in words])
+        return 0
+    return stack.run({"manage": [*MANAGE, *words], "shell": ["bash"]}.get(verb, words))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""The stack as containers: docker-compose.yml, through Docker Compose.
+
+It needs the standard library alone: where containers run everything, nothing is installed on the machine.
+"""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lowtide import application
+from stack import Failed
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+RUN_DIR = "/run/lowtide"
+
+
+class Docker:
+    """A Compose project in the checkout. `env` is the environment of every command and may be changed between them."""
+
+    name = "docker"
+
+    def __init__(self, env: Mapping[str, str], words: Sequence[str] = ()) -> None:
+        self.env = dict(env)
+        self._compose = ["docker", "compose", *words]
+
+    def words(self, *words: str) -> list[str]:
+        """The command line of `docker compose`, for a process that somebody else keeps."""
+        return [*self._compose, *words]
+
+    def call(self, *words: str, shown: bool = False) -> int:
+        """The exit code of `docker compose`, with the terminal's input and output; only errors where not `shown`."""
+        out = None if shown else subprocess.DEVNULL
+        return subprocess.run(self.words(*words), env=self.env, cwd=CHECKOUT, stdout=out, check=False).returncode
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose` to its end, apart from the terminal's Ctrl-C; it may fail."""
+        return subprocess.run(
+            self.words(*words),
+            env=self.env,
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def tell(self, *words: str) -> str:
+        """What `docker compose` prints.
+
+        Raises:
+            Failed: its exit code is not 0; the message has its last lines.
+        """
+        done = self.ask(*words)
+        if done.returncode:
+            said = (done.stderr + done.stdout).strip().splitlines()[-15:]
+            raise Failed("\n".join([f"docker compose {words[0]} failed (exit code {done.returncode}):", *said]))
+        return done.stdout
+
+    def check_mine(self) -> None:
+        """Compose names what it starts after the folder: checkouts in folders of one name would take over each other's.
+
+        Raises:
+            Failed: the containers of this name are another checkout's.
+        """
+        label = '{{.Label "com.docker.compose.project.working_dir"}}'
+        for other in sorted(set(self.tell("ps", "--all", "--format", label).split("\n"))):
+            if other and Path(other).is_dir() and not Path(other).samefile(CHECKOUT):
+                raise Failed(
+                    f"The checkout in {other} has containers of the same name: `make down` there, or set "
+                    "COMPOSE_PROJECT_NAME to another name here."
+                )
+
+    def up(self) -> str:
+        """Build, migrate, start and wait; what to tell the user."""
+        self.check_mine()
+        try:
+            application.check(application.read())
+        except application.Invalid as problem:
+            raise Failed(str(problem)) from None
+        if self.call("up", "--build", "--detach", "--wait", shown=True):
+            said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
+            raise Failed("\n".join(said))
+        return f"Lowtide answers at http://{self.tell('port', 'nginx', '8080').strip()} (Docker). `make down` stops it."
+
+    def last_words(self) -> list[str]:
+        """The last lines of each container that ended with an error, starts again and again, or is unhealthy."""
+        states = self.ask("ps", "--all", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout
+        lines: list[str] = []
+        for line in states.splitlines():
+            service, state, code, health = (*line.split(" "), "")[:4]
+            if (state != "running" and code != "0") or state == "restarting" or health == "unhealthy":
+                lines += self.ask("logs", "--no-color", "--tail", "4", service).stdout.splitlines()
+        return list(dict.fromkeys(lines))
+
+    def down(self) -> int:
+        self.check_mine()
+        return self.call("down", shown=True)
+
+    def logs(self) -> int:
+        return self.call("logs", "--follow", "--tail", "50", shown=True)
+
+    def run(self, command: Sequence[str]) -> int:
+        """The exit code of a command where the application runs, with the terminal."""
+        self.check_mine()
+        # How `createsuperuser --noinput` is told.
+        told = [word for name in self.env if name.startswith("DJANGO_SUPERUSER_") for word in ("--env", name)]
+        return self.call("exec", *told, "app", *command, shown=True)
+
+    def output(self, command: Sequence[str]) -> str:
+        """What a command prints where the application runs.
+
+        Raises:
+            Failed: it ended with another exit code than 0.
+        """
+        return self.tell("exec", "-T", "app", *command)
+
+    def kill(self, pids: Sequence[int]) -> None:
+        """End processes of the server at once."""
+        self.output(["bash", "-c", f"kill -9 {' '.join(map(str, pids))}"])
