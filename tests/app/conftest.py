@@ -1,7 +1,11 @@
 """What the application's tests share. They run on SQLite, and once more on PostgreSQL (test_postgresql.py)."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.conf import settings as loaded
+from django.core import signals
+from django.db import close_old_connections
 from django.test import Client
 from pytest_django import Settings
 
@@ -24,6 +28,16 @@ def plain_settings(settings: Settings) -> None:
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
     settings.MAX_BODY = 32 * 1024 * 1024
+
+
+@pytest.fixture
+def open_connection() -> Iterator[None]:
+    """For requests without Django's client, and as it does: their beginning and end leave the connection open."""
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (signals.request_started, signals.request_finished):
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture

@@ -131,6 +131,7 @@ def test_a_character_that_cannot_be_stored_is_refused(where: str, accept: str) -
     "charset",
     ["base64", "undefined", "idna", "rot13", "punycode", "hex", "none-such", "utf-16", "'a", "*=utf-8''a%00b"],
 )
+@pytest.mark.usefixtures("open_connection")
 def test_a_charset_that_is_none_of_text_counts_as_none(charset: str) -> None:
     """Django reads it while it makes the request, before any middleware."""
     environ: dict[str, Any] = {"PATH_INFO": "/catalog/", "QUERY_STRING": "q=%ff", "HTTP_HOST": "testserver"}

@@ -2,7 +2,7 @@
 
     FUZZ_CASES=10000 .venv/bin/pytest tests/app/test_fuzz.py
 
-sends 10,000 of each instead of a few; with DATABASE_URL=postgres://... on PostgreSQL.
+sends 10,000 of each instead of a few; with TESTS_DATABASE_URL=postgres://... on PostgreSQL.
 """
 
 import io
@@ -19,9 +19,7 @@ import pytest
 import schemathesis
 import yaml
 from catalog.models import Product
-from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as some
@@ -66,19 +64,14 @@ def ndjson(_: Any, value: Any) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def open_connection(settings: Settings) -> Iterator[None]:
-    """What Django's own client does too: the end of a request leaves the test's connection open."""
+def ready(settings: Settings, open_connection: None) -> Iterator[None]:
     fill(30)
     # A lockout would end the search, and checking passwords would take all its time.
     settings.AXES_ENABLED = False
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    for signal in (signals.request_started, signals.request_finished):
-        signal.disconnect(close_old_connections)
     before_mb = memory.rss_mb(os.getpid())
     yield
     print(f"RSS {before_mb:.0f} MiB before, {memory.rss_mb(os.getpid()):.0f} after; {Product.objects.count()} products")
-    for signal in (signals.request_started, signals.request_finished):
-        signal.connect(close_old_connections)
 
 
 def check(status: int, content_type: str, text: str) -> None:
