@@ -1,8 +1,12 @@
-"""The environment of all tests: what any program needs, and nothing of the shell that could name somebody's data."""
+"""The environment of all tests: what any program needs, and nothing of the shell that could name somebody's data.
+
+And which tests run beside each other, which `make test FAST=1` leaves out.
+"""
 
 import os
 import re
 import tempfile
+from pathlib import Path
 
 import django
 import pytest
@@ -25,3 +29,22 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 elsewhere = f"sqlite:///{tempfile.gettempdir()}/lowtide-tests.sqlite3"
 os.environ["DATABASE_URL"] = os.environ.get("TESTS_DATABASE_URL", elsewhere)
 django.setup()
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait longest begin first. Those of one file, and all that share the containers, stay together."""
+
+    def group(item: pytest.Item) -> str:
+        return "containers" if item.get_closest_marker("container") else str(item.path.relative_to(TESTS))
+
+    def turn(item: pytest.Item) -> int:
+        return 0 if item.get_closest_marker("container") else 1 if item.get_closest_marker("stack") else 2
+
+    items.sort(key=turn)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("stack", "container", "deploy") and not item.get_closest_marker("smoke"):
+            item.add_marker("slow")

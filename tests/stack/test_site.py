@@ -30,6 +30,7 @@ def access_log(stack: Stack, request_id: str) -> dict[str, object]:
     raise AssertionError(f"no line for {request_id}")
 
 
+@pytest.mark.smoke
 def test_pages_answer(stack: Stack) -> None:
     for path in ("/catalog/", "/catalog/?q=lamp&page=2", "/catalog/SKU-000001/", "/healthz", "/readyz"):
         assert stack.get(path).status_code == 200, path
@@ -64,6 +65,7 @@ def test_workers_keep_their_database_connections_and_share_none(start: Start) ->
     assert any(database in open_files(worker["pid"]) for worker in stack.workers())
 
 
+@pytest.mark.smoke
 def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
     page = stack.get("/catalog/").text
     style = re.search(r'href="(/static/catalog/style\.[0-9a-f]{12}\.css)"', page)
@@ -74,6 +76,7 @@ def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.smoke
 def test_the_request_id_is_in_answer_and_log(stack: Stack) -> None:
     answer = stack.get("/catalog/")
     entry = access_log(stack, answer.headers["X-Request-ID"])
@@ -176,6 +179,7 @@ def test_https_is_believed_from_a_trusted_proxy_only(start: Start) -> None:
     assert wary.get("/catalog/", headers=forwarded, allow_redirects=False).status_code == 301
 
 
+@pytest.mark.smoke
 def test_only_loopback_is_bound(stack: Stack) -> None:
     port = urlsplit(stack.url).port
     listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
