@@ -58,11 +58,12 @@ def told(verb: str, words: list[str], env_file: str | None) -> int:
 
 
 def done(stack: Stack, verb: str, words: list[str]) -> int:
-    if verb == "up":
-        print(stack.up())
+    if verb in ("up", "down"):
+        if said := stack.up() if verb == "up" else stack.down():
+            print(said)
         return 0
-    if verb in ("down", "logs"):
-        return stack.down() if verb == "down" else stack.logs()
+    if verb == "logs":
+        return stack.logs()
     if verb == "kill":
         stack.kill([int(word) for word in words])
         return 0

@@ -14,6 +14,20 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 RUN_DIR = "/run/lowtide"
 
 
+def followed(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """A process whose output is read line by line; it ends when its standard input is closed."""
+    return subprocess.Popen(
+        command,
+        env=dict(env),
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
 class Docker:
     """A Compose project in the checkout. `env` is the environment of every command and may be changed between them."""
 
@@ -31,6 +45,10 @@ class Docker:
         """The exit code of `docker compose`, with the terminal's input and output; only errors where not `shown`."""
         out = None if shown else subprocess.DEVNULL
         return subprocess.run(self.words(*words), env=self.env, cwd=CHECKOUT, stdout=out, check=False).returncode
+
+    def follow(self, *words: str) -> subprocess.Popen[str]:
+        """A process that ends when its standard input is closed."""
+        return followed(self.words(*words), self.env)
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` to its end, apart from the terminal's Ctrl-C; it may fail."""
@@ -92,9 +110,11 @@ class Docker:
                 lines += self.ask("logs", "--no-color", "--tail", "4", service).stdout.splitlines()
         return list(dict.fromkeys(lines))
 
-    def down(self) -> int:
+    def down(self) -> str:
         self.check_mine()
-        return self.call("down", shown=True)
+        if self.call("down", shown=True):
+            raise Failed("The containers could not be stopped: what Compose printed above says why.")
+        return ""
 
     def logs(self) -> int:
         return self.call("logs", "--follow", "--tail", "50", shown=True)

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ START_SECONDS = 60
 STOP_SECONDS = 150
 
 
-def environment(env_file: str | None = None) -> dict[str, str]:
+def environment(env_file: str | None = None, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
     example, own = (dotenv_values(env_file or CHECKOUT / name) for name in (".env.example", ".env"))
-    env = {key: value for key, value in own.items() if value} | dict(os.environ)
+    env = {key: value for key, value in own.items() if value} | dict(shell)
     # As in Compose, empty is unset.
     env |= {key: value for key, value in example.items() if value and not env.get(key)}
     var = Path(env.get("VAR_DIR", "") or CHECKOUT / "var").resolve()
@@ -242,11 +242,11 @@ class Local:
             time.sleep(0.1)
         return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). `make down` stops it."
 
-    def down(self) -> int:
+    def down(self) -> str:
+        """Stop; what to tell the user."""
         pid = supervisor(self.env, "getPID")
         if pid is None:
-            print("Nothing is running.")
-            return 0
+            return "Nothing is running."
         # nginx first, and to its end, so that requests in flight still find uWSGI. Each by its name: supervisord
         # answers that at once, while in its own shutdown it looks once a second at what still runs.
         for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
@@ -256,7 +256,7 @@ class Local:
             if time.monotonic() > deadline:
                 raise Failed(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {self.var}/log")
             time.sleep(0.1)
-        return 0
+        return ""
 
     def logs(self) -> int:
         files = sorted(str(path) for path in (self.var / "log").glob("*.log"))

@@ -1,5 +1,6 @@
 """Measuring one variant or a deployment: what starts, samples and asks it."""
 
+from stack import Failed
 
-class CannotMeasure(Exception):
-    """The measurement cannot go on; the message says why and what to do."""
+# The measurement cannot go on, often because the stack could not; the message says why and what to do.
+CannotMeasure = Failed

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from loadtest.measure import CannotMeasure
-from stack import own
+from stack import docker, local, own
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
@@ -82,17 +81,6 @@ class Runtime(Protocol):
     def kill_workers(self, pids: list[int]) -> None: ...
 
 
-def call(command: list[str], environment: Mapping[str, str], what: str) -> str:
-    """Run to the end, apart from the terminal's Ctrl-C; standard output, or CannotMeasure with the last lines."""
-    done = subprocess.run(
-        command, env=dict(environment), cwd=CHECKOUT, capture_output=True, text=True, start_new_session=True
-    )
-    if done.returncode:
-        said = (done.stderr + done.stdout).strip().splitlines()[-15:]
-        raise CannotMeasure("\n".join([f"{what} failed (exit code {done.returncode}):", *said]))
-    return done.stdout
-
-
 class Local:
     """The local runtime with a state folder of its own."""
 
@@ -102,11 +90,10 @@ class Local:
         self.url = f"http://127.0.0.1:{port}"
         self._var = STATE / "stack"
         self.stats_socket = str(self._var / "run/stats.sock")
-        self._stack = [sys.executable, "-m", "stack", "--env-file", os.devnull]
         self.database = self._var / "db.sqlite3"
         self._base = own.environment(os.environ, {"DATABASE_URL": f"sqlite:///{self.database}"} | dict(environment))
         self._base |= {"VAR_DIR": str(self._var), "PORT": str(port)}
-        self._environment = self._base
+        self._stack = local.Local(local.environment(os.devnull, self._base))
         self._owned = owned
         self._made = False
 
@@ -125,13 +112,13 @@ class Local:
         own.refuse_foreign(said_where_it_writes(text, started), self._var, (), self._owned)
 
     def start(self, environment: Mapping[str, str]) -> None:
-        self._environment = self._base | dict(environment)
+        self._stack.env = local.environment(os.devnull, self._base | dict(environment))
         if not self._made:
             self._make()
         for log in (self._var / "log").glob("*.log"):
             log.unlink()
         started = time.time()
-        call([*self._stack, "up"], self._environment, "Starting the stack")
+        self._stack.up()
         self._check(started)
 
     def prepare(self) -> None:
@@ -141,12 +128,11 @@ class Local:
         started = time.time()
         self.run(["env", "PRELOAD=off", "python", "-c", LOAD])
         self._check(started)
-        call([*self._stack, "prepare"], self._environment, "Preparing the database")
+        self._stack.prepare()
 
     def run_here(self, command: list[str]) -> int:
         """The exit code of a command that has the terminal."""
-        words = [*self._stack, "run", *command]
-        return subprocess.run(words, env=self._environment, cwd=CHECKOUT, check=False).returncode
+        return self._stack.run(command)
 
     def changed(self, environment: Mapping[str, str]) -> Self:
         other = copy.copy(self)
@@ -154,7 +140,7 @@ class Local:
         return other
 
     def stop(self) -> None:
-        call([*self._stack, "down"], self._environment, "Stopping the stack")
+        self._stack.down()
 
     def clean_up(self) -> None:
         if self._made:
@@ -164,19 +150,18 @@ class Local:
         return self.run(command)
 
     def run(self, command: list[str]) -> str:
-        return call([*self._stack, "run", *command], self._environment, command[0])
+        return self._stack.output(command)
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
         source = ["--pid", str(pid)] if pid else ["--stats", self.stats_socket]
         command = [sys.executable, "-m", "lowtide.sample", *source]
-        return popen([*command, "--interval", str(interval_s)], self._environment)
+        return docker.followed([*command, "--interval", str(interval_s)], self._stack.env)
 
     def log(self) -> list[str]:
         return (self._var / "log/uwsgi.log").read_text(errors="replace").splitlines()
 
     def kill_workers(self, pids: list[int]) -> None:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        self._stack.kill(pids)
 
 
 class Docker:
@@ -190,13 +175,12 @@ class Docker:
             raise CannotMeasure("RUNTIME=docker, but no Docker engine answers: start one, or use RUNTIME=local.")
         self.url = f"http://127.0.0.1:{port}"
         self._base = own.environment(os.environ, environment) | {"PORT": str(port)}
-        self._environment = self._base
         # Of this checkout alone: another's experiment may run at the same time.
         self._project = f"lowtide-loadtest-{hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]}"
         overlay = STATE / "compose.json"
         # Neither .env nor an override file: both are the site's.
         words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]
-        self._compose = ["docker", "compose", *words, "--file", str(overlay)]
+        self._stack = docker.Docker(self._base, [*words, "--file", str(overlay)])
         self._overlay = overlay
         self._owned = owned
         self._made = False
@@ -206,25 +190,21 @@ class Docker:
         # Compose hands only the variables to a container that docker-compose.yml names.
         given = {"environment": own.handed_over(os.environ)}
         self._overlay.write_text(json.dumps({"services": {"app": given, "migrate": given}}))
-        compose = json.loads(self._call("config", "--format", "json"))
+        compose = json.loads(self._stack.tell("config", "--format", "json"))
         own.refuse_shared(compose, self._project)
         self._hosts = set(compose["services"])
         # What an experiment that was killed has left; then the images, because the next line asks what is in them.
-        self._call("down", "--volumes", "--remove-orphans")
-        self._call("build", "nginx", "app")
+        self._stack.tell("down", "--volumes", "--remove-orphans")
+        self._stack.tell("build", "nginx", "app")
         self._made = True
         own.refuse_foreign(asked_where_it_writes(self), None, self._hosts, self._owned)
 
-    def _call(self, *words: str) -> str:
-        return call([*self._compose, *words], self._environment, f"docker compose {words[0]}")
-
     def start(self, environment: Mapping[str, str]) -> None:
-        self._environment = self._base | dict(environment)
+        self._stack.env = self._base | dict(environment)
         if not self._made:
             self._make()
         started = time.time()
-        words = ["up", "--build", "--detach", "--wait", "--force-recreate", "nginx", "app"]
-        call([*self._compose, *words], self._environment, "Starting the stack")
+        self._stack.tell("up", "--build", "--detach", "--wait", "--force-recreate", "nginx", "app")
         try:
             text = self.run(["cat", "/run/lowtide/stores.json"])
         except CannotMeasure:
@@ -237,30 +217,27 @@ class Docker:
         return other
 
     def stop(self) -> None:
-        call([*self._compose, "stop", "nginx", "app"], self._environment, "Stopping the stack")
+        self._stack.tell("stop", "nginx", "app")
 
     def clean_up(self) -> None:
         if self._made:
-            call([*self._compose, "down", "--volumes"], self._environment, "Stopping the stack")
+            self._stack.tell("down", "--volumes")
 
     def run_alone(self, command: list[str]) -> str:
-        words = ["run", "--rm", "--no-deps", "-T", "app", *command]
-        return call([*self._compose, *words], self._environment, command[0])
+        return self._stack.tell("run", "--rm", "--no-deps", "-T", "app", *command)
 
     def run(self, command: list[str]) -> str:
-        return call([*self._compose, "exec", "-T", "app", *command], self._environment, command[0])
+        return self._stack.output(command)
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
         command = ["python", "-m", "lowtide.sample", "--stats", self.stats_socket, "--cgroup"]
-        words = ["exec", "-T", "app", *command, "--interval", str(interval_s)]
-        return popen([*self._compose, *words], self._environment)
+        return self._stack.follow("exec", "-T", "app", *command, "--interval", str(interval_s))
 
     def log(self) -> list[str]:
-        words = ["logs", "--no-log-prefix", "--no-color", "app"]
-        return call([*self._compose, *words], self._environment, "Reading the log").splitlines()
+        return self._stack.tell("logs", "--no-log-prefix", "--no-color", "app").splitlines()
 
     def kill_workers(self, pids: list[int]) -> None:
-        self.run(["bash", "-c", f"kill -9 {' '.join(map(str, pids))}"])
+        self._stack.kill(pids)
 
 
 def asked_where_it_writes(runtime: Runtime) -> list[dict[str, Any]]:
@@ -294,20 +271,6 @@ def said_where_it_writes(text: str, started: float) -> list[dict[str, Any]]:
         )
     stores: list[dict[str, Any]] = said["stores"]
     return stores
-
-
-def popen(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """A process that ends when its standard input is closed."""
-    return subprocess.Popen(
-        command,
-        env=dict(environment),
-        cwd=CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def versions(runtime: Runtime) -> dict[str, Any]:
