@@ -14,7 +14,8 @@ from django.conf import settings
 
 from stack import own
 
-if settings.configured:
+# Processes of pytest-xdist are started with the environment that this file has made.
+if settings.configured and "PYTEST_XDIST_WORKER" not in os.environ:
     # pytest-django reads them before this file can choose the database.
     pytest.exit("The shell names DJANGO_SETTINGS_MODULE, and so the tests' database: unset it.", 2)
 
