@@ -12,27 +12,70 @@ from lowtide.application import Call, Request
 CHECKOUT = Path(__file__).resolve().parents[1]
 APPLICATION = application.read(CHECKOUT / "app")
 PAGE = APPLICATION.page
+NO_PAGE = "/there/is/no/such/page/"
 # The application's variables as the tests set them.
 VARIABLES = {
     name: variable.loadtest or ("of-the-tests" if variable.secret else "")
     for name, variable in APPLICATION.variables.items()
 }
-LARGE_PATHS = [path.removesuffix("*") for path in APPLICATION.large]
 REQUESTS = APPLICATION.loadtest.requests if APPLICATION.loadtest else ()
+MANAGE = ("python", "-m", "lowtide.application", "manage")
 
 
 def headers(call: Call) -> dict[str, str]:
     return application.headers(call, VARIABLES)
 
 
+# The headers that show a variable: with them every request of the list is let in.
+OPENING = {
+    name: value
+    for row in REQUESTS
+    for name, value in headers(row).items()
+    if application.variables(Call(path=row.path, headers={name: row.headers[name]}))
+}
+
+
+def first(rows: list[Request], what: str) -> Request:
+    if not rows:
+        pytest.skip(f"app/lowtide.toml has no {what}, and this test needs one")
+    return rows[0]
+
+
 def large() -> Request:
-    """The first request of the list with a body that is made: the one that inflates a worker."""
-    row = next((row for row in REQUESTS if row.lane == "large" and row.make_body), None)
-    if row is None:
-        pytest.skip("app/lowtide.toml has no large request with make_body, and this test needs one")
-    return row
+    """The first large request with a body that is made: the one that inflates a worker."""
+    return first([row for row in REQUESTS if row.lane == "large" and row.make_body], "large request with make_body")
 
 
 def large_body(folder: Path, records: int = 10_000) -> bytes:
     """Its body."""
     return scenarios.body(large(), replace(scenarios.SCENARIOS["default"], records=records), 1, folder)
+
+
+def writing() -> Request:
+    """The request that takes such a body and keeps what is in it."""
+    names = APPLICATION.loadtest.seed_requests if APPLICATION.loadtest else ()
+    return first([row for row in REQUESTS if row.name in names], "seed_requests")
+
+
+def large_pages() -> list[Request]:
+    """Large requests without a body."""
+    return [row for row in REQUESTS if row.lane == "large" and row.method == "GET"]
+
+
+def guarded() -> Call:
+    """A request that changes nothing and is refused where its variables are not shown."""
+    calls = [call for call in APPLICATION.preload if application.variables(call)]
+    if not calls:
+        pytest.skip("no request under [[preload]] in app/lowtide.toml names a variable, and this test needs one")
+    return calls[0]
+
+
+def small_paths(items: int) -> list[str]:
+    """A path of each kind of small request, where the database holds so many items."""
+    scenario = replace(scenarios.SCENARIOS["smoke"], items=items)
+    return list({asked.row.name: asked.path for asked in scenarios.requests(scenario, "small", 1)}.values())
+
+
+def seed_commands(items: int) -> list[str]:
+    """The commands of manage.py that fill the database with so many items."""
+    return scenarios.seed_commands(replace(scenarios.SCENARIOS["smoke"], items=items), 1)

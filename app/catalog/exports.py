@@ -48,26 +48,26 @@ def streamed_rows() -> Iterator[Row]:
     return rows(Product.objects.select_related("category").order_by("sku").iterator(CHUNK))
 
 
-@token_or_permission("catalog.view_product")
+@token_or_permission("IMPORT_TOKEN", "catalog.view_product")
 @require_safe
 def export_json(request: HttpRequest) -> JsonResponse:
     return as_file(JsonResponse({"products": list(all_rows())}), "products.json")
 
 
-@token_or_permission("catalog.view_product")
+@token_or_permission("IMPORT_TOKEN", "catalog.view_product")
 @require_safe
 def export_csv(request: HttpRequest) -> HttpResponse:
     return as_file(HttpResponse("".join(csv_lines(all_rows())), content_type="text/csv"), "products.csv")
 
 
-@token_or_permission("catalog.view_product")
+@token_or_permission("IMPORT_TOKEN", "catalog.view_product")
 @require_safe
 def stream_ndjson(request: HttpRequest) -> StreamingHttpResponse:
     lines = parts(ndjson_lines(streamed_rows()))
     return as_file(StreamingHttpResponse(lines, content_type="application/x-ndjson"), "products.ndjson")
 
 
-@token_or_permission("catalog.view_product")
+@token_or_permission("IMPORT_TOKEN", "catalog.view_product")
 @require_safe
 def stream_csv(request: HttpRequest) -> StreamingHttpResponse:
     lines = parts(csv_lines(streamed_rows(), end=True))

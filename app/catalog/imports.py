@@ -52,7 +52,7 @@ class BadFeed(Exception):
         self.details = {"error": error, **details}
 
 
-@token_or_permission("catalog.add_product", "catalog.add_category", "catalog.change_product")
+@token_or_permission("IMPORT_TOKEN", "catalog.add_product", "catalog.add_category", "catalog.change_product")
 @require_POST
 def import_feed(request: HttpRequest) -> HttpResponseBase:
     """Validate a feed and store what is valid, or only validate it with ?dry_run=1.

@@ -15,10 +15,10 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def token_or_permission(*permissions: str) -> Callable[[View[P]], View[P]]:
-    """Open a view to `Authorization: Bearer` with settings.IMPORT_TOKEN, and to logged-in users with `permissions`.
+def token_or_permission(setting: str, *permissions: str) -> Callable[[View[P]], View[P]]:
+    """Open a view to `Authorization: Bearer` with the token in a setting, and to logged-in users with `permissions`.
 
-    No token opens anything while IMPORT_TOKEN is empty. A request without a header Authorization is a browser's: it
+    No token opens anything while the setting is empty. A request without a header Authorization is a browser's: it
     brings its cookie wherever it is sent from, so one that changes something must carry Django's CSRF token too.
     Others are answered 401, or 403 for a user who may not, as JSON with the reason.
     """
@@ -28,7 +28,9 @@ def token_or_permission(*permissions: str) -> Callable[[View[P]], View[P]]:
         @functools.wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             given = request.headers.get("Authorization")
-            refusal = _token_refused(given) if given else _user_refused(request, permissions)
+            refusal = (
+                _token_refused(given, getattr(settings, setting)) if given else _user_refused(request, permissions)
+            )
             return refusal or view(request, *args, **kwargs)
 
         return guarded
@@ -36,9 +38,9 @@ def token_or_permission(*permissions: str) -> Callable[[View[P]], View[P]]:
     return guard
 
 
-def _token_refused(given: str) -> HttpResponse | None:
-    expected = f"Bearer {settings.IMPORT_TOKEN}"
-    if settings.IMPORT_TOKEN and hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
+def _token_refused(given: str, token: str) -> HttpResponse | None:
+    expected = f"Bearer {token}"
+    if token and hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
         return None
     return _unauthorized("the token in the header Authorization is not the one that opens this")
 

@@ -16,8 +16,6 @@ from tests import described
 CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("overlay.yml")
 COMMAND_SECONDS = 280
-TOKEN = described.VARIABLES["IMPORT_TOKEN"]
-AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -48,7 +46,7 @@ class Stack:
             "POSTGRES_PASSWORD": "not-secret",
             "APP_DATABASE_PASSWORD": "not-secret-either",
             "HTTPS": "off",
-            "IMPORT_TOKEN": TOKEN,
+            **described.VARIABLES,
         }
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -16,13 +16,14 @@ import pytest
 import requests
 
 from loadtest.measure import variants
+from lowtide.application import Request
 from tests import described
-from tests.container.stack import AUTHORIZATION, CHECKOUT, Stack, run
+from tests.container.stack import CHECKOUT, Stack, run
+from tests.described import PAGE
 
 pytestmark = pytest.mark.container
 
 SERVICES = ("nginx", "app", "db")
-IMPORT = "/catalog/import/?dry_run=1"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,7 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> Non
 def test_site_answers_through_nginx(stack: Stack) -> None:
     assert stack.get("/healthz").status_code == 200
     assert stack.get("/readyz").status_code == 200
-    page = stack.get("/catalog/")
+    page = stack.get(PAGE)
     assert page.status_code == 200
     assert page.headers["Server"] == "nginx"
     asset = re.search(r'"(/static/[^"]+\.[0-9a-f]{12}\.css)"', page.text)
@@ -98,7 +99,7 @@ def test_migrations_are_applied_before_the_application_starts(stack: Stack) -> N
     migrate = stack.inspect("migrate")["State"]
     assert (migrate["Status"], migrate["ExitCode"]) == ("exited", 0)
     assert migrate["FinishedAt"] <= stack.inspect("app")["State"]["StartedAt"]
-    stack.execute("app", "python", "app/manage.py", "migrate", "--check")
+    stack.execute("app", "python", "-m", "lowtide.application", "manage", "migrate", "--check")
 
 
 def test_the_application_is_not_the_owner_of_its_tables(stack: Stack) -> None:
@@ -234,9 +235,9 @@ def test_crashed_application_comes_back(healthy: Stack) -> None:
 class Upload(threading.Thread):
     """A POST of a body, its second half held back until `go_on`. `status` is known after `join`."""
 
-    def __init__(self, stack: Stack, path: str, body: bytes) -> None:
+    def __init__(self, stack: Stack, row: Request, body: bytes) -> None:
         super().__init__(daemon=True)
-        self.port, self.path, self.body = stack.port, path, body
+        self.port, self.row, self.body = stack.port, row, body
         self.half_sent, self.go_on = threading.Event(), threading.Event()
         self.status: int | str = "no answer"
 
@@ -244,9 +245,9 @@ class Upload(threading.Thread):
         half = len(self.body) // 2
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.putrequest("POST", self.path)
-            connection.putheader("Authorization", AUTHORIZATION["Authorization"])
-            connection.putheader("Content-Type", "application/json")
+            connection.putrequest(self.row.method, self.row.path)
+            for name, value in described.headers(self.row).items():
+                connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(self.body)))
             connection.endheaders(self.body[:half])
             self.half_sent.set()
@@ -260,7 +261,7 @@ class Upload(threading.Thread):
 
 
 def test_stop_lets_an_upload_finish(healthy: Stack, feed: bytes) -> None:
-    upload = Upload(healthy, IMPORT, feed)
+    upload = Upload(healthy, described.large(), feed)
     upload.start()
     assert upload.half_sent.wait(30)
     stopping = threading.Thread(target=healthy.compose, args=("stop",))
@@ -292,7 +293,7 @@ def refused(port: int) -> bool:
 
 def test_stopped_application_finishes_its_request(healthy: Stack, feed: bytes) -> None:
     # Written to the database, not a dry run: long enough to be caught in the middle.
-    upload = Upload(healthy, "/catalog/import/", feed)
+    upload = Upload(healthy, described.writing(), feed)
     upload.go_on.set()
     upload.start()
     # Two looks in a row: a health check's own request is over in a millisecond.
@@ -323,8 +324,10 @@ def inflate(stack: Stack, feed: bytes, enough: Callable[[], bool]) -> list[int]:
     """Statuses of large imports, one at a time, until it is enough or LARGE_REQUESTS have been sent."""
     statuses: list[int] = []
     while len(statuses) < LARGE_REQUESTS and not enough():
-        headers = AUTHORIZATION | {"Content-Type": "application/json"}
-        statuses.append(requests.post(stack.url + IMPORT, data=feed, headers=headers, timeout=60).status_code)
+        row = described.large()
+        headers = described.headers(row)
+        answer = requests.request(row.method, stack.url + row.path, data=feed, headers=headers, timeout=60)
+        statuses.append(answer.status_code)
     return statuses
 
 

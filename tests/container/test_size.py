@@ -13,12 +13,13 @@ import pytest
 import requests
 
 from lowtide import sizing
+from lowtide.application import Call
 from tests import described
-from tests.container.stack import AUTHORIZATION, Stack
+from tests.container.stack import Stack
 
 pytestmark = pytest.mark.container
 
-IMPORT, DRY_RUN, REPORT = "/catalog/import/", "/catalog/import/?dry_run=1", "/catalog/report/"
+PAGE = Call(path=described.PAGE)
 LARGE_REQUESTS = 10
 SMALL_AFTER_EACH = 20
 FEWER = 0.6
@@ -52,14 +53,14 @@ class Sized(Stack):
         came_up = self.compose("up", "--detach", "--wait", "--wait-timeout", "40", check=False)
         return came_up.returncode == 0
 
-    def ask(self, path: str, body: bytes | None = None) -> int | str:
+    def ask(self, call: Call, body: bytes | None = None) -> int | str:
         """The status of one request, or what went wrong."""
         try:
             return requests.request(
-                "POST" if body else "GET",
-                self.url + path,
+                call.method,
+                self.url + call.path,
                 data=body,
-                headers=AUTHORIZATION | {"Content-Type": "application/json"},
+                headers=described.headers(call),
                 timeout=65,
             ).status_code
         except requests.RequestException as error:
@@ -75,6 +76,11 @@ class Sized(Stack):
 
     def recycles(self) -> int:
         return len(re.findall(r'"event": "recycle"', self.compose("logs", "app").stdout))
+
+
+def heaviest() -> Call:
+    """The last of the large pages; where there is none, the page."""
+    return [PAGE, *described.large_pages()][-1]
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +104,18 @@ def load(sized: Sized, feed: bytes) -> sizing.Load:
     sized.overlay.write_text('{"services": {}}')
     sized.compose("up", "--detach", "--wait", "--force-recreate", "app")
     # The report needs something to report on.
-    assert sized.ask(IMPORT, feed) == 200
+    assert sized.ask(described.writing(), feed) == 200
     sized.compose("restart", "app")
     sized.compose("up", "--detach", "--wait")
     for _ in range(40):
-        assert sized.ask("/catalog/") == 200
+        assert sized.ask(PAGE) == 200
     answers: list[dict[str, dict[str, float]]] = []
     watching = threading.Thread(target=lambda: answers.append(watch(sized)))
     watching.start()
     # It has to see the server at rest first.
     time.sleep(3)
-    for path, body in ((REPORT, None), (DRY_RUN, feed)):
-        assert sized.ask(path, body) == 200
+    for call, body in ((heaviest(), None), (described.large(), feed)):
+        assert sized.ask(call, body) == 200
     watching.join()
     measured = answers[0]["measured"]
     return sizing.Load(
@@ -136,8 +142,8 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
             return []
         # Looking for trouble: the largest request only, and nothing between, so that the peaks meet.
         report = until_trouble or number // at_once % 2 == 0
-        statuses = [sized.ask(REPORT) if report else sized.ask(DRY_RUN, feed)]
-        statuses += [sized.ask("/catalog/") for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
+        statuses = [sized.ask(heaviest()) if report else sized.ask(described.large(), feed)]
+        statuses += [sized.ask(PAGE) for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
         if until_trouble and statuses != [200] * len(statuses):
             trouble.set()
         return statuses

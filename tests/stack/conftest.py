@@ -1,6 +1,7 @@
 """The local runtime for tests: real nginx, real uWSGI, on a free port of loopback, with a state folder of its own."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -24,8 +25,6 @@ from tests.stack.edge import Edge, running
 CHECKOUT = Path(__file__).resolve().parents[2]
 # An application for what no real one does.
 PLANTED = Path(__file__).parent / "planted"
-TOKEN = described.VARIABLES["IMPORT_TOKEN"]
-AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def free_port() -> int:
@@ -54,11 +53,20 @@ class Stack:
         self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
 
     def get(self, path: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, headers=AUTHORIZATION | (headers or {}), **options)
+        return requests.get(self.url + path, timeout=60, headers=described.OPENING | (headers or {}), **options)
 
-    def post_feed(self, body: bytes, **options: Any) -> requests.Response:
-        headers = AUTHORIZATION | {"Content-Type": "application/json"}
-        return requests.post(f"{self.url}/catalog/import/?dry_run=1", data=body, timeout=60, headers=headers, **options)
+    def post_large(self, body: Any, **options: Any) -> requests.Response:
+        """The application's large request with this body."""
+        row = described.large()
+        return requests.request(
+            row.method, self.url + row.path, data=body, timeout=60, headers=described.headers(row), **options
+        )
+
+    def fill(self, items: int) -> None:
+        """Fill the database."""
+        for command in described.seed_commands(items):
+            done = self.control("run", *described.MANAGE, *shlex.split(command))
+            assert done.returncode == 0, done.stderr
 
     def workers(self) -> list[dict[str, Any]]:
         """uWSGI's figures of its workers, by number from 1."""
@@ -91,7 +99,7 @@ def start_stack(var: Path, **settings: str) -> Stack:
     environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
     environment |= defaults.variables()
     environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"}
-    environment |= {"IMPORT_TOKEN": TOKEN} | settings
+    environment |= described.VARIABLES | settings
     stack = Stack(f"http://127.0.0.1:{port}", var, environment)
     done = stack.control("up")
     if done.returncode:
@@ -111,8 +119,7 @@ def stack() -> Iterator[Stack]:
     """The stack as it ships, shared by the tests that leave it as it was."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         running = start_stack(Path(folder))
-        seeded = running.control("run", sys.executable, "app/manage.py", "seed_catalog", "--products", "2000")
-        assert seeded.returncode == 0, seeded.stderr
+        running.fill(items=2000)
         try:
             yield running
         finally:

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-import requests
 
 from loadtest.measure import CannotMeasure, allocators, servers
 from loadtest.measure.variants import VARIANTS
 from lowtide import memory, sample
-from tests.stack.conftest import AUTHORIZATION, Start
+from tests.described import PAGE
+from tests.stack.conftest import Start
 from tests.stack.test_experiment import experiment
 
 pytestmark = pytest.mark.stack
@@ -69,20 +69,18 @@ def test_variables_for_malloc_reach_the_workers(start: Start) -> None:
 
 def test_a_server_that_speaks_http_is_answered_for_as_uwsgi_is(start: Start, feed: bytes) -> None:
     stack = start(**servers.environment(VARIANTS["gunicorn"]))
-    answer = stack.get("/catalog/")
+    answer = stack.get(PAGE)
     assert answer.status_code == 200
     headers = [name.lower() for name in answer.raw.headers]
     for name in ("x-frame-options", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"):
         assert headers.count(name) == 1, name
     assert answer.headers["X-Request-ID"]
-    assert stack.get("/", allow_redirects=False).headers["Location"] == "/catalog/"
+    if PAGE.endswith("/") and PAGE != "/":
+        # Django adds the slash. The address that it names is the site's, whichever server is behind.
+        location = stack.get(PAGE.removesuffix("/"), allow_redirects=False).headers["Location"]
+        assert location in (PAGE, f"{stack.url}{PAGE}")
     # A body that nginx holds until it is whole, one that comes in pieces, and one that is too large.
-    assert stack.post_feed(feed).json()["totals"]["valid"] == 10_000
-    assert requests.post(
-        f"{stack.url}/catalog/import/?dry_run=1",
-        data=iter([feed]),
-        headers=AUTHORIZATION | {"Content-Type": "application/json"},
-        timeout=60,
-    ).ok
-    assert stack.post_feed(b" " * (33 << 20)).status_code == 413
-    assert stack.get("/catalog/", headers={"Host": "other.example"}).status_code == 400
+    assert stack.post_large(feed).status_code == 200
+    assert stack.post_large(iter([feed])).status_code == 200
+    assert stack.post_large(b" " * (33 << 20)).status_code == 413
+    assert stack.get(PAGE, headers={"Host": "other.example"}).status_code == 400

@@ -16,7 +16,9 @@ import yaml
 
 from deploy.aws import __main__ as aws
 from loadtest.load import scenarios
-from tests.stack.conftest import CHECKOUT, TOKEN, Stack, Start, free_port
+from lowtide import application
+from tests import described
+from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
 
@@ -26,12 +28,12 @@ SMOKE = scenarios.SCENARIOS["smoke"]
 
 def loadtest(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`make loadtest` with words on its command line, results and state below `folder`."""
-    dropped = {"QUICK", "VARIANTS", "SCENARIO", "HOST", "MEMORY_FROM", "IMPORT_TOKEN"}
+    dropped = {"QUICK", "VARIANTS", "SCENARIO", "HOST", "MEMORY_FROM"}
     # What the make that runs the tests was told.
     dropped |= {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES"}
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "RESULTS_DIR": str(folder / "results")}
-    environment |= {"VAR_DIR": str(folder / "var"), "IMPORT_TOKEN": TOKEN} | settings
+    environment |= {"VAR_DIR": str(folder / "var")} | described.VARIABLES | settings
     return subprocess.run(
         ["make", "--no-print-directory", "loadtest", *words],
         cwd=CHECKOUT,
@@ -99,20 +101,21 @@ def test_a_deployment_leaves_every_file_and_says_what_happened(stack: Stack, pag
     assert "OOM kills were not measured" in " ".join(done.stdout.split())
 
 
-def test_imports_carry_the_token_and_nobody_shows_it(start: Start, tmp_path: Path) -> None:
+def test_requests_carry_the_secret_and_nobody_shows_it(start: Start, tmp_path: Path) -> None:
+    (name,) = application.variables(described.guarded())
     token = "token-that-is-never-shown"
-    stack = start(IMPORT_TOKEN=token)
-    stack.control("run", sys.executable, "app/manage.py", "seed_catalog", "--products", "500")
+    stack = start(**{name: token})
+    stack.fill(items=500)
     process, page = serve_metrics(stack)
     words = (f"HOST={stack.url}", f"MEMORY_FROM={page}#{FIGURE}")
     try:
-        without = loadtest(tmp_path, *words, IMPORT_TOKEN="")
-        given = loadtest(tmp_path, *words, IMPORT_TOKEN=token)
+        without = loadtest(tmp_path, *words, **{name: ""})
+        given = loadtest(tmp_path, *words, **{name: token})
     finally:
         process.terminate()
         process.wait(10)
     assert without.returncode == 2
-    assert "it needs IMPORT_TOKEN=... in the environment of make." in without.stderr
+    assert f"it needs {name}=... in the environment of make." in without.stderr
     (directory,) = (tmp_path / "results").iterdir()
     assert json.loads((directory / "summary.json").read_text())["variants"][0]["failures"] == 0
     shown = [given.stdout, given.stderr, *(path.read_text(errors="replace") for path in directory.iterdir())]
@@ -131,7 +134,7 @@ def test_imports_carry_the_token_and_nobody_shows_it(start: Start, tmp_path: Pat
         (["HOST={url}", "MEMORY_FROM=https://me:hidden@127.0.0.1/m#x"], {}, "MEMORY_FROM has a user or a password"),
         (["HOST={url}", "MEMORY_FROM={page}#lowtide_memory"], {}, "has no sample called lowtide_memory"),
         (["HOST={page}", "MEMORY_FROM={page}#" + FIGURE], {}, "answered 404"),
-        (["HOST={url}", "MEMORY_FROM={page}#" + FIGURE], {"SCENARIO": "default"}, "seed_catalog --products 10000"),
+        (["HOST={url}", "MEMORY_FROM={page}#" + FIGURE], {"SCENARIO": "default"}, described.seed_commands(10_000)[0]),
         (["HOST={url}", "MEMORY_FROM={page}#" + FIGURE], {"SCENARIO": "huge"}, "there is no such scenario"),
         (["HOST={url}", "MEMORY_FROM={page}#" + FIGURE], {"VARIANTS": "lowtide"}, "VARIANTS does not go with HOST"),
     ],
@@ -200,7 +203,7 @@ def test_locust_on_several_machines_serves_the_list_once(
         command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/load/locustfile.py", *words, *more]
         # Each makes its bodies in a folder of its own, as each container does.
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
-        environment |= {"IMPORT_TOKEN": TOKEN}
+        environment |= described.VARIABLES
         return subprocess.Popen(command, cwd=CHECKOUT, env=environment)
 
     before = sum(stack.served())

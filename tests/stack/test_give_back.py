@@ -27,7 +27,7 @@ def grown_mb(stack: Stack, feed: bytes) -> float:
     """How much more the large worker holds after a few imports than before, MiB."""
     before = large_worker_mb(stack)
     for _ in range(ROUNDS):
-        assert stack.post_feed(feed).status_code == 200
+        assert stack.post_large(feed).status_code == 200
     return large_worker_mb(stack) - before
 
 
@@ -44,11 +44,11 @@ def test_a_request_whose_memory_was_given_back_does_not_recycle_its_worker(start
     """The limit lies between what a request retains and what is left after giving back."""
     giving = start(RELOAD_ON_RSS="90")
     pid = giving.workers()[-1]["pid"]
-    assert giving.post_feed(feed).status_code == 200
+    assert giving.post_large(feed).status_code == 200
     assert giving.workers()[-1]["pid"] == pid
     keeping = start(RELOAD_ON_RSS="90", GIVE_BACK_MB="0")
     for _ in range(ROUNDS):
-        assert keeping.post_feed(feed).status_code == 200
+        assert keeping.post_large(feed).status_code == 200
     assert "rss" in {event.event for event in keeping.recycles()}
 
 
@@ -58,7 +58,7 @@ def test_a_body_is_held_once_and_without_twice(start: Start, feed: bytes) -> Non
         stack = start(**settings)
         pid = stack.workers()[-1]["pid"]
         before = memory.rss_mb(pid)
-        assert stack.post_feed(feed).status_code == 200
+        assert stack.post_large(feed).status_code == 200
         status = Path(f"/proc/{pid}/status").read_text()
         (peak,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
         peaks.append(peak - before)

@@ -3,11 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-import requests
 
-from tests.stack.conftest import AUTHORIZATION, Stack, Start
+from tests import described
+from tests.described import PAGE
+from tests.stack.conftest import Stack, Start
 
 pytestmark = pytest.mark.stack
 
@@ -30,24 +32,23 @@ def served_since(stack: Stack, before: list[int], count: int) -> list[int]:
 
 def test_large_requests_go_to_the_large_pool(stack: Stack, feed: bytes) -> None:
     before = settled(stack)
-    assert stack.post_feed(feed).status_code == 200
-    for path in ("/catalog/export.json", "/catalog/export.csv", "/catalog/report/"):
-        assert stack.get(path).status_code == 200
-    assert served_since(stack, before, 4) == [0, 0, 0, 4]
+    assert stack.post_large(feed).status_code == 200
+    pages = described.large_pages()
+    for row in pages:
+        assert stack.get(row.path).status_code == row.status
+    assert served_since(stack, before, 1 + len(pages)) == [0, 0, 0, 1 + len(pages)]
 
 
-def test_a_body_of_unknown_length_is_large(stack: Stack) -> None:
+def test_a_body_of_unknown_length_is_large(stack: Stack, tmp_path: Path) -> None:
     before = settled(stack)
-    headers = AUTHORIZATION | {"Content-Type": "application/x-ndjson"}
-    answer = requests.post(stack.url + "/catalog/import/?dry_run=1", data=iter([b"{}\n"]), headers=headers, timeout=30)
-    assert answer.status_code == 200
+    assert stack.post_large(iter([described.large_body(tmp_path, records=1)])).status_code == 200
     assert served_since(stack, before, 1) == [0, 0, 0, 1]
 
 
 def test_small_requests_go_to_the_small_pool(stack: Stack) -> None:
     before = settled(stack)
     for _ in range(12):
-        assert stack.get("/catalog/").status_code == 200
+        assert stack.get(PAGE).status_code == 200
     since = served_since(stack, before, 12)
     assert (since[3], sum(since)) == (0, 12)
 
@@ -62,10 +63,10 @@ def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: 
 
     def ask_small() -> None:
         while not done.is_set() and len(small) < 5000:
-            small.append(stack.get("/catalog/?page=2").status_code)
+            small.append(stack.get(PAGE).status_code)
 
     def ask_large(_: int) -> tuple[int, str | None, str]:
-        answer = stack.post_feed(feed)
+        answer = stack.post_large(feed)
         return answer.status_code, answer.headers.get("Retry-After"), answer.text
 
     asker = threading.Thread(target=ask_small)
@@ -87,6 +88,6 @@ def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: 
 
 def test_one_pool_serves_both(start: Start, feed: bytes) -> None:
     stack = start(LARGE_WORKERS="0")
-    assert stack.post_feed(feed).status_code == 200
-    assert stack.get("/catalog/").status_code == 200
+    assert stack.post_large(feed).status_code == 200
+    assert stack.get(PAGE).status_code == 200
     assert not (stack.var / "run/large.sock").exists()

@@ -4,7 +4,6 @@ import json
 import re
 import socket
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 import requests
 
 from lowtide import sample
+from tests import described
+from tests.described import NO_PAGE, PAGE
 from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
 
 pytestmark = pytest.mark.stack
@@ -32,9 +33,9 @@ def access_log(stack: Stack, request_id: str) -> dict[str, object]:
 
 @pytest.mark.smoke
 def test_pages_answer(stack: Stack) -> None:
-    for path in ("/catalog/", "/catalog/?q=lamp&page=2", "/catalog/SKU-000001/", "/healthz", "/readyz"):
+    for path in (PAGE, *described.small_paths(items=2000), "/healthz", "/readyz"):
         assert stack.get(path).status_code == 200, path
-    assert stack.get("/catalog/SKU-999999/").status_code == 404
+    assert stack.get(NO_PAGE).status_code == 404
 
 
 def test_requests_before_the_fork_are_answered(stack: Stack) -> None:
@@ -42,7 +43,7 @@ def test_requests_before_the_fork_are_answered(stack: Stack) -> None:
 
 
 def test_security_headers_are_said_once(stack: Stack) -> None:
-    headers = stack.get("/catalog/").headers
+    headers = stack.get(PAGE).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "same-origin"
@@ -61,14 +62,14 @@ def test_workers_keep_their_database_connections_and_share_none(start: Start) ->
     master = sample.stats(str(stack.var / "run/stats.sock"))["pid"]
     assert database not in open_files(master)
     for _ in range(20):
-        assert stack.get("/catalog/").status_code == 200
+        assert stack.get(PAGE).status_code == 200
     assert any(database in open_files(worker["pid"]) for worker in stack.workers())
 
 
 @pytest.mark.smoke
 def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
-    page = stack.get("/catalog/").text
-    style = re.search(r'href="(/static/catalog/style\.[0-9a-f]{12}\.css)"', page)
+    page = stack.get(PAGE).text
+    style = re.search(r'"(/static/[^"]+\.[0-9a-f]{12}\.[a-z]+)"', page)
     assert style
     answer = stack.get(style[1])
     assert answer.status_code == 200
@@ -78,11 +79,11 @@ def test_static_files_have_names_that_may_be_kept(stack: Stack) -> None:
 
 @pytest.mark.smoke
 def test_the_request_id_is_in_answer_and_log(stack: Stack) -> None:
-    answer = stack.get("/catalog/")
+    answer = stack.get(PAGE)
     entry = access_log(stack, answer.headers["X-Request-ID"])
     assert (entry["status"], entry["uri"], entry["pool"], entry["upstream_status"]) == (
         200,
-        "/catalog/",
+        PAGE,
         "small",
         "200",
     )
@@ -90,26 +91,28 @@ def test_the_request_id_is_in_answer_and_log(stack: Stack) -> None:
 
 
 def test_the_request_id_is_in_djangos_log_and_cannot_be_forged(stack: Stack) -> None:
-    answer = stack.get("/catalog/SKU-888888/", headers={"X-Request-ID": "forged"})
+    answer = stack.get(NO_PAGE, headers={"X-Request-ID": "forged"})
     request_id = answer.headers["X-Request-ID"]
     assert request_id != "forged"
-    assert any(f" django.request {request_id}: Not Found: /catalog/SKU-888888/" in line for line in stack.log())
+    assert any(f" django.request {request_id}: Not Found: {NO_PAGE}" in line for line in stack.log())
 
 
 def test_a_form_is_accepted_from_the_sites_own_address(stack: Stack) -> None:
     """A browser names scheme, host and port in Origin; Django compares them with what nginx hands on."""
     stack.environment["DJANGO_SUPERUSER_PASSWORD"] = "a-password-for-tests"
     words = ("createsuperuser", "--noinput", "--username=ann", "--email=ann@shop.example")
-    made = stack.control("run", sys.executable, "app/manage.py", *words)
+    made = stack.control("run", *described.MANAGE, *words)
     assert made.returncode == 0, made.stderr
     with requests.Session() as browser:
         login = f"{stack.url}/admin/login/?next=/admin/"
-        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', browser.get(login, timeout=30).text)
+        form_page = browser.get(login, timeout=30)
+        if form_page.status_code == 404:
+            pytest.skip("this application has no admin to log in to")
+        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', form_page.text)
         assert token
         form = {"username": "ann", "password": "a-password-for-tests", "csrfmiddlewaretoken": token[1]}
         elsewhere = browser.post(login, data=form, headers={"Origin": "http://127.0.0.1:1"}, timeout=30)
         assert elsewhere.status_code == 403
-        assert "This form was not accepted" in elsewhere.text
         admin = browser.post(login, data=form, headers={"Origin": stack.url}, timeout=30)
         assert (admin.status_code, admin.url) == (200, f"{stack.url}/admin/")
         for asset in re.findall(r'"(/static/admin/[^"]+\.(?:css|js))"', admin.text):
@@ -126,19 +129,19 @@ def test_the_host_is_the_one_that_nginx_went_by(stack: Stack) -> None:
             connection.sendall(head.encode())
             return connection.makefile().readline().split()[1]
 
-    assert status("http://127.0.0.1/catalog/", "evil.example") == "200"
-    assert status("http://evil.example/catalog/", "127.0.0.1") == "400"
+    assert status(f"http://127.0.0.1{PAGE}", "evil.example") == "200"
+    assert status(f"http://evil.example{PAGE}", "127.0.0.1") == "400"
 
 
 def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) -> None:
     stack = start(MAX_BODY_MB="1", WORKERS="2")
     body = b"[" + b" " * (1 << 20) + b"]"
-    answer = stack.post_feed(body)
+    answer = stack.post_large(body)
     assert answer.status_code == 413
     assert answer.json()["error"] == "body_too_large"
     assert answer.headers["Content-Type"].startswith("application/json")
     wanted = {"Accept": "text/html,*/*;q=0.8"}
-    html = requests.post(stack.url + "/catalog/import/", data=body, headers=wanted, timeout=30)
+    html = requests.post(stack.url + described.large().path, data=body, headers=wanted, timeout=30)
     assert html.status_code == 413
     assert "<h1>This request is too large</h1>" in html.text
     assert html.headers["X-Content-Type-Options"] == "nosniff"
@@ -147,10 +150,10 @@ def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) 
 def test_an_application_that_is_away_is_a_friendly_503(start: Start) -> None:
     stack = start(WORKERS="2")
     stack.supervisor("stop", "uwsgi")
-    page = stack.get("/catalog/", headers={"Accept": "text/html"})
+    page = stack.get(PAGE, headers={"Accept": "text/html"})
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert "<h1>The site is busy</h1>" in page.text
-    answer = stack.get("/catalog/", headers={"Accept": "application/json"})
+    answer = stack.get(PAGE, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.json()["error"]) == (503, "busy")
 
 
@@ -164,19 +167,19 @@ def test_each_error_page_has_both_formats(status: int) -> None:
 def test_the_client_address_is_taken_from_a_trusted_proxy(start: Start) -> None:
     trusting = start(TRUSTED_PROXY="127.0.0.0/8", WORKERS="2")
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
-    answer = trusting.get("/catalog/", headers=forwarded)
+    answer = trusting.get(PAGE, headers=forwarded)
     assert access_log(trusting, answer.headers["X-Request-ID"])["client"] == "203.0.113.9"
     wary = start(TRUSTED_PROXY="192.0.2.1/32", WORKERS="2")
-    answer = wary.get("/catalog/", headers=forwarded)
+    answer = wary.get(PAGE, headers=forwarded)
     assert access_log(wary, answer.headers["X-Request-ID"])["client"] == "127.0.0.1"
 
 
 def test_https_is_believed_from_a_trusted_proxy_only(start: Start) -> None:
     forwarded = {"X-Forwarded-Proto": "https"}
     trusting = start(HTTPS="on", TRUSTED_PROXY="127.0.0.0/8", WORKERS="2")
-    assert trusting.get("/catalog/", headers=forwarded).status_code == 200
+    assert trusting.get(PAGE, headers=forwarded).status_code == 200
     wary = start(HTTPS="on", TRUSTED_PROXY="192.0.2.1/32", WORKERS="2")
-    assert wary.get("/catalog/", headers=forwarded, allow_redirects=False).status_code == 301
+    assert wary.get(PAGE, headers=forwarded, allow_redirects=False).status_code == 301
 
 
 @pytest.mark.smoke
@@ -190,7 +193,7 @@ def test_only_loopback_is_bound(stack: Stack) -> None:
 def test_a_stop_lets_the_request_in_flight_finish(start: Start, feed: bytes) -> None:
     stack = start()
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(stack.post_feed, feed)
+        answer = pool.submit(stack.post_large, feed)
         while not any(worker["status"] == "busy" for worker in stack.workers()):
             time.sleep(0.01)
         assert stack.control("down").returncode == 0

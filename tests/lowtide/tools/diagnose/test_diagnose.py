@@ -197,12 +197,12 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("variables")
-def test_the_sample_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """10,000 records, 22 MB: the large request of the experiment."""
     feed = tmp_path / "feed"
     feed.write_bytes(described.large_body(tmp_path))
-    arguments = ["--app", "config.wsgi:application", "--chdir", str(CHECKOUT / "app"), "--https", "--times", "10"]
-    arguments += ["--path", "/catalog/import/?dry_run=1", "--body", str(feed), *headers()]
+    arguments = ["--app", described.APPLICATION.wsgi, "--chdir", str(CHECKOUT / "app"), "--https", "--times", "10"]
+    arguments += ["--path", described.large().path, "--body", str(feed), *headers()]
     code, document = diagnose(capsys, *arguments, "--warm-up", "2")
     assert (code, document["verdict"]) == (0, "retention"), document
     assert document["evidence"]["statuses"] == {"200 OK": 12}
@@ -255,21 +255,6 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr(run, "LIBRARIES", ("objgraph", "no_such_library"))
     assert cli.main(["diagnose", "--app", f"{PLANTED}.clean:application", "--path", "/"]) == 2
     assert capsys.readouterr().err.endswith("no_such_library missing: python3 -m pip install no_such_library\n")
-
-
-@pytest.mark.usefixtures("variables")
-def test_django_finds_the_view_and_the_application(tmp_path: Path) -> None:
-    command = [sys.executable, str(CHECKOUT / "app/manage.py"), "diagnose", "--format", "json", "--picture", ""]
-    done = subprocess.run(
-        [*command, "--view", "catalog:import", "--times", "10", *headers()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    # A GET of a view that takes POST only: no database is needed, and the answer says that the view was reached.
-    assert json.loads(done.stdout)["evidence"]["statuses"] == {"405 Method Not Allowed": 15}
 
 
 def test_a_running_process_that_grows_and_one_that_does_not(capsys: pytest.CaptureFixture[str]) -> None:

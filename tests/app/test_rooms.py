@@ -1,0 +1,26 @@
+"""Only app/, its tests and the docs know the sample application: a fork replaces it whole."""
+
+import re
+import subprocess
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORDS = re.compile(r"catalog|\bproducts\b|\bsku\b|IMPORT_TOKEN", re.IGNORECASE)
+OWN = ("app/", "tests/app/", "docs/", "README.md", "CHANGELOG.md")
+# Configurations of other people, kept as they wrote them.
+FOREIGN = ("tests/lowtide/tools/check/public.txt", "tests/lowtide/tools/check/published/")
+
+
+def test_no_other_file_knows_the_sample_application() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    found = []
+    for name in listed.stdout.split("\0"):
+        path = CHECKOUT / name
+        if not name or name.startswith((*OWN, *FOREIGN)) or not path.is_file():
+            continue
+        if WORDS.search(name):
+            found.append(name)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if WORDS.search(line):
+                found.append(f"{name}:{number}: {line.strip()[:120]}")
+    assert found == []
