@@ -30,7 +30,7 @@ def append(path: Path, text: str) -> None:
 def manage(copy: Path, database_url: str, *words: str) -> None:
     """manage.py of a copy."""
     environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-tests-only" * 4, "DATABASE_URL": database_url}
-    command = [sys.executable, "app/manage.py", *words]
+    command = [sys.executable, "-m", "lowtide.application", "manage", *words]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

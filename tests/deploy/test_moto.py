@@ -246,7 +246,7 @@ def test_the_migration_runs_the_same_image(deployed: Aws) -> None:
     found = deployed.client("ecs").describe_task_definition(taskDefinition="lowtide-test-migrate")["taskDefinition"]
     (container,) = found["containerDefinitions"]
     assert container["image"] == image("app")
-    assert container["command"] == ["python", "app/manage.py", "migrate", "--noinput"]
+    assert container["command"] == ["python", "-m", "lowtide.application", "manage", "migrate", "--noinput"]
 
 
 # The command

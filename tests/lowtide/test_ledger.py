@@ -28,7 +28,7 @@ def serve(book: Ledger, path: str = "/", status: str = "200 OK", **environ: Any)
         ("/product/17/", "/product/{id}/"),
         ("/a/5f0c7a1e-77aa-4b6c-8a41-3f8f4f1c2b3d/b", "/a/{id}/b"),
         ("/d41d8cd98f00b204e9800998ecf8427e", "/{id}"),
-        ("/v2/catalog/", "/v2/catalog/"),
+        ("/v2/items/", "/v2/items/"),
         ("/order/2024-long-slug-of-17-words/", "/order/{id}/"),
         ("/", "/"),
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from lowtide import ledger, metrics
 from lowtide.tools import cli
+from tests.described import PAGE
 from tests.stack.conftest import PLANTED, Stack, Start
 from tests.stack.edge import wait_until
 
@@ -77,27 +78,27 @@ def test_without_it_there_is_no_table(start: Start, capsys: pytest.CaptureFixtur
 
 
 def test_django_names_the_pattern(stack: Stack) -> None:
-    stack.get("/catalog/?page=3")
+    stack.get(PAGE)
     served = sum(stack.served())
     stack.get("/nothing/here/")
     stack.served(at_least=served + 1)
     told = routes(stack)
-    assert told["/catalog/"].count >= 1
+    assert told[PAGE].count >= 1
     assert ledger.NO_ROUTE in told
 
 
 def test_metrics_say_the_same(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     served = sum(stack.served())
-    stack.get("/catalog/?page=4")
+    stack.get(PAGE)
     stack.served(at_least=served + 1)
     with ThreadingHTTPServer(("127.0.0.1", 0), metrics.handler(str(stack.var / "run/stats.sock"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/metrics"
         assert cli.main(["top", "--metrics", url, "--format", "json"]) == 0
         server.shutdown()
-    (route,) = (row for row in json.loads(capsys.readouterr().out)["routes"] if row["route"] == "/catalog/")
-    assert route["count"] == routes(stack)["/catalog/"].count
-    assert route["peak_max_mb"] == pytest.approx(routes(stack)["/catalog/"].peak_max_mb, abs=0.1)
+    (route,) = (row for row in json.loads(capsys.readouterr().out)["routes"] if row["route"] == PAGE)
+    assert route["count"] == routes(stack)[PAGE].count
+    assert route["peak_max_mb"] == pytest.approx(routes(stack)[PAGE].peak_max_mb, abs=0.1)
 
 
 def test_the_list_of_large_routes_is_printed_to_be_pasted(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

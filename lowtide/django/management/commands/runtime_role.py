@@ -28,7 +28,7 @@ class Command(BaseCommand):
             return
         if not password:
             raise CommandError("RUNTIME_DATABASE_URL has no password: write postgres://role:password@host/name.")
-        name, catalog = connection.ops.quote_name(role), connection.ops.quote_name(database)
+        name, place = connection.ops.quote_name(role), connection.ops.quote_name(database)
         rows, counters = "SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT, UPDATE"
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 [password],
             )
             for statement in (
-                f"GRANT CONNECT ON DATABASE {catalog} TO {name}",
+                f"GRANT CONNECT ON DATABASE {place} TO {name}",
                 f"GRANT USAGE ON SCHEMA public TO {name}",
                 f"GRANT {rows} ON ALL TABLES IN SCHEMA public TO {name}",
                 f"GRANT {counters} ON ALL SEQUENCES IN SCHEMA public TO {name}",
