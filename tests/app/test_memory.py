@@ -15,9 +15,9 @@ from tests.app.feeds import fill, post_json, post_ndjson, product
 
 pytestmark = pytest.mark.django_db
 
-# Some 4 MB of JSON, which costs several times that while it is imported.
-FEED = [product(number, description=f"{number} " * 800) for number in range(1, 1001)]
-ROUNDS = 4
+# Some 2 MB of JSON, which costs several times that while it is imported.
+FEED = [product(number, description=f"{number} " * 800) for number in range(1, 501)]
+ROUNDS = 3
 ALLOWED = 200_000
 
 
@@ -48,7 +48,7 @@ def large_exports(client: Client) -> None:
 
 @pytest.mark.parametrize("request_", [large_json, large_json_dry, large_ndjson, large_exports])
 def test_heap_is_back_after_large_requests(client: Client, request_: Callable[[Client], None]) -> None:
-    fill(1000)
+    fill(500)
     request_(client)
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
