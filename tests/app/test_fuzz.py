@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ SHORT = CASES < 1000
 DESCRIPTION = yaml.safe_load((Path(__file__).resolve().parents[2] / "app/openapi.yml").read_text())
 
 
+# How many requests were answered with which status.
+sent: Counter[int] = Counter()
+
+
 def cases(tests: int) -> hypothesis.settings:
     """An equal share of CASES for each of so many tests."""
     return hypothesis.settings(
@@ -51,7 +56,9 @@ def cases(tests: int) -> hypothesis.settings:
 
 
 schema = schemathesis.openapi.from_dict(DESCRIPTION)
-schema.app = readable(WSGIHandler())
+schema.app = readable(lambda environ, start_response: handlers[-1](environ, start_response))
+# Of the running test: middleware reads the settings when it is made.
+handlers: list[WSGIHandler] = []
 schema.config.update(base_url="http://testserver")
 schema.config.generation.update(
     modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE], with_security_parameters=False
@@ -68,14 +75,20 @@ def ready(settings: Settings, open_connection: None) -> Iterator[None]:
     fill(30)
     # A lockout would end the search, and checking passwords would take all its time.
     settings.AXES_ENABLED = False
+    settings.ALLOWED_HOSTS = ["*"]
+    handlers[:] = [WSGIHandler()]
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     before_mb = memory.rss_mb(os.getpid())
+    sent.clear()
     yield
+    print(f"{sent.total()} requests, answered {dict(sent)}")
+    assert set(sent) - {301, 400}, "no request got as far as a view"
     print(f"RSS {before_mb:.0f} MiB before, {memory.rss_mb(os.getpid()):.0f} after; {Product.objects.count()} products")
 
 
 def check(status: int, content_type: str, text: str) -> None:
     """No failure of the server, no traceback, and each refusal says why."""
+    sent[status] += 1
     assert status < 500, text[:2000]
     assert "Traceback" not in text
     if status >= 400 and status != 405:
@@ -86,7 +99,10 @@ def check(status: int, content_type: str, text: str) -> None:
 @schema.parametrize()
 @cases(len(DESCRIPTION["paths"]))
 def test_requests_made_up_from_the_description(case: "Case[Any]") -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"} if case.operation.definition.raw.get("security") else {}
+    # What the login's form brings with it.
+    headers = {"Cookie": f"csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
+    if case.operation.definition.raw.get("security"):
+        headers["Authorization"] = f"Bearer {TOKEN}"
     response = case.call(headers=headers)
     check(response.status_code, response.headers.get("content-type", [""])[0], response.text)
 
