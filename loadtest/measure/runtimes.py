@@ -6,6 +6,7 @@ writes; what is not the stack's own is refused (stack/own.py).
 """
 
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -66,10 +67,6 @@ class Runtime(Protocol):
         """Standard output of a command in the server's surroundings."""
         ...
 
-    def run_alone(self, command: list[str]) -> str:
-        """The same, where no server runs yet."""
-        ...
-
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
         """Of uWSGI, or in the local runtime of the server whose first process is `pid`."""
         ...
@@ -103,7 +100,7 @@ class Local:
             # An experiment that was killed has left it running.
             self.stop()
         own.fresh_folder(self._var)
-        own.refuse_foreign(asked_where_it_writes(self), self._var, (), self._owned)
+        own.refuse_foreign(asked_where_it_writes(self.run), self._var, (), self._owned)
         self._made = True
 
     def _check(self, started: float) -> None:
@@ -145,9 +142,6 @@ class Local:
     def clean_up(self) -> None:
         if self._made:
             self.stop()
-
-    def run_alone(self, command: list[str]) -> str:
-        return self.run(command)
 
     def run(self, command: list[str]) -> str:
         return self._stack.output(command)
@@ -197,7 +191,12 @@ class Docker:
         self._stack.tell("down", "--volumes", "--remove-orphans")
         self._stack.tell("build", "nginx", "app")
         self._made = True
-        own.refuse_foreign(asked_where_it_writes(self), None, self._hosts, self._owned)
+        for service in ("migrate", "app"):
+            stores = asked_where_it_writes(functools.partial(self._run_alone, service))
+            own.refuse_foreign(stores, None, self._hosts, self._owned)
+
+    def _run_alone(self, service: str, command: list[str]) -> str:
+        return self._stack.tell("run", "--rm", "--no-deps", "-T", service, *command)
 
     def start(self, environment: Mapping[str, str]) -> None:
         self._stack.env = self._base | dict(environment)
@@ -223,9 +222,6 @@ class Docker:
         if self._made:
             self._stack.tell("down", "--volumes")
 
-    def run_alone(self, command: list[str]) -> str:
-        return self._stack.tell("run", "--rm", "--no-deps", "-T", "app", *command)
-
     def run(self, command: list[str]) -> str:
         return self._stack.output(command)
 
@@ -240,14 +236,14 @@ class Docker:
         self._stack.kill(pids)
 
 
-def asked_where_it_writes(runtime: Runtime) -> list[dict[str, Any]]:
+def asked_where_it_writes(run: Callable[[list[str]], str]) -> list[dict[str, Any]]:
     """What manage.py says of its settings, before anything is migrated.
 
     Raises:
         CannotMeasure: it says nothing.
     """
     try:
-        said = runtime.run_alone(["python", "-m", "lowtide.application", "manage", "stores"])
+        said = run(["python", "-m", "lowtide.application", "manage", "stores"])
     except CannotMeasure as problem:
         raise CannotMeasure(
             'The application does not say where it writes, so nothing is sent: put "lowtide.django" into '
