@@ -1,31 +1,31 @@
-"""Starts, stops, asks and follows the stack, in either runtime: `python -m stack`, or the objects Local and Docker."""
+"""Starts, stops and controls the stack in either runtime: `python -m stack`, or the objects Local and Docker."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class Stack(Protocol):
-    """What both runtimes can do. Each raises Failed where it could not."""
+    """What both runtimes can do. Each method raises Failed when it could not do it."""
 
     def up(self) -> str:
-        """Prepare, start and wait; what to tell the user."""
+        """Prepare, start, and wait until the site answers. Returns what to tell the user."""
         ...
 
     def down(self) -> str:
-        """Stop; what to tell the user."""
+        """Stop. Returns what to tell the user."""
         ...
 
     def logs(self) -> int: ...
     def run(self, command: Sequence[str]) -> int:
-        """The exit code of a command where the application runs, with the terminal."""
+        """Run a command where the application runs, on the user's terminal. Returns its exit code."""
         ...
 
     def output(self, command: Sequence[str]) -> str:
-        """What a command prints there, apart from the terminal's Ctrl-C."""
+        """Run a command there, which the terminal's Ctrl-C does not reach. Returns what it prints."""
         ...
 
     def kill(self, pids: Sequence[int]) -> None:
-        """End processes of the server at once."""
+        """Kill processes of the server with SIGKILL."""
         ...
 
 

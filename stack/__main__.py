@@ -47,7 +47,7 @@ def told(verb: str, words: list[str], env_file: str | None) -> int:
         raise Failed(f"RUNTIME={runtime} is not a runtime: use docker or local.")
     if runtime == "docker" and verb not in ("prepare", "env"):
         return done(Docker(os.environ, ["--env-file", env_file] if env_file else []), verb, words)
-    # Needs the tools of .venv, which containers do without.
+    # Imported here, because it needs the packages in .venv, which are not installed where Docker is used.
     from stack.local import Local, environment
 
     local = Local(environment(env_file))

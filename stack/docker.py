@@ -1,6 +1,6 @@
 """The stack as containers: docker-compose.yml, through Docker Compose.
 
-It needs the standard library alone: where containers run everything, nothing is installed on the machine.
+It needs only the standard library, so with Docker nothing is installed on the machine.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ RUN_DIR = "/run/lowtide"
 
 
 def followed(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """A process whose output is read line by line; it ends when its standard input is closed."""
+    """Start a process that the terminal's Ctrl-C does not reach, with pipes for its input and its output."""
     return subprocess.Popen(
         command,
         env=dict(env),
@@ -29,7 +29,7 @@ def followed(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen
 
 
 class Docker:
-    """A Compose project in the checkout. `env` is the environment of every command and may be changed between them."""
+    """A Compose project in the checkout. Every command runs with the environment `env`, which may be changed."""
 
     name = "docker"
 
@@ -38,20 +38,20 @@ class Docker:
         self._compose = ["docker", "compose", *words]
 
     def words(self, *words: str) -> list[str]:
-        """The command line of `docker compose`, for a process that somebody else keeps."""
+        """The command line of `docker compose`, for a process that the caller starts."""
         return [*self._compose, *words]
 
     def call(self, *words: str, shown: bool = False) -> int:
-        """The exit code of `docker compose`, with the terminal's input and output; only errors where not `shown`."""
+        """Run `docker compose` on the user's terminal; unless `shown`, only errors are shown. Returns its exit code."""
         out = None if shown else subprocess.DEVNULL
         return subprocess.run(self.words(*words), env=self.env, cwd=CHECKOUT, stdout=out, check=False).returncode
 
     def follow(self, *words: str) -> subprocess.Popen[str]:
-        """A process that ends when its standard input is closed."""
+        """Start `docker compose` with pipes, for a command that ends when its standard input is closed."""
         return followed(self.words(*words), self.env)
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `docker compose` to its end, apart from the terminal's Ctrl-C; it may fail."""
+        """Run `docker compose` to its end, out of reach of the terminal's Ctrl-C; it may fail."""
         return subprocess.run(
             self.words(*words),
             env=self.env,
@@ -75,10 +75,10 @@ class Docker:
         return done.stdout
 
     def check_mine(self) -> None:
-        """Compose names what it starts after the folder: checkouts in folders of one name would take over each other's.
+        """See that no other checkout has containers of this project's name, which Compose takes from the folder's name.
 
         Raises:
-            Failed: the containers of this name are another checkout's.
+            Failed: another checkout has; Compose would replace or stop its containers.
         """
         label = '{{.Label "com.docker.compose.project.working_dir"}}'
         for other in sorted(set(self.tell("ps", "--all", "--format", label).split("\n"))):
@@ -89,7 +89,7 @@ class Docker:
                 )
 
     def up(self) -> str:
-        """Build, migrate, start and wait; what to tell the user."""
+        """Build, migrate, start, and wait until the site answers. Returns what to tell the user."""
         self.check_mine()
         try:
             application.check(application.read())
@@ -101,7 +101,7 @@ class Docker:
         return f"Lowtide answers at http://{self.tell('port', 'nginx', '8080').strip()} (Docker). `make down` stops it."
 
     def last_words(self) -> list[str]:
-        """The last lines of each container that ended with an error, starts again and again, or is unhealthy."""
+        """The last lines of each container that ended with an error, is restarting, or is unhealthy."""
         states = self.ask("ps", "--all", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout
         lines: list[str] = []
         for line in states.splitlines():
@@ -120,11 +120,11 @@ class Docker:
         return self.call("logs", "--follow", "--tail", "50", shown=True)
 
     def run(self, command: Sequence[str]) -> int:
-        """The exit code of a command where the application runs, with the terminal."""
+        """Run a command where the application runs, on the user's terminal. Returns its exit code."""
         self.check_mine()
-        # How `createsuperuser --noinput` is told.
-        told = [word for name in self.env if name.startswith("DJANGO_SUPERUSER_") for word in ("--env", name)]
-        return self.call("exec", *told, "app", *command, shown=True)
+        # `createsuperuser --noinput` reads these variables.
+        options = [word for name in self.env if name.startswith("DJANGO_SUPERUSER_") for word in ("--env", name)]
+        return self.call("exec", *options, "app", *command, shown=True)
 
     def output(self, command: Sequence[str]) -> str:
         """What a command prints where the application runs.
@@ -135,5 +135,5 @@ class Docker:
         return self.tell("exec", "-T", "app", *command)
 
     def kill(self, pids: Sequence[int]) -> None:
-        """End processes of the server at once."""
+        """Kill processes of the server with SIGKILL."""
         self.output(["bash", "-c", f"kill -9 {' '.join(map(str, pids))}"])

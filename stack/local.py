@@ -1,7 +1,8 @@
-"""The stack as plain processes on loopback: uWSGI and nginx, kept by supervisord.
+"""The stack as plain processes on this machine: uWSGI and nginx, supervised by supervisord.
 
-State (logs, sockets, SQLite, static files) is under VAR_DIR, by default var/ in the checkout. For another server than
-uWSGI: SERVER_COMMAND, and PROTOCOL=http where it speaks HTTP; SERVER_VARIABLES ("NAME=VALUE ...") is for it alone.
+State (logs, sockets, SQLite, static files) is under VAR_DIR, by default var/ in the checkout. To run another server
+than uWSGI, set SERVER_COMMAND, and PROTOCOL=http if it speaks HTTP. SERVER_VARIABLES ("NAME=VALUE ...") are set for
+the server only.
 """
 
 import errno
@@ -31,7 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
-# Longer than supervisord gives nginx and uWSGI together.
+# Longer than supervisord waits for nginx and uWSGI together (stopwaitsecs).
 STOP_SECONDS = 150
 
 
@@ -39,7 +40,7 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
     """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
     example, own = (dotenv_values(env_file or CHECKOUT / name) for name in (".env.example", ".env"))
     env = {key: value for key, value in own.items() if value} | dict(shell)
-    # As in Compose, empty is unset.
+    # As in Compose, an empty variable counts as unset.
     env |= {key: value for key, value in example.items() if value and not env.get(key)}
     var = Path(env.get("VAR_DIR", "") or CHECKOUT / "var").resolve()
     run = var / "run"
@@ -67,7 +68,7 @@ def check(env: dict[str, str]) -> None:
         raise Failed("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
     if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
         raise Failed(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
-    # A unix socket's path ends at 107 characters; supervisord's has 24 more than the folder's, with its process id.
+    # A unix socket's path may have 107 characters; supervisord's socket, with its process id, adds 24 to the folder's.
     if len(env["RUN_DIR"]) > 83:
         raise Failed(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
     settings = subprocess.run(
@@ -82,7 +83,7 @@ def check(env: dict[str, str]) -> None:
             f"BIND={env['BIND']} is not an IPv4 address: write 127.0.0.1, or 0.0.0.0 for all of this machine."
         ) from None
     with socket.socket() as probe:
-        # As nginx binds: connections of an earlier start that are still closing do not count.
+        # nginx sets this option too: without it, connections of an earlier start that are still closing block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, int(env["PORT"])))
@@ -108,7 +109,7 @@ def install_nginx(env: dict[str, str]) -> None:
         )
     print(f"Installing {' and '.join(missing)} from Debian", flush=True)
     log = Path(env["VAR_DIR"]) / "log/apt.log"
-    # Debian starts nginx on port 80 when it is installed; RUNLEVEL=1 keeps it from that.
+    # Debian starts nginx on port 80 when it installs it; RUNLEVEL=1 prevents that.
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with log.open("w") as out:
         for command in (
@@ -120,7 +121,7 @@ def install_nginx(env: dict[str, str]) -> None:
 
 
 def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
-    """What this VAR_DIR's supervisord answers, through its XML-RPC interface; None where it does not run or refuses."""
+    """Call this VAR_DIR's supervisord over XML-RPC. Returns its answer; None where it does not run or refuses."""
     transport = SupervisorTransport(serverurl=f"unix://{env['RUN_DIR']}/supervisor.sock")
     try:
         return getattr(xmlrpc.client.ServerProxy("http://localhost", transport).supervisor, method)(*arguments)
@@ -129,8 +130,8 @@ def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
 
 
 def ready(url: str) -> str:
-    """Empty when the site is ready, else what it said."""
-    # As JSON, nginx's own error pages are one line too.
+    """Why the site is not ready; empty when it is."""
+    # As JSON, nginx's error pages are a single line.
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
@@ -142,19 +143,23 @@ def ready(url: str) -> str:
 
 
 def given_up(env: dict[str, str]) -> str:
-    """The program that supervisord no longer tries to start, or empty."""
+    """The program that supervisord has given up starting; empty when there is none."""
     programs = supervisor(env, "getAllProcessInfo") or []
     return next((str(program["name"]) for program in programs if program["statename"] == "FATAL"), "")
 
 
 def described(env: dict[str, str]) -> application.Application:
-    """What the application says of itself; refused where something in it cannot be used."""
+    """The application's description (lowtide.toml).
+
+    Raises:
+        Failed: something in it cannot be used.
+    """
     try:
-        found = application.read(Path(env["APP_DIR"]))
-        application.check(found)
+        app = application.read(Path(env["APP_DIR"]))
+        application.check(app)
     except application.Invalid as problem:
         raise Failed(str(problem)) from None
-    return found
+    return app
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -162,7 +167,7 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 class Local:
-    """The processes of one VAR_DIR. `env` is what `environment` returns, and may be changed while they are stopped."""
+    """The processes of one VAR_DIR. `env` comes from `environment`, and may be changed while they are stopped."""
 
     name = "local"
 
@@ -178,10 +183,10 @@ class Local:
         return Path(self.env["RUN_DIR"])
 
     def prepare(self) -> None:
-        """Tables and static files, as the application expects them: side by side, most of either is Django's start.
+        """Migrate the database and collect static files, at the same time, because most of either is Django's start.
 
         Raises:
-            Failed: one of the two did; the message has its last lines.
+            Failed: one of the two commands failed; the message has its last lines.
         """
         command = [sys.executable, "-m", "lowtide.application", "manage"]
         running = {
@@ -207,7 +212,7 @@ class Local:
                 raise Failed("\n".join([*said[name].splitlines()[-15:], f"`manage.py {name}` failed, as said above."]))
 
     def up(self) -> str:
-        """Prepare, start and wait; what to tell the user.
+        """Prepare, start, and wait until the site answers. Returns what to tell the user.
 
         Raises:
             Failed: the site does not answer; nothing is left running.
@@ -243,12 +248,12 @@ class Local:
         return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). `make down` stops it."
 
     def down(self) -> str:
-        """Stop; what to tell the user."""
+        """Stop. Returns what to tell the user."""
         pid = supervisor(self.env, "getPID")
         if pid is None:
             return "Nothing is running."
-        # nginx first, and to its end, so that requests in flight still find uWSGI. Each by its name: supervisord
-        # answers that at once, while in its own shutdown it looks once a second at what still runs.
+        # nginx has to end before uWSGI does, so that requests in flight are still answered. The programs are stopped by
+        # name because supervisord returns as soon as they have ended; its shutdown only checks once a second.
         for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
             supervisor(self.env, *call)
         deadline = time.monotonic() + STOP_SECONDS
@@ -265,11 +270,11 @@ class Local:
         return subprocess.run(["tail", "-n", "20", "-F", *files]).returncode
 
     def run(self, command: Sequence[str]) -> int:
-        """The exit code of a command in the stack's environment, with the terminal."""
+        """Run a command in the stack's environment, on the user's terminal. Returns its exit code."""
         return subprocess.run(command, env=self.env, cwd=CHECKOUT).returncode
 
     def output(self, command: Sequence[str]) -> str:
-        """What a command prints in the stack's environment, apart from the terminal's Ctrl-C.
+        """Run a command in the stack's environment, which the terminal's Ctrl-C does not reach. Returns what it prints.
 
         Raises:
             Failed: it ended with another exit code than 0; the message has its last lines.
@@ -283,11 +288,11 @@ class Local:
         return done.stdout
 
     def server_pid(self) -> int:
-        """The first process of what serves behind nginx."""
-        found: int = (supervisor(self.env, "getProcessInfo", "uwsgi") or {}).get("pid", 0)
-        return found
+        """The main process of the server behind nginx; 0 when it does not run."""
+        pid: int = (supervisor(self.env, "getProcessInfo", "uwsgi") or {}).get("pid", 0)
+        return pid
 
     def kill(self, pids: Sequence[int]) -> None:
-        """End processes of the server at once."""
+        """Kill processes of the server with SIGKILL."""
         for pid in pids:
             os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""What belongs to a stack that is started for measuring: its variables, its folder, and where it may write.
+"""Keeps a stack that is started for measuring away from the user's data: its variables, folder, and where it writes.
 
-Such a stack runs beside the user's own. Its environment is built from what is allowed and never from the whole shell
-or from .env, so nothing in those can name the user's data to it.
+Such a stack runs beside the user's own. Its environment contains only variables that are allowed here, never the whole
+shell or .env, so it does not learn where the user's data is.
 """
 
 import fcntl
@@ -16,23 +16,23 @@ from typing import Any, TextIO
 
 from stack.write_env import SECRET
 
-# What any program of this machine needs to find its files, speak the user's language and reach the network. How large
-# the stack is stands in its `own` variables: loadtest/commands/settings.py has read and checked them.
+# Variables that any program needs to find its files, speak the user's language and reach the network. The size of the
+# stack comes with the `own` variables, which loadtest/commands/settings.py reads and checks.
 MACHINE = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|TERM|TZ|LANG|LANGUAGE|LC_\w+|XDG_\w+|SSL_CERT_FILE|SSL_CERT_DIR"
     r"|LOG_LEVEL|(DOCKER|BUILDKIT|BUILDX)_\w+|(HTTPS?|FTP|ALL|NO)_PROXY|(https?|ftp|all|no)_proxy"
 )
-# Whatever else the user wants the stack under test to see: "NAME=VALUE ...", quoted as in a shell.
+# Other variables that the user gives to the stack under test: "NAME=VALUE ...", quoted as in a shell.
 HANDED_OVER = "LOADTEST_ENV"
 MARK = ".made-by-the-experiment"
 
 
 class NotOwn(Exception):
-    """The stack would touch what is not its own; the message names it and says what to do."""
+    """The stack would touch something that does not belong to it; the message names it and says what to do."""
 
 
 def environment(shell: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a stack under test: what is allowed of the shell, its `own`, and what is handed over.
+    """The whole environment of a stack under test: the allowed variables of `shell`, `own`, and those of LOADTEST_ENV.
 
     Raises:
         NotOwn: LOADTEST_ENV cannot be read.
@@ -61,10 +61,10 @@ def handed_over(shell: Mapping[str, str]) -> dict[str, str]:
 
 
 def fresh_folder(folder: Path) -> None:
-    """Make `folder` anew, empty.
+    """Empty `folder`, or make it.
 
     Raises:
-        NotOwn: something is in it that was not made by this function.
+        NotOwn: it has files in it and was not made by this function.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise NotOwn(
@@ -79,7 +79,7 @@ def locked(folder: Path) -> TextIO:
     """Keep others out of `folder` as long as the returned file is open.
 
     Raises:
-        NotOwn: somebody else is in it.
+        NotOwn: another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("a+")
@@ -100,15 +100,15 @@ def locked(folder: Path) -> TextIO:
 def refuse_foreign(
     stores: Iterable[Mapping[str, Any]], folder: Path | None, hosts: Collection[str], owned: Collection[str]
 ) -> None:
-    """Look at where an application writes (lowtide/django/stores.py).
+    """Check the places to which an application writes (lowtide/django/stores.py).
 
     Args:
-        folder: below which files are the stack's own; None where all files are, because it is in containers.
-        hosts: that belong to the stack.
-        owned: the names that the user calls his own.
+        folder: files below it belong to the stack; None in containers, where all files do.
+        hosts: host names that belong to the stack.
+        owned: names of stores that the user has allowed (--database-i-own).
 
     Raises:
-        NotOwn: one of them is not the stack's own.
+        NotOwn: one of the places does not belong to the stack.
     """
     for store in stores:
         name, host = store["name"], store["host"]
@@ -125,16 +125,16 @@ def refuse_foreign(
 
 
 def refuse_shared(compose: Mapping[str, Any], project: str) -> None:
-    """Look at what `docker compose config` says that containers share with the rest of the machine.
+    """Check, in the output of `docker compose config`, what containers share with the rest of the machine.
 
     Raises:
-        NotOwn: a volume, a folder or a network that is not the project's own.
+        NotOwn: they would share a volume, a folder that they can write to, or a network.
     """
     for kind in ("volumes", "networks"):
-        for name, found in compose.get(kind, {}).items():
-            if found.get("external") or found.get("name", f"{project}_{name}") != f"{project}_{name}":
+        for name, options in compose.get(kind, {}).items():
+            if options.get("external") or options.get("name", f"{project}_{name}") != f"{project}_{name}":
                 raise NotOwn(
-                    f"docker-compose.yml: {kind[:-1]} {name} is called {found.get('name', name)} in every project, "
+                    f"docker-compose.yml: {kind[:-1]} {name} is called {options.get('name', name)} in every project, "
                     f"so the experiment would share it with the site: remove `name` and `external`."
                 )
     for name, service in compose["services"].items():

@@ -1,6 +1,6 @@
-"""Write .env: .env.example with fresh secrets, and what the application's description says of its own variables.
+"""Write .env: .env.example with fresh secrets, and the application's own variables from its description.
 
-python -m stack.write_env          in the checkout; needs the standard library alone
+python -m stack.write_env          in the checkout; needs only the standard library
 """
 
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from lowtide import application
 
-# What stands empty in the example is a secret.
+# A variable without a value in .env.example is a secret.
 SECRET = re.compile(r"^(\w+)=$", re.MULTILINE)
 
 
 def text(example: str, variables: str) -> str:
-    """What .env holds."""
+    """The content of .env."""
     return SECRET.sub(lambda line: line[0] + secrets.token_urlsafe(50), example) + variables
 
 
