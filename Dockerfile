@@ -1,7 +1,7 @@
 # Targets: app (uWSGI and Django), nginx, locust. Every stage starts from the same base.
-# Dependencies have layers of their own, below the code's: a change of the code rebuilds in seconds.
+# Dependencies have layers of their own below the code, so that a change of the code rebuilds in seconds.
 
-# What the images are labelled with; lowtide/__init__.py has the version.
+# The version in the images' labels: a copy of the one in lowtide/__init__.py.
 ARG VERSION=0.1.0
 
 # --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
@@ -14,7 +14,7 @@ RUN apt-get update \
     && python3 -m venv --without-pip /srv/venv
 ENV PATH=/srv/venv/bin:$PATH
 
-# uWSGI changes least and takes longest: it comes first. pip stays outside of the environment that is shipped.
+# uWSGI comes first, because it changes least and takes longest to build. The shipped environment does not contain pip.
 COPY requirements/uwsgi.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/uwsgi.txt
@@ -23,7 +23,7 @@ COPY requirements/app.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/app.txt
 
-# --- Static files, under names that carry a hash of their content, and what the application says to nginx -----------
+# --- Static files, named by a hash of their content, and nginx's configuration for this application -----------------
 FROM build AS static
 
 WORKDIR /srv/lowtide
@@ -45,27 +45,27 @@ RUN apt-get update \
 COPY --from=build /srv/venv /srv/venv
 
 WORKDIR /srv/lowtide
-# nginx serves the files; Django looks their names up.
+# nginx serves these files; Django reads their hashed names here.
 COPY --from=static /srv/static /srv/static
 COPY uwsgi.ini ./
 COPY lowtide lowtide
 COPY app app
-# Here because the file system is read-only later: without it every start of Python compiles everything again.
+# The container's file system is read-only, so without this every start of Python would compile everything again.
 RUN python3 -m compileall -q app lowtide
 
-# Where things are. The settings of .env.example have their defaults in lowtide/defaults.py.
+# Paths only. The defaults of .env.example's settings are in lowtide/defaults.py.
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONPATH=/srv/lowtide \
     PYTHONUNBUFFERED=1 \
     RUN_DIR=/run/lowtide \
     STATIC_ROOT=/srv/static
 USER 10001:10001
-# uwsgi.ini makes SIGTERM finish what is in flight and leave.
+# On SIGTERM the server finishes the requests in flight and ends (uwsgi.ini).
 STOPSIGNAL SIGTERM
-# Liveness only: a database that is away must not make an orchestrator kill the application.
+# /healthz and not /readyz, because a database that is down must not make an orchestrator kill the application.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-m", "lowtide.ping", "/healthz"]
-# Checks the settings and then is uWSGI.
+# Checks the settings and then becomes uWSGI.
 CMD ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
 
 ARG VERSION
@@ -79,7 +79,7 @@ LABEL org.opencontainers.image.title="lowtide-app" \
 # --- nginx, with the static files -----------------------------------------------------------------------------------
 FROM debian:trixie-slim AS nginx
 
-# The application's group opens its socket; a user of its own can do no more.
+# nginx is in the application's group, which may open its sockets. It has a user of its own, so it can do nothing else there.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gettext-base nginx-light \
     && rm -rf /var/lib/apt/lists/* \
@@ -96,9 +96,9 @@ ENV RUN_DIR=/run/lowtide \
     TRUSTED_PROXY=127.0.0.1/32
 USER 10002:10001
 EXPOSE 8080
-# Finishes the requests in flight; SIGTERM would cut them.
+# On SIGQUIT nginx finishes the requests in flight; SIGTERM would cut them off.
 STOPSIGNAL SIGQUIT
-# Any answer that nginx did not have to invent. Redirects and refused host names are the application's own.
+# Healthy is any answer below 500. A redirect or a refused host name also comes from the application, so it counts.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /healthz HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n' >&3; read -r _ status _ <&3; [ \"$status\" -lt 500 ]"]
 CMD ["/srv/lowtide/nginx/start"]
@@ -131,7 +131,7 @@ COPY --from=locust-build /srv/venv /srv/venv
 WORKDIR /srv/lowtide
 COPY lowtide lowtide
 COPY loadtest loadtest
-# What is asked stands in its description, and functions of it make the bodies.
+# The requests are described in app/lowtide.toml, and functions of the application make their bodies.
 COPY app app
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONPATH=/srv/lowtide \

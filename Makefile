@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 
-# docker where an engine and Compose answer, else local; RUNTIME=docker or RUNTIME=local forces one.
+# docker where an engine and Compose answer, otherwise local; RUNTIME=docker or RUNTIME=local forces one.
 ifndef RUNTIME
 RUNTIME := $(shell docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 && echo docker || echo local)
 RUNTIME_NOTE = $(if $(filter local,$(RUNTIME)),No Docker engine answers: using the local runtime (RUNTIME=docker forces Docker).)
@@ -14,14 +14,13 @@ $(error RUNTIME=$(RUNTIME) is not a runtime: use docker or local)
 endif
 export RUNTIME
 
-# Containers need no Python on this machine but to write .env.
+# In Docker the machine's own Python is enough, so no tools are installed.
 TOOLS = $(if $(filter docker,$(RUNTIME)),.env app/variables.env,setup)
 ARGS ?=
-# Containers do without the tools.
 STACK = $(if $(filter docker,$(RUNTIME)),$(PYTHON),.venv/bin/python) -m stack
 
-# A virtual environment holds its own path: in a checkout that was moved or copied it is made anew, and so is one whose
-# installation did not come to its end.
+# A virtual environment contains its own path, so it is made again in a checkout that was moved or copied, and after an
+# installation that did not finish.
 ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.installed
 endif
@@ -43,7 +42,7 @@ endif
 .env:
 	@$(PYTHON) -m stack.write_env
 
-# Compose passes the application's variables on by their names.
+# Compose reads here which of the application's variables to pass on.
 app/variables.env: app/lowtide.toml
 	@$(PYTHON) -m lowtide.application names >$@.new
 	@mv $@.new $@
@@ -58,7 +57,7 @@ note:
 up: note $(TOOLS) ## Build, migrate, start, and wait until the site answers
 	@$(STACK) up
 
-# Many shells set HOST; only the one on make's own command line names a deployment.
+# Only HOST on make's own command line names a deployment, because many shells set a HOST of their own.
 SITE = $(if $(filter command,$(origin HOST)),--host '$(HOST)' --memory-from '$(MEMORY_FROM)')
 .PHONY: loadtest
 loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1, HOST=https://...

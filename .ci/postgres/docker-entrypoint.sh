@@ -1,5 +1,5 @@
 #!/bin/bash
-# Make the cluster on the first start, from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, then become the server.
+# On the first start, make the cluster from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB. Then become the server.
 set -euo pipefail
 
 if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
@@ -7,7 +7,7 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     user=${POSTGRES_USER:-postgres}
     initdb --username="$user" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") --auth-local=trust --auth-host=scram-sha-256
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
-    # Reached over the socket only, so that nobody takes this half-made server for a ready one.
+    # This temporary server listens on its unix socket only, so that no client takes it for the finished one.
     pg_ctl --wait --options='-c listen_addresses=' start
     if [ "${POSTGRES_DB:-$user}" != postgres ]; then
         createdb --username="$user" --maintenance-db=postgres "${POSTGRES_DB:-$user}"
