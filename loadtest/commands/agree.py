@@ -1,10 +1,10 @@
-"""Does a run here say the same as the published one? `make agree`, after `make loadtest`.
+"""Whether a run here says the same as the published one: `make agree`, after `make loadtest`.
 
     python -m loadtest.commands.agree [--markdown] [SUMMARY] [--with PUBLISHED]
 
-Shows the ratios of both side by side, and what is not the same in both where they differ. SUMMARY is
-results/latest/summary.json unless given, PUBLISHED the one of the same runtime in docs/results/. --markdown prints
-what an issue takes.
+Shows the ratios of both runs side by side, and where ratios differ what is not the same in both runs. SUMMARY is
+results/latest/summary.json unless it is given, PUBLISHED the one of the same runtime in docs/results/. --markdown
+prints the table for an issue.
 Exit codes: 0 all ratios agree, 1 some do not, 2 they cannot be compared.
 """
 

@@ -20,7 +20,7 @@ HOW_TO_SAY_MEMORY = "MEMORY_FROM=https://HOST/metrics#lowtide_memory_pss_bytes, 
 
 
 def what_it_writes(site: str, scenario: Scenario, seed: int) -> str:
-    """What of the list may change data, in one line."""
+    """Which requests of the list may change the site's data, in one line."""
     lists = (scenarios.requests(scenario, lane, seed) for lane in scenarios.LANES)
     writing = [asked for asked in itertools.chain(*lists) if asked.call.method not in ("GET", "HEAD", "OPTIONS")]
     if not writing:
@@ -34,7 +34,7 @@ def what_it_writes(site: str, scenario: Scenario, seed: int) -> str:
 def results(
     directory: Path, measured: Run, kind: types.Memory, scenario_name: str, seed: int, started: datetime
 ) -> Results:
-    """The whole of it."""
+    """The result of the measurement, ready to be written."""
     scenario = scenarios.named(scenario_name)
     body_mb = round(scenarios.largest_body_mb(scenario, seed, STATE), 1)
     summary = Summary(
@@ -52,7 +52,7 @@ def results(
 
 
 def run(host: str, memory_from: str | None, owned: bool, name: str, seed: int, folder: Path, say: Say) -> Results:
-    """Measure the deployment at `host`; what it came to, with its files written.
+    """Measure the deployment at `host`, write the result's files, and return the result.
 
     Raises:
         CannotMeasure, permission.Forbidden, remote.Unreadable: nothing was sent, or it could not be measured.

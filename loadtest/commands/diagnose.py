@@ -1,8 +1,8 @@
 """`manage.py diagnose` on data of its own: `make diagnose ARGS="--path / --times 30"`.
 
-The database is made anew and filled as for the experiment, so that requests that really run change nobody's rows.
-Environment: VAR_DIR, LOADTEST_ENV. Every option but --database-i-own is one of `manage.py diagnose`, whose exit codes
-these are too.
+The requests really run. So that they change nobody's rows, the database is made anew and filled as for the experiment.
+Environment: VAR_DIR, LOADTEST_ENV. Every option but --database-i-own is passed on to `manage.py diagnose`, and its exit
+code is the exit code of this command.
 """
 
 import shlex

@@ -1,8 +1,8 @@
-"""The experiment: `make loadtest`, or `python -m loadtest`. With --host, of a deployment that runs already.
+"""The experiment: `make loadtest`, or `python -m loadtest`. With --host it measures a deployment that runs already.
 
 Environment: RUNTIME (docker, local), VARIANTS ("without article lowtide", or all), SCENARIO (default, article),
-QUICK=1, ROUNDS (1: how often the variants are run in turn), SEED, LOADTEST_PORT (18080: the stack under test runs
-beside one that is up).
+QUICK=1, ROUNDS (how often the variants are run in turn, 1), SEED, LOADTEST_PORT (18080, another than that of `make up`,
+so that both stacks can run side by side).
 Results go to results/<time>/ (RESULTS_DIR), and results/latest points there.
 Exit codes: 0 the verdict holds, 1 it does not, 2 something could not be measured, 130 interrupted.
 """
@@ -54,7 +54,7 @@ def run_deployment(options: argparse.Namespace) -> int:
 
 
 def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
-    """The round and the variant of each run, forwards and then backwards: so a machine that slows down favours none."""
+    """The round and the variant of each run. Every other round goes backwards, so a slowing machine favours none."""
     for number_of_round in range(1, rounds + 1):
         for variant in chosen if number_of_round % 2 else reversed(chosen):
             yield number_of_round, variant
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     runtime = chosen_runtime(port, sizing, options.database_i_own)
     check_machine(port, scenario)
     for variant in chosen:
-        # What is missing is said now and not after an hour.
+        # A library that is missing is reported now, and not after the variants before it have been measured.
         servers.environment(variant)
     started = datetime.now(UTC).replace(microsecond=0)
     results = results_folder()
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
                 server = servers.described(variant, versions["uwsgi"])
                 measured[variant.name].append(phases.variant(runtime, variant, name, seed, folder, progress, server))
             except CannotMeasure as problem:
-                # The others' hours are not thrown away for it.
+                # The other variants go on: what they have measured, for hours perhaps, must not be lost.
                 left_out[variant.name] = str(problem)
                 del measured[variant.name]
                 progress(f"cannot be measured: {problem}")

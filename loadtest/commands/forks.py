@@ -1,10 +1,11 @@
-"""What replacing a worker costs: how long its place is empty, idle memory, the first request to a fresh one.
+"""What replacing a worker costs: how long its place is empty, and how slow the first request to its successor is.
 
     make forks          or: python -m loadtest.commands.forks
 
-Kills all workers of a running stack, again and again, and times the next request; each time the successors are fresh.
-Then tells one worker at a time to leave, and reads from the log how long it was until its successor started.
-Shows a table. In the local runtime, on LOADTEST_PORT. Exit codes: 0 measured, 2 could not.
+Kills all workers of a running stack, again and again, and each time measures the next request, which a fresh worker
+answers. Then tells one worker at a time to leave, and reads from the log how long it took until its successor started.
+Shows a table, with the memory of fresh and of idle workers beside. Runs in the local runtime, on LOADTEST_PORT.
+Exit codes: 0 measured, 2 could not.
 """
 
 import os
@@ -50,11 +51,15 @@ def first_request_ms(runtime: Runtime, sampler: sampling.Sampler) -> float:
 
 
 def away_ms(runtime: Runtime, workers: int) -> list[float]:
-    """How long the places of ROUNDS workers were empty. Nobody asks for statistics meanwhile: that wakes the master."""
+    """How long the places of ROUNDS workers were empty.
+
+    The sampler must not run meanwhile: each of its questions to the statistics socket wakes the master, which then sees
+    sooner that a worker has left.
+    """
     started = time.time()
     for turn in range(ROUNDS):
         pid = sample.uwsgi(runtime.stats_socket).workers[turn % workers]
-        # At another moment of the master's second each time.
+        # The master looks for dead workers once a second; each worker leaves at another moment of that second.
         time.sleep(0.3 + turn / ROUNDS)
         os.kill(pid, signal.SIGHUP)
         time.sleep(1.3)
@@ -88,7 +93,7 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
 def run(owned: list[str]) -> int:
     scenario = scenarios.SCENARIOS["quick"]
     port = number("LOADTEST_PORT", "18080")
-    # Compose hands only documented variables to the container, and these are for this measurement alone.
+    # Local only: Compose hands the container only the variables that it names, and not those in MEASURES.
     sizing = chosen_sizing(scenario, runtime="local")
     runtime = Local(port, stack_environment(sizing), owned)
     check_machine(port, scenario)

@@ -1,9 +1,9 @@
-"""A container that is just large enough: `make limit` runs one large request after the other in FLOORS times the floor.
+"""How each variant fares in a container that is just large enough: `make limit`.
 
-The floor of this load is what an ideal server would average: idle memory, and of each large request its need while it
-runs; back to back, one of them always runs. reload-on-rss is sized to so small a container: an idle worker and
-GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once. `lowtide` gets LARGE requests,
-each other variant LARGE_OTHERS. Needs Docker: what ends a variant here is the kernel.
+Large requests come one after the other. The floor of this load is the memory that an ideal server would average: idle
+memory, and what the large request that is running needs. The container gets FLOORS times as much. reload-on-rss is
+the RSS of an idle worker and GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once.
+`lowtide` gets LARGE requests, each other variant LARGE_OTHERS. Needs Docker: the kernel is to enforce the limit.
 Environment: FLOORS (1.5), RELOAD_ON_RSS, and VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment.
 Shows a table and keeps it in results/limit/limit.md, with Locust's reports beside it.
 Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
@@ -40,7 +40,7 @@ HEADING = ["in the container", "requests", "failed", "OOM kills", "highest worki
 
 
 def scenario(large: int) -> str:
-    """Almost as many small requests as large ones, which find out whether anybody still serves."""
+    """With almost as many small requests as large ones, to see whether the server still answers them."""
     return f"tight small={large * 4 // 5} large={large}"
 
 
@@ -65,7 +65,8 @@ def run(owned: list[str]) -> int:
     whole = scenarios.named(scenario(LARGE))
     fixed = dict.fromkeys(("APP_MEMORY", "LARGE_NEED_MB"), "because make limit sets it (FLOORS=1.5)")
     sizing = chosen_sizing(whole, fixed, "docker")
-    # Without a need nothing is refused at its start: what the refusal would have spared is to be seen.
+    # With LARGE_NEED_MB=0 the server does not refuse to start in a container that is too small. It is to start here,
+    # and to show what happens in such a container.
     without_need = {"LARGE_NEED_MB": "0", "APP_MEMORY": f"{whole.memory_mb}m"}
     ample = Docker(port, stack_environment(sizing) | without_need, owned)
     check_machine(port, whole)

@@ -16,7 +16,7 @@ console = Console(highlight=False)
 
 
 class Progress:
-    """One line with a clock on a terminal, and a line for each phase and every ten seconds elsewhere."""
+    """One line with a clock on a terminal. Elsewhere, in a log for example, a line for each phase and each 10 s."""
 
     def __init__(self) -> None:
         self.prefix = ""
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Left:
-    """How long the rest will take: at first what the scenario says, then as long as the rows before."""
+    """How long the rest will take, at first reckoned from the scenario, then from how long the rows before it took."""
 
     def __init__(self, rows: int, scenario: Scenario) -> None:
         self._rows = rows

@@ -1,4 +1,7 @@
-"""What every command of the experiment begins and ends with: the choices, a machine that can do it, a clean end."""
+"""What every command of the experiment begins and ends with.
+
+It reads what the environment chooses, checks that the machine can do it, and stops whatever was started at the end.
+"""
 
 import argparse
 import os
@@ -35,7 +38,7 @@ def number(name: str, default: str, least: int = 0) -> int:
 
 
 def chosen_variants() -> list[Variant]:
-    """What VARIANTS names and this runtime can run."""
+    """The variants that VARIANTS names, without those that this runtime cannot run."""
     names = (os.environ.get("VARIANTS") or DEFAULT_VARIANTS).split()
     if names == ["all"]:
         names = list(VARIANTS)
@@ -79,7 +82,8 @@ def chosen_sizing(
 
 def stack_environment(sizing: Sizing) -> dict[str, str]:
     """The variables of every stack under test."""
-    # The application's variables as the experiment has them, whatever .env says. What is sent reads them from here.
+    # The application's own variables have the experiment's values and not those of .env. They also go into this
+    # process's environment, from which the headers of requests take them.
     variables = {
         name: rule.loadtest for name, rule in scenarios.described().variables.items() if rule.loadtest is not None
     }
@@ -88,7 +92,7 @@ def stack_environment(sizing: Sizing) -> dict[str, str]:
 
 
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
-    """Of the command line: what every command that starts a stack under test understands."""
+    """A parser with the options that every command understands that starts a stack under test."""
     made = argparse.ArgumentParser(
         prog=f"python -m {program}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,12 +153,12 @@ def results_folder() -> Path:
 
 @contextmanager
 def session(runtime: Runtime) -> Iterator[Progress]:
-    """Progress on the terminal; whatever happens, the stack under test is stopped."""
+    """Show progress on the terminal, and stop the stack under test at the end, however the body ends."""
     progress = Progress()
     try:
         yield progress
     finally:
-        # A second Ctrl-C must not leave anything running.
+        # A second Ctrl-C is ignored, because it would interrupt the stopping and leave processes behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         progress.prefix = ""
         progress("stopping")
@@ -168,7 +172,8 @@ def interrupted(*_: object) -> NoReturn:
 
 def guarded(run: Callable[[], int]) -> int:
     """The exit code of `run`, of what it could not measure, or of an interruption."""
-    # SIGINT too: a shell starts what it puts into the background with that ignored.
+    # SIGINT needs a handler of ours too: a shell starts background jobs with SIGINT ignored, and Python then keeps it
+    # so.
     for interrupting in (signal.SIGINT, signal.SIGTERM):
         signal.signal(interrupting, interrupted)
     try:

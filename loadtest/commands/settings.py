@@ -1,7 +1,7 @@
 """The sizing of the stack under test: what the shell and .env set, checked before anything starts.
 
-A variable that is set is honoured, or refused in one line that says what to write. .env holds every default since
-`make up` wrote it, so there only what differs from .env.example counts as set.
+A variable that is set is used, or refused in one line that says what to write. `make up` has written every default into
+.env, so a variable in .env counts as set only if its value differs from .env.example.
 """
 
 import os
@@ -37,8 +37,8 @@ class Sizing:
     """The sizing variables of the stack under test.
 
     Attributes:
-        environment: all that are given to it.
-        differing: those that differ from what ships.
+        environment: all of them.
+        differing: those that differ from the settings that ship.
         notes: what .env sets and this command cannot use, in sentences.
     """
 
@@ -59,7 +59,7 @@ def refuse(names: Collection[str], why: str) -> None:
 
 
 def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
-    """What the stack under test is sized with; `fixed` are the variables that the command sets itself, and why.
+    """The sizes of the stack under test. `fixed` are the variables that the command sets itself, each with the reason.
 
     Raises:
         CannotMeasure: a value that cannot be used.
@@ -103,7 +103,7 @@ def _checked(given: dict[str, str], scenario: Scenario) -> dict[str, str]:
         whole = start.settings(given)
     except start.Unusable as problem:
         raise CannotMeasure(str(problem)) from None
-    # Both are said, because what stands for one that is missing depends on the other.
+    # Both numbers of workers are passed on, because the default of one depends on the other.
     return given | {"WORKERS": whole["WORKERS"], "LARGE_WORKERS": whole["LARGE_WORKERS"], "MAX_BODY_MB": body_mb}
 
 

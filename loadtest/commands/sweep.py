@@ -1,7 +1,8 @@
 """How memory grows with the number of workers, the share of large requests and their size: `make sweep`.
 
-Around one middle point each axis is varied alone, for `without`, `article` and `lowtide`. Environment: RUNTIME, SEED,
-LOADTEST_PORT, RESULTS_DIR as for the experiment; QUICK=1 measures the ends and the middle of each axis only.
+Each of the three is varied alone while the other two keep their middle value, for `without`, `article` and `lowtide`.
+Environment: RUNTIME, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment; QUICK=1 measures only the least, the
+middle and the most of each.
 Results go to results/sweep/: sweep.csv, sweep.png, sweep.svg. Exit codes: 0 measured, 2 could not, 130 interrupted.
 """
 
@@ -32,7 +33,7 @@ NAMES = tuple(sweep.COLOURS)
 
 @dataclass(frozen=True)
 class Point:
-    """Of `requests` in all `large` are large; one is a feed of so many `records`."""
+    """One point of the sweep: of `requests` requests `large` are large, and a feed has `records` records."""
 
     workers: int = 4
     large: int = 30
@@ -44,7 +45,7 @@ class Point:
         return f"sweep small={self.requests - self.large} large={self.large} records={self.records}"
 
     def variant(self, name: str) -> Variant:
-        """The variant with this number of workers; with a single one there is only one pool."""
+        """The variant with this number of workers. A single worker cannot be split into two pools, so it has one."""
         environment = VARIANTS[name].environment | {"WORKERS": str(self.workers)}
         if self.workers == 1:
             environment["LARGE_WORKERS"] = "0"

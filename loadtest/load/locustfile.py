@@ -1,13 +1,13 @@
-"""The Locust side: users that work off the scenario's fixed list, lane by lane, at the scenario's rates.
+"""What Locust runs: users that send the scenario's fixed list of requests, lane by lane, at the scenario's rates.
 
     locust -f loadtest/load/locustfile.py --host http://127.0.0.1:8080
 
-Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (what has a streaming
-counterpart goes there), LOWTIDE_REQUEST_LOG (a CSV file for each request, optional), and the variables of
-app/lowtide.toml, which headers name. With several Locust processes (`--processes`, or master and workers with
-`--expect-workers`) each takes its share of the list, and together they keep the same rates. A worker says in its
-reports that its share is done, and the master ends the test: from a worker that left by itself the others would
-inherit its users.
+Environment: LOWTIDE_SCENARIO (default, quick, article), LOWTIDE_SEED, LOWTIDE_STREAMING=1 (a request that has a
+streaming counterpart is sent as that), LOWTIDE_REQUEST_LOG (a CSV file with a row for each request, optional), and the
+variables of app/lowtide.toml, which headers name. With several Locust processes (`--processes`, or master and workers
+with `--expect-workers`) each sends its share of the list, and together they keep the same rates. A worker whose share
+is done says so in its reports and stays, and the master ends the test when all have said so. If a worker left by
+itself, Locust would start its users again on the other workers.
 """
 
 import io
@@ -45,8 +45,8 @@ class Share:
     def __init__(self) -> None:
         self.lanes: dict[str, Iterator[scenarios.Asked]] = {}
         self.users: Counter[str] = Counter()
-        # The list and the rate say when a request is due, not the answer before it: a server that was slow is asked for
-        # what it missed as fast as users become free.
+        # When a request is due follows from its place in the list and the rate, however long the answers before it
+        # take. After a server was slow, the requests that are overdue are sent as fast as users become free.
         self.paces: dict[str, Iterator[float]] = {}
 
     @property
@@ -60,8 +60,8 @@ class Share:
         for name in (lane, *(other for other in scenarios.LANES if not self.users[other])):
             if name not in self.lanes:
                 self.lanes[name] = iter(list(scenarios.requests(SCENARIO, name, SEED, STREAMING))[index::count])
-            for found in self.lanes[name]:
-                return found
+            for asked in self.lanes[name]:
+                return asked
         raise StopIteration
 
     def due(self, lane: scenarios.Lane, rate: float, environment: Environment) -> requests_log.Due:
@@ -90,7 +90,7 @@ def processes(environment: Environment) -> int:
 
 
 def finish(environment: Environment) -> None:
-    """The list is done: leave, or with the web page stay for another run."""
+    """End the test, because the list is done. With the web page Locust stays for another run, else it exits."""
     if environment.runner and environment.web_ui:
         environment.runner.stop()
     elif environment.runner:
@@ -101,7 +101,7 @@ def finish(environment: Environment) -> None:
 def share_out(environment: Environment, **_: Any) -> None:
     for user in (SmallUser, LargeUser):
         user.fixed_count = user.users(environment)
-    # Without --users Locust would start one user alone, and the list would be served at a tenth of its rate.
+    # Without --users Locust would start a single user, which sends the list at a tenth of its rate.
     if (options := environment.parsed_options) and options.num_users is None:
         options.num_users = options.spawn_rate = SmallUser.fixed_count + LargeUser.fixed_count
     if path := os.environ.get("LOWTIDE_REQUEST_LOG"):
@@ -137,7 +137,7 @@ def end_with_the_last_share(environment: Environment, **_: Any) -> None:
 
 
 class LaneUser(FastHttpUser):
-    """One of those that work off their lane's list; ends with the list, and the last one ends the test."""
+    """A user that sends requests of its lane's list. It stops when the list is done; the last user ends the test."""
 
     abstract = True
     lane: ClassVar[scenarios.Lane]
@@ -175,7 +175,8 @@ class LaneUser(FastHttpUser):
     def ask(self, asked: scenarios.Asked) -> None:
         """A request whose answer must have the expected status.
 
-        A large one comes and goes piece by piece: 30 MB at once would keep all other users waiting for 0.15 s.
+        The body and the answer of a large one are sent and read piece by piece: 30 MB in one piece would keep all other
+        users of this process waiting for 0.15 s.
         """
         large = asked.row.lane == "large"
         body = BODIES[asked.call.make_body or asked.call.body]
@@ -193,7 +194,8 @@ class LaneUser(FastHttpUser):
         ) as response:
             if large and not self.received(response, began):
                 return
-            # Without a status nobody has answered, and Locust has the reason. By itself it calls 400 and more failed.
+            # Status 0 means that there was no answer; Locust has noted why. A status of 400 or more counts as failed in
+            # Locust, so one that is expected has to be called a success.
             if response.status_code not in (0, asked.call.status):
                 response.failure(f"answered {response.status_code} instead of {asked.call.status}")
             elif response.status_code >= 400:

@@ -1,7 +1,7 @@
 """The log of single requests: Locust writes it, and latencies are read from it.
 
-Locust's own statistics round what is over 100 ms, and its log (`locust.contrib.csv_request_logger`) has no place for
-the time at which a request was due.
+It is our own because Locust's statistics round what is over 100 ms, and its log (`locust.contrib.csv_request_logger`)
+has no column for the time at which a request was due.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Due:
-    """When a request was to be sent (Unix seconds), and whether every user still waited for an answer then."""
+    """When a request should be sent (Unix seconds), and whether all users still waited for answers then."""
 
     time: float
     pushed_back: bool
@@ -112,8 +112,9 @@ def rows(path: Path) -> Iterator[Logged]:
 class Latencies:
     """Milliseconds from when a request was sent, and `_due_` from when it was due; None when there was no such request.
 
-    A server that stands still for two seconds shows that to every request that is due meanwhile, but only to those few
-    that were sent before it stopped: their users wait with all others for the answer.
+    When a server stands still for two seconds, only the few requests that are under way show it in the latency from
+    when they were sent: every user waits for one of them, so no others are sent. The latency from when a request was
+    due shows it for all those that should have been sent meanwhile.
     """
 
     requests: int
@@ -158,7 +159,7 @@ def read(path: Path) -> Latencies:
 
 
 def length(path: Path) -> int:
-    """Requests so far, while Locust writes; 0 before the first."""
+    """How many requests have been logged so far, while Locust still writes; 0 before the first."""
     return max(0, path.read_bytes().count(b"\n") - 1) if path.exists() else 0
 
 

@@ -57,16 +57,17 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        # Slow enough that two slow processors have time to spare: latencies are then the server's, not a queue's.
+        # Slow enough that two slow processors have time to spare: the latencies are then those of the server and not
+        # those of a queue.
         Scenario("default", 5940, 60, 10, 50, 0.5, 13_000, 10_000, 15, 32, 1500),
         Scenario("quick", 1980, 20, 10, 50, 0.5, 13_000, 10_000, 6, 32, 1500),
-        # Too small to inflate anything: shows in seconds that the experiment runs.
+        # Takes seconds, to see that the experiment runs. Its requests are too small to make a worker grow.
         Scenario("smoke", 180, 4, 10, 100, 2, 500, 500, 3, 32, 500),
         # The middle of what `make sweep` varies.
         Scenario("sweep", 970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
         # One large request after the other, for a container that is hardly larger than what one of them needs.
         Scenario("tight", 400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500),
-        # Long: 100,000 requests, hundreds of recycles.
+        # 100,000 requests and hundreds of recycles, to see whether a recycle ever costs a request.
         Scenario("soak", 99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
         Scenario("article", 5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
     )
@@ -85,7 +86,7 @@ def named(text: str) -> Scenario:
     changed: dict[str, float] = {}
     for change in changes:
         field, _, value = change.partition("=")
-        kinds = {each.name: each.type for each in fields(Scenario) if each.type is not str}
+        kinds = {known.name: known.type for known in fields(Scenario) if known.type is not str}
         if field not in kinds or not value.replace(".", "", kinds[field] is float).isdecimal():
             raise ValueError(f"SCENARIO: {change} is no number for one of {', '.join(kinds)}.")
         changed[field] = float(value) if kinds[field] is float else int(value)
@@ -99,27 +100,27 @@ def described() -> Application:
     Raises:
         application.Invalid: its lowtide.toml cannot be used, or says nothing of the experiment.
     """
-    found = application.read(Path(os.environ.get("APP_DIR") or CHECKOUT / "app"))
-    if found.loadtest is None:
-        raise application.Invalid(f"{found.file} says nothing to ask: write [loadtest], as docs/fork.md shows.")
-    for request in found.loadtest.requests:
+    description = application.read(Path(os.environ.get("APP_DIR") or CHECKOUT / "app"))
+    if description.loadtest is None:
+        raise application.Invalid(f"{description.file} says nothing to ask: write [loadtest], as docs/fork.md shows.")
+    for request in description.loadtest.requests:
         if unknown := set(request.left_out_of) - SCENARIOS.keys():
             raise application.Invalid(
-                f"{found.file}: left_out_of names {', '.join(unknown)}: there are {', '.join(SCENARIOS)}."
+                f"{description.file}: left_out_of names {', '.join(unknown)}: there are {', '.join(SCENARIOS)}."
             )
-    application.check(found)
-    return found
+    application.check(description)
+    return description
 
 
 def loadtest() -> Loadtest:
     """What the application says of the experiment."""
-    found = described().loadtest
-    assert found  # noqa: S101 - described() has refused its absence
-    return found
+    section = described().loadtest
+    assert section  # noqa: S101 - described() has refused its absence
+    return section
 
 
 class Asked(NamedTuple):
-    """One request of a list: its row of the table, what is asked of it, and the path with what was drawn."""
+    """One request of a list: its entry in lowtide.toml, what is sent for it, and its path with what was drawn."""
 
     row: Request
     call: MadeCall
@@ -127,12 +128,13 @@ class Asked(NamedTuple):
 
 
 def requests(scenario: Scenario, lane: Lane, seed: int, streaming: bool = False) -> Iterator[Asked]:
-    """The lane's fixed list. With `streaming` each request goes to its streaming counterpart, where there is one."""
+    """The lane's fixed list. With `streaming` each request is its streaming counterpart, where there is one."""
     draw = random.Random(f"{seed} {lane}")  # noqa: S311 - repeatable, not secret
     rows = [row for row in loadtest().requests if row.lane == lane and scenario.name not in row.left_out_of]
     count = scenario.small if lane == "small" else scenario.large
     if lane == "large":
-        # Every kind comes as often as its weight says, in seeded order: sixty are too few to leave that to chance.
+        # Every kind comes exactly as often as its weight says, in an order that the seed gives: with sixty requests,
+        # chance alone would stray too far from the weights.
         pool = [row for row in rows for _ in range(row.weight)]
         chosen = (pool * (count // len(pool) + 1))[:count]
         draw.shuffle(chosen)
@@ -145,7 +147,7 @@ def requests(scenario: Scenario, lane: Lane, seed: int, streaming: bool = False)
 
 
 def drawn(draw: random.Random, scenario: Scenario) -> dict[str, int | str]:
-    """What the seed draws for one path, in the order of the file."""
+    """The values that the seed draws for one path, in the order of lowtide.toml."""
     words: dict[str, int | str] = {}
     for name, rule in loadtest().draw.items():
         if rule.most:
@@ -163,11 +165,12 @@ def seed_commands(scenario: Scenario, seed: int) -> list[str]:
 
 
 def body(call: MadeCall, scenario: Scenario, seed: int, folder: Path) -> bytes:
-    """What goes with a request. A made body is made once for each scenario and seed, and kept in `folder`."""
+    """The body of a request. A body made by a function is made once for a scenario and seed, and kept in `folder`."""
     if not call.make_body:
         return call.body.encode()
     make = described().load(call.make_body)
-    # A function that was changed makes another body.
+    # The name of the file has a checksum of the function's module, so that a function that was changed makes the body
+    # anew.
     code = zlib.crc32(Path(sys.modules[make.__module__].__file__ or "").read_bytes())
     path = folder / f"{call.make_body.replace(':', '-')}-{scenario.records}-{seed}-{code:08x}"
     if not path.exists():

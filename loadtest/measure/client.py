@@ -1,4 +1,4 @@
-"""Locust, as a process of its own that works off the list."""
+"""Locust, as a process of its own that sends the list of requests."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ LOAD_LIMIT_S = 1800
 
 
 def described(scenario_name: str, seed: int) -> dict[str, str]:
-    """Locust's environment, with the list that it is to work off."""
+    """Locust's environment, which says what list it is to send."""
     return os.environ | {
         "LOWTIDE_SCENARIO": scenario_name,
         "LOWTIDE_SEED": str(seed),
@@ -25,11 +25,11 @@ def described(scenario_name: str, seed: int) -> dict[str, str]:
 
 
 def run(url: str, variant: Variant, scenario_name: str, seed: int, directory: Path, tick: Callable[[], None]) -> None:
-    """Work off the list; `tick` is called twice a second. Locust's report and statistics go to `directory`."""
+    """Send the whole list; `tick` is called twice a second. Locust's report and statistics go to `directory`."""
     report = directory / f"locust-{variant.name}"
     command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", url, "--html", f"{report}.html", "--csv", str(report), "--exit-code-on-error", "0"]
-    # Every user at once: the list and the rates are fixed, not the number of users that share them.
+    # All users start at once. The list and its rates are fixed, so how many users share them does not change the load.
     users = str(scenarios.named(scenario_name).small_users + 1)
     command += ["--users", users, "--spawn-rate", users]
     environment = described(scenario_name, seed) | {

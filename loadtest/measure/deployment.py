@@ -1,9 +1,8 @@
 """A deployment that runs already, measured from outside.
 
-The phases are those of a variant (`loadtest.measure.phases`), but nothing is started, configured or stopped: what the
-deployment is, and who else asks it meanwhile, is not known here. Memory is read from where the deployment shows it
-(`loadtest.measure.remote`), so the figures that need a look into its container stay empty: workers, recycles and OOM
-kills.
+The phases are those of a variant (`loadtest.measure.phases`), but nothing is started, configured or stopped, and who
+else uses the deployment meanwhile is not known here. Memory is read from where the deployment shows it
+(`loadtest.measure.remote`). Figures that need a look into its container stay empty: workers, recycles and OOM kills.
 """
 
 import os
@@ -29,7 +28,7 @@ from lowtide import application
 from lowtide.application import Call
 
 NAME = "deployment"
-# Memory at rest is the median of so many figures, the newest of the phase.
+# Memory at rest is the median of this many figures, the newest of the phase.
 NEWEST = 3
 _TIMEOUT_S = 30
 
@@ -84,7 +83,7 @@ def watching(source: remote.Source) -> Iterator[Watch]:
 
 
 def check_site(site: str, scenario: Scenario, seed: int) -> None:
-    """One small request of each kind, and of those that change nothing (lowtide.toml, preload) what needs a variable.
+    """Send one small request of each kind, and those of [[preload]] in lowtide.toml that need a token.
 
     Raises:
         CannotMeasure: the site would not serve the list; the message says why.
@@ -106,10 +105,10 @@ def check_site(site: str, scenario: Scenario, seed: int) -> None:
 
 
 def first_answer(url: str, call: Call) -> requests.Response:
-    """The answer to a request, which must not lead elsewhere.
+    """The answer to a request.
 
     Raises:
-        CannotMeasure: there is none, or it does.
+        CannotMeasure: there is none, or it is a redirect that was not expected.
     """
     headers = application.headers(call, os.environ)
     try:
@@ -157,7 +156,7 @@ def run_of(
     idle_mb: float,
     end_mb: float,
 ) -> Run:
-    """One run, of which only the outside is known."""
+    """The run, without the figures that cannot be seen from outside."""
     return outcome.run(
         NAME,
         sampling.counted(watch.samples, answered),

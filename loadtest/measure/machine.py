@@ -20,7 +20,7 @@ def processor() -> str:
 
 
 def available_mb() -> int:
-    """Memory that can be had without swapping, MiB."""
+    """Memory that a process can get without swapping, MiB."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) // 1024
 

@@ -13,12 +13,12 @@ from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import Variant
 from loadtest.results.types import Need
 
-# What one request adds is over in less than a second.
+# How often to look: what one request adds is there for less than a second.
 FLOOR_INTERVAL_S = 0.02
 
 
 def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Need:
-    """Integrate (trapezoids) what stands above `idle_mb` between two times."""
+    """Integrate (by trapezoids) the memory above `idle_mb` between two times."""
     inside = [sample for sample in samples if start <= sample.time <= end]
     points = [(start, 0.0), *((sample.time, max(0.0, sample.memory_mb - idle_mb)) for sample in inside)]
     points.append((end, points[-1][1]))
@@ -27,12 +27,12 @@ def need(samples: list[Sample], idle_mb: float, start: float, end: float) -> Nee
 
 
 def floor_mb(idle_mb: float, seconds: float, needs: dict[str, Need], counts: Counter[str]) -> float:
-    """What an ideal server would average over `seconds`: idle, and each large request's need only while it runs."""
+    """What an ideal server would average over `seconds`: idle memory, and each large request's need while it runs."""
     return round(idle_mb + sum(counts[name] * need.mib_s for name, need in needs.items()) / seconds, 1)
 
 
 def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float, float]:
-    """Of a server that has served small requests only: its PSS, and RSS of its largest worker, MiB."""
+    """PSS of a server that has served only small requests, and RSS of its largest worker, MiB."""
     runtime.start(variant.environment)
     try:
         site.warm_up(runtime.url, scenario)
@@ -44,7 +44,7 @@ def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float,
 
 
 def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say: Say, rounds: int) -> dict[str, Need]:
-    """Each kind of large request, alone, `rounds` times, each time in a fresh worker: the median by kind."""
+    """The need of each kind of large request: the median of `rounds` requests, each sent alone to a fresh worker."""
     kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "large", seed)}
     bodies = {name: scenarios.body(asked.call, scenario, seed, STATE) for name, asked in kinds.items()}
     runs: dict[str, list[Need]] = {name: [] for name in kinds}

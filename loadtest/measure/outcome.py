@@ -1,4 +1,4 @@
-"""One run of a result from what was sampled and logged: its entry in the summary, and what its picture shows."""
+"""Makes the result of a run from what was sampled and logged: its entry in the summary, and what the picture shows."""
 
 import statistics
 from collections import Counter
@@ -11,7 +11,7 @@ from loadtest.measure.sampling import Sample
 from loadtest.results import types
 from loadtest.results.types import Recycles
 
-# Ends of workers that nobody asked for.
+# The reasons that mean a sudden end of a worker.
 SUDDEN = ("died", "hung", "oom")
 UNKNOWN = Recycles(None, None, None, None, None, None, None, None, None)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtest.results.types import EventName, Reason
 
-# What each server logs of workers that it replaces, and the reason that it is.
+# What gunicorn and granian log when they replace a worker, and the reason that it stands for.
 REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = (
     (re.compile(r"Autorestarting worker after current request"), "requests"),
     (re.compile(r"worker-\d+ RSS over threshold"), "rss"),
@@ -36,7 +36,7 @@ def uwsgi_lines(lines: list[str]) -> list[dict[str, Any]]:
 
 
 def of_uwsgi(lines: list[str], since: float) -> list[Event]:
-    """The same, from `since` on (Unix seconds)."""
+    """The recycles in uWSGI's log as events, from `since` on (Unix seconds)."""
     events = []
     for end in uwsgi_lines(lines):
         if end["time"] >= since:
@@ -46,7 +46,7 @@ def of_uwsgi(lines: list[str], since: float) -> list[Event]:
 
 
 def of_another_server(lines: list[str], since: float) -> list[Event]:
-    """What gunicorn or granian logged of workers that were replaced, from `since` on; they log whole seconds."""
+    """The workers that gunicorn or granian logged as replaced, from `since` on; their logs have whole seconds."""
     events = []
     hung: set[str] = set()
     for line in lines:
@@ -54,7 +54,8 @@ def of_another_server(lines: list[str], since: float) -> list[Event]:
             continue
         time = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S %z").timestamp()
         reason = next((reason for pattern, reason in REASONS if pattern.search(match[3])), None)
-        # gunicorn logs the end of a worker that it killed for hanging as well.
+        # gunicorn logs a worker that it kills for hanging twice: when it kills it, and when it has ended. Only the
+        # first counts.
         worker = WORKER_PID.search(match[3])
         if reason == "hung" and worker:
             hung.add(worker[1])

@@ -7,7 +7,7 @@ A source is written KIND:WHERE, and its figure is the memory of all tasks or pod
     cloudwatch:CLUSTER/SERVICE[@REGION]    Container Insights' MemoryUtilized, once a minute
     kubernetes:NAMESPACE/DEPLOYMENT        the metrics API through kubectl, every 15 s or so
     https://HOST/PATH#NAME                 a page in Prometheus' text format: the sum of the samples called NAME, bytes;
-                                           PSS where NAME says pss, else taken for a working set
+                                           it counts as PSS if NAME contains pss, else as a working set
 """
 
 import json
@@ -39,7 +39,7 @@ class Source(Protocol):
     Attributes:
         kind: what the figures are.
         every_s: how often to look.
-        settle_s: how long a phase must be, so that the newest figures at its end speak of nothing before it.
+        settle_s: how long a phase must be, so that the newest figures at its end were taken within it.
     """
 
     @property
@@ -81,7 +81,8 @@ class CloudWatch:
                     {"Name": "ClusterName", "Value": self.cluster},
                     {"Name": "ServiceName", "Value": self.service},
                 ],
-                # The newest minutes are late; the newest one that is there counts.
+                # Figures arrive some minutes late, so ten minutes are asked for and the newest figure among them
+                # counts.
                 StartTime=now - timedelta(minutes=10),
                 EndTime=now,
                 Period=_PERIOD_S,
@@ -95,13 +96,13 @@ class CloudWatch:
                 "is the name right, and are Container Insights on?"
             )
         newest = max(answer["Datapoints"], key=lambda point: point["Timestamp"])
-        # Named by its first second.
+        # CloudWatch names a minute by its first second; the figure is about the whole minute.
         return newest["Timestamp"].timestamp() + _PERIOD_S, float(newest["Sum"])
 
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """The pods labelled app.kubernetes.io/name=NAME, of which the container `app` counts."""
+    """The pods labelled app.kubernetes.io/name=NAME; of each pod only the container `app` counts."""
 
     namespace: str
     name: str
@@ -128,8 +129,8 @@ class Kubernetes:
             raise Unreadable(f"kubectl: {done.stderr.strip()}")
         try:
             pods = json.loads(done.stdout)["items"]
-            containers = [each for pod in pods for each in pod["containers"] if each["name"] == "app"]
-            total = sum(kubernetes_mb(each["usage"]["memory"]) for each in containers)
+            containers = [container for pod in pods for container in pod["containers"] if container["name"] == "app"]
+            total = sum(kubernetes_mb(container["usage"]["memory"]) for container in containers)
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"The metrics API answered something else than pods' metrics: {error}") from None
         if not containers:

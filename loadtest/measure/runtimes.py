@@ -1,8 +1,8 @@
 """Starting, watching and stopping the stack under test, in either runtime, beside a stack that is already up.
 
-Both run the same uwsgi.ini and nginx configuration under a state folder or a Compose project of their own, made anew
-by the first start. Before anything is written, and again once the server runs, the application is asked where it
-writes; what is not the stack's own is refused (stack/own.py).
+Both run the same uwsgi.ini and nginx configuration, locally with a state folder and in Docker with a Compose project of
+their own, which the first start makes anew. Before anything is written, and again once the server runs, the application
+is asked where it writes. If that is not the experiment's own, the experiment ends (stack/own.py).
 """
 
 import copy
@@ -24,10 +24,10 @@ from stack import docker, local, own
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
-# As a server would.
+# Python code that loads the application as a server would.
 LOAD = "from lowtide import application; described = application.read(); described.load(described.wsgi)"
-# uWSGI prints the configuration as it has read it, and a folder that does not exist ends it before it serves. On its
-# way out it removes its sockets, so they must not be those of the running server.
+# Has uWSGI print the configuration as it has read it. --chdir to a folder that does not exist ends uWSGI before it
+# serves. When it ends it removes its sockets, so RUN_DIR must not be that of the running server.
 SHOW_CONFIG = [
     "env",
     "RUN_DIR=/nonexistent",
@@ -68,7 +68,7 @@ class Runtime(Protocol):
         ...
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
-        """Of uWSGI, or in the local runtime of the server whose first process is `pid`."""
+        """Start `lowtide.sample`, for uWSGI, or in the local runtime for the server whose first process is `pid`."""
         ...
 
     def log(self) -> list[str]:
@@ -97,7 +97,7 @@ class Local:
     def _make(self) -> None:
         self._lock = own.locked(STATE)
         if (self._var / "run/supervisor.sock").exists():
-            # An experiment that was killed has left it running.
+            # An experiment that was killed has left its stack running.
             self.stop()
         own.fresh_folder(self._var)
         own.refuse_foreign(asked_where_it_writes(self.run), self._var, (), self._owned)
@@ -119,7 +119,7 @@ class Local:
         self._check(started)
 
     def prepare(self) -> None:
-        """All but the server: a database with the application's tables, for what loads the application by itself."""
+        """Make all but the server: a database with the application's tables, for a command that loads it itself."""
         self._make()
         (self._var / "run").mkdir()
         started = time.time()
@@ -128,7 +128,7 @@ class Local:
         self._stack.prepare()
 
     def run_here(self, command: list[str]) -> int:
-        """The exit code of a command that has the terminal."""
+        """Run a command on this terminal; its exit code."""
         return self._stack.run(command)
 
     def changed(self, environment: Mapping[str, str]) -> Self:
@@ -169,10 +169,10 @@ class Docker:
             raise CannotMeasure("RUNTIME=docker, but no Docker engine answers: start one, or use RUNTIME=local.")
         self.url = f"http://127.0.0.1:{port}"
         self._base = own.environment(os.environ, environment) | {"PORT": str(port)}
-        # Of this checkout alone: another's experiment may run at the same time.
+        # The name is of this checkout alone, because the experiment of another checkout may run at the same time.
         self._project = f"lowtide-loadtest-{hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]}"
         overlay = STATE / "compose.json"
-        # Neither .env nor an override file: both are the site's.
+        # Compose would read .env and an override file by itself; both belong to the user's own site.
         words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]
         self._stack = docker.Docker(self._base, [*words, "--file", str(overlay)])
         self._overlay = overlay
@@ -181,13 +181,14 @@ class Docker:
 
     def _make(self) -> None:
         self._lock = own.locked(STATE)
-        # Compose hands only the variables to a container that docker-compose.yml names.
+        # Compose gives a container only the variables that docker-compose.yml names; this file adds those of
+        # LOADTEST_ENV.
         given = {"environment": own.handed_over(os.environ)}
         self._overlay.write_text(json.dumps({"services": {"app": given, "migrate": given}}))
         compose = json.loads(self._stack.tell("config", "--format", "json"))
         own.refuse_shared(compose, self._project)
         self._hosts = set(compose["services"])
-        # What an experiment that was killed has left; then the images, because the next line asks what is in them.
+        # Remove what an experiment that was killed has left. Then build the images, because the loop below runs them.
         self._stack.tell("down", "--volumes", "--remove-orphans")
         self._stack.tell("build", "nginx", "app")
         self._made = True
@@ -237,7 +238,7 @@ class Docker:
 
 
 def asked_where_it_writes(run: Callable[[list[str]], str]) -> list[dict[str, Any]]:
-    """What manage.py says of its settings, before anything is migrated.
+    """Where the application writes, as manage.py says it from the settings, before anything is migrated.
 
     Raises:
         CannotMeasure: it says nothing.
@@ -254,7 +255,7 @@ def asked_where_it_writes(run: Callable[[list[str]], str]) -> list[dict[str, Any
 
 
 def said_where_it_writes(text: str, started: float) -> list[dict[str, Any]]:
-    """What the running server has written since `started` (lowtide/django/stores.py).
+    """Where the application writes, as the server that started after `started` says it (lowtide/django/stores.py).
 
     Raises:
         CannotMeasure: nothing.
@@ -270,8 +271,8 @@ def said_where_it_writes(text: str, started: float) -> list[dict[str, Any]]:
 
 
 def versions(runtime: Runtime) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(runtime.run(["python", "-m", "lowtide.versions"]))
-    return found
+    by_name: dict[str, Any] = json.loads(runtime.run(["python", "-m", "lowtide.versions"]))
+    return by_name
 
 
 def configuration(runtime: Runtime) -> str:

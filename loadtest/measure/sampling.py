@@ -1,4 +1,4 @@
-"""Memory of the running server, from `lowtide.sample` beside it: as it goes by, and in one look."""
+"""Memory of the running server, from `lowtide.sample`, which runs beside it: continuously, or once."""
 
 import bisect
 import json
@@ -18,9 +18,9 @@ INTERVAL_S = 0.5
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory in MiB; `requests` is uWSGI's counter, None of other servers, and so is `workers`.
+    """Memory in MiB; `requests` and `workers` are uWSGI's counts, and None for other servers.
 
-    Working set and OOM kills are None outside a container, PSS is None of a deployment that shows something else.
+    Working set and OOM kills are None outside a container, and PSS is None for a deployment that shows a working set.
     """
 
     time: float
@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def memory_mb(self) -> float:
-        """PSS, or the working set where nobody sees PSS."""
+        """PSS, or the working set where PSS cannot be seen."""
         return self.pss_mb if self.pss_mb is not None else self.working_set_mb or 0.0
 
 
@@ -74,7 +74,7 @@ class Sampler:
         self._reader.join(10)
 
     def last(self, wait_s: float = 10) -> Sample:
-        """The newest sample, waiting for the first."""
+        """The newest sample; waits if there is none yet."""
         deadline = time.monotonic() + wait_s
         while not self.samples:
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -102,7 +102,7 @@ def median_mb(samples: list[Sample]) -> float:
 
 
 def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
-    """The samples with the requests that had ended by then, for a server that does not count them itself."""
+    """The samples, each with how many requests had ended by then, for a server that does not count them itself."""
     return [replace(sample, requests=bisect.bisect_right(ends, sample.time)) for sample in samples]
 
 
@@ -119,7 +119,7 @@ def idle_rss_mb(runtime: Runtime, pid: int | None = None) -> float:
 
 
 def fresh_workers(runtime: Runtime, sampler: Sampler) -> None:
-    """Have every worker replaced."""
+    """Kill every worker, and wait until all have successors."""
     before = sampler.last().workers or 0
     runtime.kill_workers(list(workers(runtime)))
     deadline = time.monotonic() + 30

@@ -32,7 +32,7 @@ def environment(variant: Variant) -> dict[str, str]:
 
 
 def described(variant: Variant, uwsgi: str) -> str:
-    """The server and its version, and what stands in for its allocator."""
+    """The server and its version, and the allocator where it is not glibc's."""
     if variant.preload:
         return f"uWSGI {uwsgi} with {allocators.described(variant.preload)}"
     return f"uWSGI {uwsgi}" if variant.server == "uwsgi" else f"{variant.server} {version(variant.server)}"
@@ -44,10 +44,10 @@ def pid(runtime: Runtime) -> int:
 
 
 def check_preloaded(name: str, pid: int) -> None:
-    """See that the server's processes have mapped lib<name>.so.
+    """Check that the server's processes have loaded lib<name>.so.
 
     Raises:
-        CannotMeasure: one of them has not; the dynamic linker only warns.
+        CannotMeasure: one of them has not. The dynamic linker only warns and starts the process without the library.
     """
     for process in memory.tree(pid):
         if f"/lib{name}.so" not in memory.mapped(process):

@@ -1,4 +1,4 @@
-"""Asking the site outside of the list: before the load, after it, and one large request alone."""
+"""Requests that are not part of the list: before the load, after it, and one large request alone."""
 
 import itertools
 import os
@@ -15,10 +15,10 @@ from lowtide.application import Call
 
 
 def ask(site: str, call: Call, path: str = "", body: bytes = b"") -> None:
-    """A request that must be answered as expected, with `path` in place of its own.
+    """Send a request, with `path` in place of its own if that is given.
 
     Raises:
-        CannotMeasure: it was not.
+        CannotMeasure: it was not answered, or with another status than expected.
     """
     headers = {"Accept-Encoding": "identity"} | application.headers(call, os.environ)
     url = site + (path or call.path)
@@ -33,12 +33,12 @@ def ask(site: str, call: Call, path: str = "", body: bytes = b"") -> None:
 
 
 def page(site: str) -> None:
-    """The page that most visitors see."""
+    """Ask for the page that most visitors see."""
     ask(site, Call(path=scenarios.described().page))
 
 
 def warm_up(site: str, scenario: Scenario, count: int = 300) -> None:
-    """Small requests for every worker; those of the large pool are reached by a request that costs little."""
+    """Send enough small requests to reach every worker, and to the large pool a request that needs little memory."""
     small = itertools.islice(scenarios.requests(scenario, "small", seed=0), count)
     for _ in range(3):
         ask(site, scenarios.loadtest().warm_up)
@@ -47,7 +47,7 @@ def warm_up(site: str, scenario: Scenario, count: int = 300) -> None:
 
 
 def quiet(site: str, seconds: float) -> None:
-    """Two small requests a second."""
+    """Send two small requests a second."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         page(site)

@@ -13,7 +13,7 @@ WITHOUT = ONE_POOL | KEEP | {"WORKER_MANAGEMENT": "without"}
 
 @dataclass(frozen=True)
 class Variant:
-    """One row.
+    """One row of the comparison.
 
     Attributes:
         environment: variables of the whole stack.
@@ -21,7 +21,7 @@ class Variant:
         malloc: variables of the server's processes alone, for glibc's allocator.
         preload: the library that stands in for glibc's allocator, as in lib<preload>.so.
         peer: which configuration of gunicorn or granian, in loadtest/measure/peers/.
-        streaming: large requests go to their streaming counterparts (loadtest/load/scenarios.py).
+        streaming: each large request is sent as its streaming counterpart (loadtest/load/scenarios.py).
     """
 
     name: str
@@ -35,7 +35,7 @@ class Variant:
 
     @property
     def local_only(self) -> bool:
-        """Needs what the images do not hold."""
+        """Whether it needs a server or an allocator that the Docker images do not have."""
         return self.server != "uwsgi" or bool(self.malloc or self.preload)
 
 

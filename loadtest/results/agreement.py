@@ -1,4 +1,7 @@
-"""Do two results say the same? Ratios side by side: figures in MiB and ms are a machine's, ratios are the server's."""
+"""Whether two results say the same.
+
+Figures in MiB and ms differ between machines, so ratios are compared, which depend on the server.
+"""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -8,9 +11,9 @@ from loadtest.results import words
 from loadtest.results.tables import Table
 from loadtest.results.types import Summary, Variant, ratio
 
-# How far two ratios may be apart beyond what the rounds of either spread.
+# How far the ranges of two ratios over their rounds may be apart.
 TOLERANCE = 0.10
-# The load average by processor above which somebody else was at work when the experiment began.
+# A load average for each processor above this means that other programs were at work when the experiment began.
 BUSY = 0.25
 
 Ratio = Callable[[Variant, Variant | None, float | None], float | None]
@@ -20,7 +23,7 @@ def _over_without(figure: str) -> Ratio:
     return lambda own, without, floor_mb: ratio(getattr(own, figure), getattr(without, figure, None))
 
 
-# Each of a variant, `without` in the same round, and the ideal mean.
+# Each takes a variant, `without` in the same round, and the ideal mean.
 RATIOS: dict[str, Ratio] = {
     "peak / idle": lambda own, without, floor_mb: ratio(own.peak_mb, own.idle_mb),
     "end / idle": lambda own, without, floor_mb: own.end_to_idle(),
@@ -78,7 +81,7 @@ def spreads(summary: Summary) -> dict[tuple[str, str], Spread]:
 
 
 def compare(own: Summary, other: Summary) -> list[Comparison]:
-    """What both have, in the order of `own`."""
+    """The ratios that both results have, in the order of `own`."""
     others = spreads(other)
     return [Comparison(*key, spread, others[key]) for key, spread in spreads(own).items() if key in others]
 

@@ -15,7 +15,7 @@ Row = TypeVar("Row", Sample, Event)
 
 
 def write(results: Results) -> None:
-    """Write everything but the configurations, which are there since each variant ran, the pictures and the report."""
+    """Write summary.json, samples.csv and events.csv. The configurations were written when each variant ran."""
     encoded = msgspec.json.format(msgspec.json.encode(results.summary), indent=1)
     (results.directory / "summary.json").write_bytes(encoded + b"\n")
     write_rows(results.directory / "samples.csv", Sample, chain.from_iterable(results.samples.values()))
@@ -77,8 +77,8 @@ def _by_variant(path: Path, row_type: type[Row], names: list[str]) -> dict[str, 
         if row.variant not in rows:
             raise ResultError(f"{path} line {line}: variant {row.variant!r} is not in summary.json")
         rows[row.variant].append(row)
-    for of_variant in rows.values():
-        of_variant.sort(key=lambda row: row.t_s)
+    for rows_of_variant in rows.values():
+        rows_of_variant.sort(key=lambda row: row.t_s)
     return rows
 
 

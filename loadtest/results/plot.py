@@ -1,4 +1,4 @@
-"""The picture of an experiment: memory in blue, cumulative requests in red, one panel a variant, shared axes."""
+"""The picture of an experiment: memory in blue and cumulative requests in red, a panel a variant, shared axes."""
 
 import io
 import math
@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from loadtest.results import words
 from loadtest.results.types import Event, Results, Sample, Summary, Variant
 
-# Paul Tol's "vibrant" blue and red keep apart for colour-blind readers. No two names share a value, so that a page
-# can replace each value in the SVG by a custom property of its own.
+# Colour-blind readers can tell Paul Tol's "vibrant" blue and red apart. No two names have the same value, so that a
+# page can replace each value in the SVG by a custom property of its own.
 COLOURS = {
     "memory": "#0077bb",
     "requests": "#cc3311",
@@ -30,7 +30,7 @@ COLOURS = {
 }
 IDLE: dict[str, Any] = {"color": COLOURS["muted"], "linewidth": 0.9, "dashes": (5, 3)}
 FLOOR: dict[str, Any] = {"color": COLOURS["floor"], "linewidth": 1.0, "dashes": (1.5, 1.5)}
-# One lane of marks above the curves for each of these, in this order, when it happened at all.
+# Each of these that happened gets a row of marks above the curves, in this order.
 MARKS = {
     "requests": ("^", "mark", "recycled: requests"),
     "rss": ("o", "mark", "recycled: RSS"),
@@ -78,7 +78,7 @@ def svg(results: Results, narrow: bool = False) -> str:
 
 
 def figure(results: Results, narrow: bool = False) -> Figure:
-    """Draw all variants in a grid: side by side up to three, so that heights compare, and small where they are many.
+    """Draw all variants in a grid. Up to three stand side by side, so that heights compare; many are drawn small.
 
     `narrow` is for a phone.
     """
@@ -194,7 +194,7 @@ def _panel(axes: Axes, results: Results, variant: Variant, lanes: list[str], gid
 
 
 def _limits(axes: Axes, rights: list[Axes], results: Results, lanes: int) -> None:
-    """Equal scales for all panels, with room for the lanes of marks, and of the warm-up only its last seconds."""
+    """Give all panels the same scales, with room for the rows of marks, and show only the end of the warm-up."""
     samples = [sample for of_variant in results.samples.values() for sample in of_variant]
     memory = [value for sample in samples for value in (sample.pss_mb, sample.working_set_mb) if value is not None]
     levels = [variant.idle_mb for variant in results.summary.variants] + [results.summary.floor_mb]

@@ -1,7 +1,7 @@
-"""Make the outcome of an experiment from its files: the picture, `report.html` and the table for the terminal.
+"""Makes the picture, `report.html` and the table for the terminal from the files of an experiment.
 
-`python -m loadtest.results.report DIRECTORY` makes them again, with `--markdown` it prints the table for a page,
-and exits with 2 when a file is missing or malformed.
+`python -m loadtest.results.report DIRECTORY` makes them again. With `--markdown` it prints the tables for a page
+instead. It exits with 2 when a file is missing or malformed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def write(directory: Path) -> None:
 
 
 def page(results: Results) -> str:
-    """The whole of `report.html`, with nothing outside it but links to Locust's reports."""
+    """The whole of `report.html`. It needs no other file; it only links to Locust's reports."""
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -69,7 +69,7 @@ def inline(svg: str, prefix: str) -> Markup:
 
 
 def alike(options: Mapping[str, Options]) -> dict[str, Options]:
-    """The options by the names of all variants that have the same."""
+    """The options, once for all variants that have the same, under the names of these variants."""
     groups: list[tuple[list[str], Options]] = []
     for name, of_variant in options.items():
         names = next((names for names, others in groups if others == of_variant), None)
@@ -103,7 +103,7 @@ def terminal(summary: Summary) -> Group:
 
 
 def _table(summary: Summary) -> Table:
-    """For 80 columns: many variants have longer names, and are compared with the ideal mean."""
+    """The table. To fit into 80 columns, it has `/ideal` in place of three others where variants are many."""
     caption = f"idle to end in MiB of {summary.memory}"
     if summary.rounds > 1:
         caption += f"; medians of {summary.rounds} rounds"
@@ -148,7 +148,7 @@ def _paragraphs(summary: Summary) -> list[Text]:
 
 
 def markdown(summary: Summary) -> str:
-    """Two tables of all variants, memory and what it costs, and what they were measured with, for a page."""
+    """For a page: a table of memory, a table of latencies, and what they were measured with."""
     without = summary.variant("without")
     memory = Table(["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"], texts=2)
     small = ["small p50", "p99", "/ without", "max", "due p50", "due p99", "due max"]
@@ -168,7 +168,7 @@ def markdown(summary: Summary) -> str:
 
 
 def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
-    """A figure, and of several rounds in brackets the least and the most."""
+    """A figure; after several rounds with the least and the most in brackets."""
     spread = variant.spread(name)
     told = f" ({words.number(spread[0], digits)} to {words.number(spread[1], digits)})" if spread else ""
     return words.number(getattr(variant, name), digits) + told

@@ -1,4 +1,4 @@
-"""Several rounds of one variant as one entry of `variants`."""
+"""Makes one entry of `variants` from several rounds of a variant."""
 
 import statistics
 from typing import Any, TypeVar
@@ -7,13 +7,13 @@ from msgspec import structs
 
 from loadtest.results.types import Recycles, Variant
 
-# Of these a median would hide the round that lost something.
+# Of these the worst round counts: a median would hide a round in which something was lost.
 WORST = ("failures", "oom_kills")
 Figures = TypeVar("Figures", Variant, Recycles)
 
 
 def merged(rounds: list[Variant]) -> Variant:
-    """The median of each figure, of failures and OOM kills the worst; `rounds` holds the single ones, in order."""
+    """The median of each figure, and the worst of failures and OOM kills. Its `rounds` holds each round, in order."""
     return rounds[0] if len(rounds) == 1 else structs.replace(_medians(rounds), rounds=rounds)
 
 
@@ -23,7 +23,7 @@ def _medians(rows: list[Figures]) -> Figures:
 
 
 def _median(name: str, values: list[Any]) -> Any:
-    """The median of figures; of what is no figure in every round, the first."""
+    """The median of a figure over the rounds. A value that is not a number in every round is taken from the first."""
     if all(isinstance(value, Recycles) for value in values):
         return _medians(values)
     if not all(isinstance(value, int | float) for value in values):

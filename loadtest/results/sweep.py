@@ -30,7 +30,7 @@ class Row(Struct):
 
 
 def figure(rows: list[Row]) -> Figure:
-    """One panel an axis, on one scale: the mean as a line, the peak dotted."""
+    """One panel for each axis, all on one scale: the mean as a line, the peak dotted."""
     picture = Figure(figsize=(9.0, 3.6), layout="constrained")
     panels: list[Axes] = list(picture.subplots(1, len(LABELS), sharey=True))
     for panel, axis in zip(panels, LABELS, strict=True):

@@ -1,4 +1,4 @@
-"""Tables: every one that the experiment shows on a terminal or writes for a page is made here."""
+"""Every table that the experiment shows on a terminal or writes for a page is made here."""
 
 from dataclasses import dataclass, field
 

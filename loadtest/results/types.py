@@ -32,7 +32,7 @@ def ratio(part: float | None, whole: float | None) -> float | None:
 
 
 class Environment(Struct):
-    """What serves. All is None for a deployment, which is seen from outside."""
+    """The machine and the versions that serve. All are None for a deployment, which is seen from outside only."""
 
     cpus: Count | None
     memory_mb: Amount | None
@@ -51,7 +51,7 @@ class Load(Struct):
 
 
 class Recycles(Struct):
-    """Workers replaced, by reason. `died` is every sudden end: hung ones and those killed for memory are among them."""
+    """Workers replaced, by reason. `died` counts every sudden end, those of `hung` and `oom` among them."""
 
     requests: Count | None
     rss: Count | None
@@ -98,7 +98,7 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
     pushed_back: Count | None = None
     recycles: Recycles
     locust_report: str | None = None
-    # Of several rounds each single one; the figures above are then medians.
+    # After several rounds each single round; the figures above are then medians.
     rounds: list["Variant"] = []
 
     def end_to_idle(self) -> float | None:
@@ -110,7 +110,7 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
         return (min(values), max(values)) if values else None
 
     def over(self, other: "Variant | None", figure: str) -> float | None:
-        """A figure over the other variant's; of several rounds the median of the ratios, each within a round."""
+        """A figure divided by the other variant's; after several rounds the median of the ratios within each round."""
         if other is None:
             return None
         pairs = zip(self.rounds or [self], other.rounds or [other], strict=False)
@@ -123,7 +123,7 @@ class Need(Struct):
     """What one large request alone adds to a fresh worker.
 
     Attributes:
-        mib_s: integral over its time of what it adds, MiB s.
+        mib_s: the integral of what it adds over the time that it takes, MiB s.
         peak_mb: the most it adds at once, MiB.
         seconds: how long it takes.
     """
@@ -134,7 +134,7 @@ class Need(Struct):
 
 
 class Check(Struct):
-    """One comparison; `at_least` tells the direction of the limit, where it was written."""
+    """One comparison; `at_least` says whether the limit is a least, and is None in files that do not say it."""
 
     name: Name
     value: Number | None
@@ -158,9 +158,9 @@ class Summary(Struct, kw_only=True):
     started: str | None = None
     # The processor's name.
     machine: str | None = None
-    # Of the machine when the experiment began, over a minute: somebody else's work.
+    # The machine's load average over the minute before the experiment began, which shows the work of other programs.
     load_average: Amount | None = None
-    # What the figures of memory are.
+    # What kind of memory the figures are.
     memory: Memory = "PSS"
     rounds: Count = 1
     # Sizing variables that differ from what ships.
@@ -168,7 +168,7 @@ class Summary(Struct, kw_only=True):
     # Variants that could not be measured, and why.
     left_out: dict[str, str] = {}
     load: Load
-    # What an ideal server would average, and the needs that it is made of, by the name of the request.
+    # What an ideal server would average, and the needs of requests from which that is reckoned, by their names.
     floor_mb: Amount | None
     needs: dict[str, Need] = {}
     variants: Annotated[list[Variant], Meta(min_length=1)]
@@ -204,7 +204,7 @@ Options = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Results:
-    """A whole result directory. Every variant is a key of each mapping, except of `options` where it has no file."""
+    """A whole result directory. Every variant is a key of each mapping; of `options` only those that have a file."""
 
     directory: Path
     summary: Summary

@@ -1,15 +1,16 @@
-"""What is asked of a run, and the limits: the one place where they stand."""
+"""The checks that a run has to pass, with their limits, which stand here and nowhere else."""
 
 from collections.abc import Sequence
 
 from loadtest.results.types import Check, Variant, Verdict, ratio
 
-# Memory at the end over idle memory: the least that reproduces the inflation, and the most that counts as undone.
+# Memory at the end over idle memory. From the first on the problem was reproduced; up to the second it counts as
+# solved.
 INFLATED = 5.0
 CAME_BACK = 1.25
 # The peak of `lowtide` over the peak of `without`, at most.
 PEAK_SHARE = 0.6
-# A peak below this multiple of idle memory is no inflation worth the name.
+# If memory peaks below this multiple of idle memory, it has hardly risen.
 ROSE = 1.5
 # Nobody starts a deployment anew before it is measured, and others use it: its memory may end higher above idle.
 DEPLOYMENT_CAME_BACK = 1.5
@@ -28,7 +29,7 @@ def _verdict(checks: list[Check]) -> Verdict:
 
 
 def experiment(variants: Sequence[Variant], runtime: str) -> Verdict:
-    """Was the inflation reproduced, and does `lowtide` keep what it promises?"""
+    """Whether memory stayed high in `without`, and came back in `lowtide` without a loss."""
     by_name = {variant.name: variant for variant in variants}
     without, lowtide = by_name.get("without"), by_name.get("lowtide")
     checks = [counted for variant in variants if (counted := _counted(variant, runtime))]
@@ -61,7 +62,7 @@ def _counted(variant: Variant, runtime: str) -> Check | None:
 
 
 def deployment(variant: Variant, requests: int) -> Verdict:
-    """What can be asked of a deployment of which only the outside is known, and to which `requests` were to be sent."""
+    """The checks that are possible from outside a deployment, to which `requests` requests were to be sent."""
     return _verdict(
         [
             check("failed requests", variant.failures, 0),

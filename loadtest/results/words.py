@@ -1,10 +1,10 @@
-"""Plain sentences about a summary: true whatever the outcome, and each made by one function."""
+"""Plain sentences about a summary. Each is made by one function, and must be true whatever the outcome was."""
 
 from loadtest.results.types import Check, Summary, Variant, ratio
 from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 from lowtide import sizing
 
-# More variants than this are shown small, and in a terminal as a table alone.
+# If there are more variants than this, the picture shows them small, and the terminal shows a table without sentences.
 MANY = 6
 
 UNKNOWN = "not measured"
@@ -29,7 +29,7 @@ def mib(value: float | None) -> str:
 
 
 def multiple(value: float | None) -> str:
-    """A ratio: two digits behind the point where they tell, one from ten on."""
+    """A ratio, with two digits behind the point, and one from ten on."""
     return "-" if value is None else f"{value:,.{1 if value >= 10 else 2}f}"
 
 
@@ -45,7 +45,7 @@ def sentence(text: str) -> str:
 
 
 def end_in_idles(variant: Variant, rounds: int = 1) -> str:
-    """The title of a panel: "ends at 765 MiB, 10.1 times idle", of several rounds with "(median)" behind it."""
+    """The title of a panel: "ends at 765 MiB, 10.1 times idle", after several rounds with "(median)" behind it."""
     end_to_idle = variant.end_to_idle()
     if end_to_idle is None:
         return "end or idle memory not measured"
@@ -60,7 +60,7 @@ def end_in_short(variant: Variant) -> str:
 
 
 def memory(variant: Variant) -> str:
-    """What memory did: rose or not, and came back or not."""
+    """Whether memory rose, and whether it came back."""
     idle, peak, end = variant.idle_mb, variant.peak_mb, variant.end_mb
     end_to_idle, peak_to_idle = variant.end_to_idle(), ratio(peak, idle)
     if end_to_idle is None or peak_to_idle is None:
@@ -146,7 +146,7 @@ def happened(variant: Variant) -> str:
 
 
 def limit(check: Check) -> str:
-    """The limit with its direction: as written, else as it follows from the value and from whether the check holds."""
+    """The limit, as "at least" or "at most". Where a check does not say which, its value tells."""
     at_least = check.at_least
     if check.limit is None:
         return "-"
@@ -170,7 +170,7 @@ def failed_check(check: Check) -> str:
 
 
 def headline(summary: Summary) -> str:
-    """The outcome in one line; where it is bad, what failed: the reproduction, the cure, or another check."""
+    """The outcome in one line. Where it is bad, the line says whether `without`, `lowtide` or another check failed."""
     without, lowtide = summary.variant("without"), summary.variant("lowtide")
     inflated = without.end_to_idle() if without else None
     cured = lowtide.end_to_idle() if lowtide else None

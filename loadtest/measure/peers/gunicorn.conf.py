@@ -1,7 +1,7 @@
 """gunicorn as `make compare` runs it: `gunicorn -c loadtest/measure/peers/gunicorn.conf.py`.
 
-What all rows need to stand in for uWSGI here, then what PEER names: default, recycle or lowtide. What is not named here
-is as gunicorn has it.
+First come the settings that all rows need to serve in uWSGI's place, then those of the row that PEER names: default,
+recycle or lowtide. Settings that are not named here are gunicorn's defaults.
 """
 
 import os
@@ -13,7 +13,8 @@ bind = f"unix:{os.environ['RUN_DIR']}/small.sock"
 workers = int(os.environ["WORKERS"])
 chdir = os.environ["APP_DIR"]
 wsgi_app = os.environ["WSGI_CALLABLE"]
-# By default one for each user of the machine: a gunicorn that is up already would lose it.
+# By default every gunicorn of a user has the same control socket: this one would take it from another that runs
+# already.
 control_socket = f"{os.environ['RUN_DIR']}/gunicorn.ctl"
 
 if peer in ("recycle", "lowtide"):
