@@ -1,4 +1,4 @@
-"""Who may use a view that programs call: whoever sends the token, or a user with the permissions."""
+"""Guards a view that programs call: it is open to a client with the token, and to a user with the permissions."""
 
 import functools
 import hmac
@@ -18,9 +18,9 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 def token_or_permission(setting: str, *permissions: str) -> Callable[[View[P]], View[P]]:
     """Open a view to `Authorization: Bearer` with the token in a setting, and to logged-in users with `permissions`.
 
-    No token opens anything while the setting is empty. A request without a header Authorization is a browser's: it
-    brings its cookie wherever it is sent from, so one that changes something must carry Django's CSRF token too.
-    Others are answered 401, or 403 for a user who may not, as JSON with the reason.
+    While the setting is empty, no token opens the view. A request without a header Authorization comes from a browser,
+    which sends its cookie from any site's page, so a request that changes something needs Django's CSRF token too.
+    Other clients get 401, or 403 for a user without the permissions, as JSON with the reason.
     """
 
     def guard(view: View[P]) -> View[P]:

@@ -7,7 +7,7 @@ from lowtide import ceiling
 
 
 def _tell(**_: object) -> None:
-    """Django answers a request that ran out of memory as any error; the server is told why it failed."""
+    """Tell the server when a request failed for lack of memory, because Django answers it like any other error."""
     error: BaseException | None = sys.exc_info()[1]
     while error and not isinstance(error, MemoryError):
         error = error.__cause__ or error.__context__

@@ -1,7 +1,7 @@
-"""What strangers send and what a database does, answered instead of raised.
+"""Answers malformed requests and failures of the database, which would otherwise be errors 500.
 
-One line in MIDDLEWARE, after the health checks, and one around the WSGI application, for what Django raises before it
-asks its middleware:
+Add the class to MIDDLEWARE, after the health checks, and wrap the WSGI application for errors that Django raises before
+it calls its middleware:
 
     application = readable(get_wsgi_application())
 """
@@ -23,18 +23,18 @@ from lowtide.wsgi import Application, Environ
 log = logging.getLogger(__name__)
 PART_BYTES = 64 * 1024
 RETRY_AFTER_S = 5
-# SQLite's code for a statement that makes no sense: a fault of the application, and not of the database.
+# SQLite's code for a wrong statement, which is a fault of the application and not of the database.
 SQLITE_ERROR = 1
 
 
 class GuardMiddleware:
     """For any application:
 
-    - a NUL in the address, a header or a cookie is answered 400: PostgreSQL cannot store one, and each view that looks
-      one up would fail. What gets through in a body and cannot be stored is answered 400 too.
-    - a database that is away, silent or overloaded is answered 503 with Retry-After, and one line of the log.
-    - a body that the view has not read is read to its end: uWSGI closes the socket on an unread one, and nginx turns
-      that into a 502 whatever the view has answered.
+    - A NUL in the address, a header or a cookie is answered 400, because PostgreSQL cannot store one and every view
+      that uses it in a query would fail. A value of the body that the database cannot store is answered 400 too.
+    - When the database is down, silent or overloaded, the answer is 503 with Retry-After, and a line is logged.
+    - The unread rest of a body is read to its end: otherwise uWSGI would close the socket, and nginx would answer 502
+      in place of the view's answer.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -53,7 +53,7 @@ class GuardMiddleware:
             return refused(request, HTTPStatus.BAD_REQUEST, "the database cannot hold one of the values sent")
         if not is_away(exception):
             return None
-        # One line in ten seconds: while a database is away, every request finds out.
+        # Logged once in ten seconds only, because every request fails while the database is down.
         if (now := time.monotonic()) - self._said > 10:
             self._said = now
             log.error("The database does not answer: %s", first_line(exception))
@@ -63,7 +63,7 @@ class GuardMiddleware:
 
 
 def unusable(request: HttpRequest) -> Iterator[str]:
-    """What keeps a request from being handled by any view."""
+    """The reasons why no view can handle the request."""
     if "\0" in request.path_info:
         yield "the path holds a NUL character"
     if "\0" in (query := request.META.get("QUERY_STRING", "")) or "%00" in query:
@@ -76,9 +76,9 @@ def unusable(request: HttpRequest) -> Iterator[str]:
 
 
 def readable(application: Application) -> Application:
-    """The application, for which a charset in Content-Type that is none of text counts as none.
+    """Wrap the application so that it does not see a charset in Content-Type that is not a text encoding.
 
-    Django decodes the query with it while it makes the request: `charset=base64` would end in a 500 from anywhere.
+    Django decodes the query with that charset when it makes the request, so `charset=base64` would be a 500.
     """
 
     def reading(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -91,7 +91,7 @@ def readable(application: Application) -> Application:
 
 
 def is_text_encoding(name: str) -> bool:
-    """Whether any bytes can be decoded with it. Python has codecs of other kinds, such as base64."""
+    """Whether bytes can be decoded to text with it. Python also has other codecs, such as base64."""
     try:
         return bool(b"\xffa".decode(name, "replace"))
     except (LookupError, ValueError):
@@ -99,7 +99,7 @@ def is_text_encoding(name: str) -> bool:
 
 
 def is_away(exception: Exception) -> bool:
-    """Whether the database cannot do its work now, rather than being asked for nonsense."""
+    """Whether the database cannot work at the moment; otherwise the statement was wrong."""
     if isinstance(exception, InterfaceError):
         return True
     code = getattr(exception.__cause__, "sqlite_errorcode", None)
@@ -113,7 +113,7 @@ def drain(request: HttpRequest) -> None:
 
 
 def refused(request: HttpRequest, status: HTTPStatus, reason: str) -> HttpResponse:
-    """The reason in the client's format: as JSON for whoever asks for JSON or sent it, else as plain text."""
+    """The reason as JSON for a client that asked for JSON or sent it, otherwise as plain text."""
     accept = request.headers.get("Accept", "")
     if "text/html" not in accept and "json" in accept + (request.content_type or ""):
         return JsonResponse({"error": reason}, status=status)

@@ -1,4 +1,4 @@
-"""Health checks: is the process alive, and can it serve?"""
+"""Health checks: whether the process is alive, and whether it can serve."""
 
 import functools
 import logging
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class HealthMiddleware:
-    """Answers /healthz and /readyz, before anything in MIDDLEWARE that could have a say in it.
+    """Answers /healthz and /readyz. It must stand first in MIDDLEWARE.
 
-    Load balancers and container engines ask over plain HTTP with an address of their choice as Host: the redirect
-    to HTTPS and ALLOWED_HOSTS would answer them 301 and 400.
+    Load balancers and container engines ask over plain HTTP with any address as Host, so the redirect to HTTPS would
+    answer 301, and ALLOWED_HOSTS would answer 400.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -28,7 +28,7 @@ class HealthMiddleware:
             return HttpResponse("ok\n", content_type="text/plain")
         if request.path == "/readyz":
             missing = what_is_missing()
-            # Strangers ask too: which migrations, and what error, is the log's to say, and once for each change.
+            # Anybody may ask, so the answer does not tell the details. The log does, once for each change.
             if missing != self._missing:
                 self._missing = missing
                 log.warning("Not ready: %s", missing) if missing else log.info("Ready again")
@@ -39,7 +39,7 @@ class HealthMiddleware:
 
 
 def what_is_missing() -> dict[str, str]:
-    """What keeps this process from serving, and why: {} when nothing does. Two small queries."""
+    """What keeps this process from serving, and why; empty when it can serve. It costs two small queries."""
     try:
         applied = MigrationRecorder(connection).applied_migrations()
     except (DatabaseError, InterfaceError) as error:
@@ -50,5 +50,5 @@ def what_is_missing() -> dict[str, str]:
 
 @functools.cache
 def expected_migrations() -> frozenset[tuple[str, str]]:
-    """Every migration in the code, as (app, name). Read once: the code does not change under a running process."""
+    """Every migration in the code, as (app, name). Read only once, because a running process keeps its code."""
     return frozenset(MigrationLoader(None).graph.nodes)

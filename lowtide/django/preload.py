@@ -1,7 +1,7 @@
-"""Does before the fork what the first requests would do, each worker for itself: what is done here, all workers share.
+"""Does the work of the first requests before the fork, so that workers share its memory and none repeats it.
 
-PRELOAD in the environment: `requests` (all of it, the default), `code` (no requests), `off`; for measuring what each is
-worth, with `make forks`.
+PRELOAD in the environment: `requests` (load code and answer requests, the default), `code` (no requests), `off`.
+`make forks` uses it to measure what each is worth.
 """
 
 import io
@@ -25,7 +25,8 @@ from lowtide.django import stores
 from lowtide.django.health import what_is_missing
 
 log = logging.getLogger(__name__)
-# Python specialises code that has run a few times, and writes that into the code.
+# Python specialises code that has run a few times, and writes the result into the code's memory. So requests are
+# repeated until that is done, before the memory is shared.
 TIMES = 10
 
 
@@ -45,22 +46,22 @@ def _resolve(resolver: URLResolver) -> None:
 
 
 def load_code() -> None:
-    """Load the URLconf with all it imports, and our templates."""
+    """Load the URLconf with everything that it imports, and the project's own templates."""
     resolver = get_resolver()
     _resolve(resolver)
-    # Builds the tables for reverse().
+    # Reading this attribute builds the tables for reverse().
     resolver.reverse_dict  # noqa: B018
     for engine in engines.all():
         if isinstance(engine, DjangoTemplates):
             for folder in engine.template_dirs:
-                # Of installed packages, such as the admin, most templates are never asked for.
+                # Templates of installed packages, such as the admin, are left out, because most are never used.
                 if "site-packages" not in Path(folder).parts:
                     for path in Path(folder).rglob("*.html"):
                         engine.get_template(str(path.relative_to(folder)))
 
 
 def answer_requests(application: Callable[..., Any], described: Application) -> None:
-    """Have the application answer the requests under [[preload]]. Without a ready database that is left out."""
+    """Let the application answer the requests under [[preload]]. Does nothing while the database is not ready."""
     try:
         connection.ensure_connection()
         if what_is_missing():
@@ -71,7 +72,7 @@ def answer_requests(application: Callable[..., Any], described: Application) -> 
     except DatabaseError as error:
         log.warning("The database does not answer yet, so workers start cold: %s", error)
     finally:
-        # Two processes on one connection would read each other's answers.
+        # Workers must not inherit a connection: two processes on one would read each other's answers.
         connections.close_all()
 
 
@@ -81,7 +82,7 @@ def _answer(application: Callable[..., Any], call: Call) -> None:
     host = settings.ALLOWED_HOSTS[0].lstrip(".") if settings.ALLOWED_HOSTS else "localhost"
     environ: dict[str, Any] = {
         "REQUEST_METHOD": call.method,
-        # As WSGI has it: the bytes of the path, one character each.
+        # WSGI wants the bytes of the path, each as one character.
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
         "HTTP_HOST": "localhost" if host == "*" else host,
@@ -89,7 +90,7 @@ def _answer(application: Callable[..., Any], call: Call) -> None:
         "wsgi.input": io.BytesIO(data),
     }
     if settings.SECURE_PROXY_SSL_HEADER:
-        # As if it had come by HTTPS, or it would be sent there.
+        # Pretend that the request came by HTTPS, because otherwise the answer would be a redirect to HTTPS.
         name, value = settings.SECURE_PROXY_SSL_HEADER
         environ[name] = value
     for name, value in headers(call, os.environ).items():

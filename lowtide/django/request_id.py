@@ -1,6 +1,6 @@
-"""The request's number in every line of the log: the one in nginx's log and in the answer's X-Request-ID.
+"""Puts the request's id into every line of the log. nginx's log and the answer's X-Request-ID have the same id.
 
-The middleware also tells the ledger (`lowtide.ledger`) which pattern of a URL the request met.
+The middleware also tells the ledger (`lowtide.ledger`) which URL pattern the request matched.
 """
 
 import logging

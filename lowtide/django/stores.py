@@ -1,7 +1,7 @@
-"""Where an application writes, as Django has resolved it: databases, caches, mail, files, and services such as brokers.
+"""Lists where an application writes, from Django's settings: databases, caches, mail, files, services such as brokers.
 
-`manage.py stores` prints it, and the server writes it into RUN_DIR when it loads the application. The experiment reads
-both before it sends anything, so that it never writes into data that is not its own. No password is ever in it.
+`manage.py stores` prints the list, and the server writes it into RUN_DIR when it loads the application. The experiment
+reads both before it sends anything, so that it never writes into data that is not its own. The list has no passwords.
 """
 
 import json
@@ -27,7 +27,7 @@ from django.utils.module_loading import import_string
 
 log = logging.getLogger(__name__)
 FILE = "stores.json"
-# Addresses that are no store: links, and what the rest of this module answers for.
+# Schemes of addresses that are not services: links, and stores that other functions of this module list.
 NO_SERVICE = {"data", "file", "http", "https", "sqlite"}
 
 
@@ -37,9 +37,9 @@ class Store:
 
     Attributes:
         kind: what it is, in words: "database", "cache", ...
-        name: what tells it apart from others of its kind; of a file its absolute path.
-        place: whether it is a file or behind a host name; "unknown" where its library would have to be asked.
-        host: of a place that is a host.
+        name: its name among the stores of its kind; for a file its absolute path.
+        place: whether it is a file or on a host; "unknown" where only its library could tell.
+        host: the host's name, where the place is a host.
     """
 
     kind: str
@@ -53,7 +53,7 @@ def all_stores() -> list[Store]:
 
 
 def write() -> None:
-    """For whoever started this server: the stores and the time, into RUN_DIR where there is one."""
+    """Write the stores and the time into RUN_DIR, if there is one, for the program that started this server."""
     folder = os.environ.get("RUN_DIR")
     if not folder or not Path(folder).is_dir():
         return
@@ -62,7 +62,7 @@ def write() -> None:
         unfinished.write_text(json.dumps({"time": time.time(), "stores": [asdict(store) for store in all_stores()]}))
         unfinished.replace(Path(folder) / FILE)
     except Exception:
-        # Whoever needs the answer refuses without it; the site is to start all the same.
+        # The site must start all the same; the experiment refuses to run when the file is missing.
         log.exception("Where this application writes could not be said")
 
 
@@ -78,9 +78,9 @@ def databases() -> Iterator[Store]:
             if ":memory:" not in path and "mode=memory" not in path:
                 yield file("database", urlsplit(path).path if path.startswith("file:") else path)
             continue
-        found = database.settings_dict
-        host = str(found.get("HOST") or found.get("OPTIONS", {}).get("host") or "localhost")
-        yield Store("database", f"{found['NAME']}@{host}", "host", host)
+        values = database.settings_dict
+        host = str(values.get("HOST") or values.get("OPTIONS", {}).get("host") or "localhost")
+        yield Store("database", f"{values['NAME']}@{host}", "host", host)
 
 
 def caches() -> Iterator[Store]:
@@ -100,11 +100,11 @@ def caches() -> Iterator[Store]:
 def mail() -> Iterator[Store]:
     kind = loaded(settings.EMAIL_BACKEND)
     if kind and issubclass(kind, (console.EmailBackend, dummy.EmailBackend, locmem.EmailBackend)):
-        # The backend that writes files is a kind of the one that writes to the console.
+        # Only the file backend writes; it is a subclass of the console's.
         if issubclass(kind, filebased.EmailBackend):
             yield file("mail folder", getattr(settings, "EMAIL_FILE_PATH", None) or ".")
     elif kind and issubclass(kind, smtp.EmailBackend):
-        # Django's own default: nobody has set a mail server.
+        # localhost is Django's default, so no mail server was set.
         if settings.EMAIL_HOST != "localhost":
             yield Store("mail server", str(settings.EMAIL_HOST), "host", str(settings.EMAIL_HOST))
     else:
@@ -112,7 +112,7 @@ def mail() -> Iterator[Store]:
 
 
 def files() -> Iterator[Store]:
-    """Uploads, and static files, which are collected before each start."""
+    """The folders of uploads and of static files, which are collected before each start."""
     roots = {"default": settings.MEDIA_ROOT, "staticfiles": settings.STATIC_ROOT}
     for alias, storage in settings.STORAGES.items():
         backend = str(storage["BACKEND"])
@@ -128,7 +128,7 @@ def files() -> Iterator[Store]:
 
 
 def services() -> Iterator[Store]:
-    """Brokers and the like, wherever a setting names one: redis://host, ("host", 6379), {"HOST": "host"}."""
+    """Services such as brokers, in whichever setting: redis://host, ("host", 6379), {"HOST": "host"}."""
     for name in dir(settings):
         if name.isupper() and name not in ("DATABASES", "CACHES", "EMAIL_HOST"):
             yield from named_in(getattr(settings, name), name)
@@ -136,7 +136,7 @@ def services() -> Iterator[Store]:
 
 def named_in(value: Any, setting: str) -> Iterator[Store]:
     if isinstance(value, str):
-        # A lazy text says that it is one, and is not.
+        # A lazily translated text claims to be a str but is none, so it is converted.
         value = str(value)
         address = urlsplit(value) if re.match(r"[a-z][a-z0-9+.-]*://", value) else None
         if address and address.scheme not in NO_SERVICE and address.hostname:
@@ -154,7 +154,7 @@ def named_in(value: Any, setting: str) -> Iterator[Store]:
 
 
 def at_address(kind: str, address: str, otherwise: str) -> Store:
-    """What is at scheme://user:password@host:port/path or host:port, without who asks."""
+    """The store at scheme://user:password@host:port/path or host:port; its name leaves out user and password."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if not parts.hostname:
         return Store(kind, otherwise, "unknown")
@@ -163,7 +163,7 @@ def at_address(kind: str, address: str, otherwise: str) -> Store:
 
 
 def loaded(path: str) -> type | None:
-    """The class that a setting names; None where its library is not there to be asked."""
+    """The class that a setting names; None where its library is not installed."""
     try:
         kind: type = import_string(path)
     except ImportError:

@@ -1,1 +1,1 @@
-"""Django's backend for PostgreSQL, with bounds on waiting: ENGINE = "lowtide.django.postgresql"."""
+"""Django's backend for PostgreSQL, with time limits: ENGINE = "lowtide.django.postgresql"."""

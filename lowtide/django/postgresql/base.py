@@ -1,11 +1,12 @@
-"""A database that is away, or that accepts and then keeps silent, costs a request a bounded time.
+"""Limits the time that a request loses when the database is down, or accepts a connection and does not answer.
 
-PostgreSQL's own timeouts are kept by the server, so they do not help against one that has stalled, and those of TCP do
-not either: the kernel of a stalled server still acknowledges. Here the client looks at its watch too.
+PostgreSQL's own timeouts run in the server, so they do not help when the server has stalled. Those of TCP do not help
+either, because the kernel of a stalled server still acknowledges what it receives. So the client measures the time too.
 
-OPTIONS may hold `timeout_s`: how long a statement may take (statement_timeout); without it nothing is bounded, as
-migrations need it. With CONN_HEALTH_CHECKS a stalled server is found out before the first statement of a request. Once
-a process has found the database away, it asks nobody for AWAY_S and answers at once.
+OPTIONS may contain `timeout_s`: how many seconds a statement may take (statement_timeout). Without it there is no
+limit, which is what migrations need. With CONN_HEALTH_CHECKS a stalled server is noticed before a request's first
+statement. When a process has noticed that the database is down, it does not try to connect for AWAY_S seconds and
+fails at once.
 """
 
 import time
@@ -16,16 +17,16 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg.waiting import Ready
 
-# The client waits so much longer than the server may take: the server's own answer says more.
+# The client waits so many seconds longer than the server may take, because the server's own error says more.
 MORE_S = 5
-# How long the question whether a connection still works may take.
+# Seconds that the check whether a connection still works may take.
 PING_S = 3
 AWAY_S = 5
-# What a connection is made with, unless OPTIONS says otherwise.
+# Parameters of each connection, unless OPTIONS has others.
 DEFAULTS = {
-    # Seconds until a server that does not answer counts as away.
+    # Seconds until a server that does not answer counts as down.
     "connect_timeout": 3,
-    # Milliseconds until what nobody acknowledges ends the connection: the server's machine is gone.
+    # The connection ends when sent data is not acknowledged for so many milliseconds, as when the machine is gone.
     "tcp_user_timeout": 10_000,
     # The same in seconds, for a connection on which nothing is sent.
     "keepalives_idle": 10,
@@ -35,7 +36,7 @@ DEFAULTS = {
 
 
 class Wait:
-    """A connection's `wait`, which every answer of the server passes, with a bound in seconds."""
+    """Replaces a connection's `wait`, through which all answers of the server come, by one with a time limit."""
 
     def __init__(self, connection: Any, silence_s: float) -> None:
         self.silence_s = silence_s
@@ -50,7 +51,7 @@ class Wait:
         try:
             wanted = next(answer)
             while True:
-                # Ten times a second with nothing ready.
+                # psycopg resumes this ten times a second, with Ready.NONE when nothing has arrived.
                 ready = yield wanted
                 if ready == Ready.NONE and time.monotonic() > until:
                     self._connection.pgconn.finish()
@@ -62,7 +63,7 @@ class Wait:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    # Until when nobody in this process asks for a connection.
+    # Until then (monotonic clock) this process does not try to connect.
     _away_until = float("-inf")
 
     @staticmethod

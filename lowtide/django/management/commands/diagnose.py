@@ -1,6 +1,6 @@
-"""Say what the memory of one view does: `manage.py diagnose --path /` or `--view shop:report`.
+"""Diagnose the memory of one view: `manage.py diagnose --path /` or `--view shop:report`.
 
-Needs `lowtide.django` in INSTALLED_APPS. Every other option is one of `lowtide diagnose`, which this becomes.
+Needs `lowtide.django` in INSTALLED_APPS. All other options are passed to `lowtide diagnose`, which does the work.
 """
 
 import argparse
@@ -21,7 +21,7 @@ class Command(BaseCommand):
             command = lowtide_command(argv[2:])
         except CommandError as error:
             sys.exit(f"{error}")
-        # The processes that measure import the project from where manage.py did.
+        # The processes that measure must import the project from the same folders as manage.py.
         os.environ["PYTHONPATH"] = os.pathsep.join(path or "." for path in sys.path)
         os.execv(sys.executable, command)  # noqa: S606
 
@@ -35,19 +35,19 @@ def lowtide_command(words: list[str]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--view")
     parser.add_argument("--arg", action="append", default=[])
-    # Django has dealt with these before.
+    # Django has already read these two.
     parser.add_argument("--settings")
     parser.add_argument("--pythonpath")
-    ours, others = parser.parse_known_args(words)
+    options, others = parser.parse_known_args(words)
     if find_spec("lowtide.tools.diagnose") is None:
         raise CommandError("This installation has no `lowtide diagnose`: run it where the tools are installed.")
     if not settings.WSGI_APPLICATION:
         raise CommandError("WSGI_APPLICATION is not set: use `lowtide diagnose --app MODULE:CALLABLE`")
-    if ours.view:
+    if options.view:
         try:
-            others += ["--path", reverse(ours.view, args=ours.arg)]
+            others += ["--path", reverse(options.view, args=options.arg)]
         except NoReverseMatch as error:
-            raise CommandError(f"--view {ours.view}: {error}") from error
+            raise CommandError(f"--view {options.view}: {error}") from error
     if settings.SECURE_SSL_REDIRECT:
         others.append("--https")
     app = ":".join(settings.WSGI_APPLICATION.rsplit(".", 1))

@@ -1,7 +1,7 @@
 """Give the application a role of its own in PostgreSQL, which can change rows and nothing else.
 
 Run it after `migrate`, as the owner of the tables. RUNTIME_DATABASE_URL names the role and its password; the role is
-made, or brought up to date. Where that is the very role that runs this, or another database, nothing is done.
+created or updated. If it is the role that runs this command, or on another database, nothing is done.
 """
 
 import os
@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 f"GRANT USAGE ON SCHEMA public TO {name}",
                 f"GRANT {rows} ON ALL TABLES IN SCHEMA public TO {name}",
                 f"GRANT {counters} ON ALL SEQUENCES IN SCHEMA public TO {name}",
-                # What a later migration makes.
+                # Rights for tables that a later migration makes.
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rows} ON TABLES TO {name}",
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {counters} ON SEQUENCES TO {name}",
             ):

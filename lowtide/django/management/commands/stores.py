@@ -10,7 +10,7 @@ from lowtide.django.stores import all_stores
 
 class Command(BaseCommand):
     help = __doc__ or ""
-    # They would open the database.
+    # No system checks, because they would open the database.
     requires_system_checks = ()
 
     def handle(self, *args: object, **options: object) -> None:
