@@ -1,4 +1,4 @@
-"""`python -m lowtide`: the same as the `lowtide` command, where its tools are installed."""
+"""`python -m lowtide` is the same as the command `lowtide`, where the tools are installed."""
 
 import runpy
 

@@ -1,10 +1,10 @@
-"""What the application says of itself in lowtide.toml, and the one line that names a mistake in it.
+"""Reads lowtide.toml, which describes the application, and reports a mistake in it in one line.
 
-    python -m lowtide.application check       say whether the file can be used, and what it names imported
-    python -m lowtide.application nginx       print what nginx includes
+    python -m lowtide.application check       read the file and import what it names
+    python -m lowtide.application nginx       print the file that nginx includes
     python -m lowtide.application names       print app/variables.env, by which Compose passes the variables on
     python -m lowtide.application secrets     print the names of the variables that are secret
-    python -m lowtide.application env         print the variables as a new .env has them, with fresh secrets
+    python -m lowtide.application env         print the lines that a new .env has for the variables, with fresh secrets
     python -m lowtide.application manage ...  become the application's manage.py
 
 The folder of the application is APP_DIR of the environment, else `app`, else the current one.
@@ -27,7 +27,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 NAME = "lowtide.toml"
 _PATH = r"/[^\s\"'\\;{}$]*"
 _REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-# What the commands that fill the database may be told: fields of the scenario, and the seed.
+# Placeholders in the commands that fill the database: fields of the scenario, and the seed.
 SEED_WORDS = ("items", "records", "seed")
 T = TypeVar("T")
 
@@ -37,13 +37,13 @@ class Invalid(Exception):
 
 
 def key(write: str, *, form: str = "", least: int | None = None, **default: Any) -> Any:
-    """A key of the file: what to write there, the pattern of a text, the least of a number."""
+    """A key of the file. Messages quote `write`; a text must match `form`; a number must be at least `least`."""
     return field(metadata={"write": write, "form": form, "least": least}, **default)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request. A header that names a variable, as in "Bearer {TOKEN}", is left out where that is unset or empty."""
+    """A request. A header may name a variable, as in "Bearer {TOKEN}"; while that is empty the header is left out."""
 
     path: str = key('a path, for example "/reports/?year=2026"', form=r"/\S*")
     method: str = key('a method, for example "POST"', form="[A-Z]+", default="GET")
@@ -54,16 +54,17 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeCall(Call):
-    """A request whose body a function may make: bytes from (records, seed)."""
+    """A request whose body may come from a function, which makes bytes from (records, seed)."""
 
     make_body: str = key('a function as "module:name" that makes the body', form=_REFERENCE, default="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request(MadeCall):
-    """A row of the experiment's list. `weight` is its share of its lane; its path may name draws, as in "/{item}/".
+    """A kind of request in the experiment.
 
-    `streamed` is what is asked instead where everything is to be streamed. `left_out_of` names scenarios.
+    `weight` is its share of its lane. Its path may name draws, as in "/{item}/". `streamed` is sent in its place when
+    the experiment streams everything. It is not sent in the scenarios that `left_out_of` names.
     """
 
     name: str = key("a short name for tables", form=r"[^{}]+")
@@ -75,7 +76,7 @@ class Request(MadeCall):
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What the seed draws for a path: a whole number from `least` to `most`, or one of the words.
+    """A random value for a path: a whole number from `least` to `most`, or one of the words.
 
     `most` may be a field of the scenario, `items` or `records`.
     """
@@ -88,13 +89,13 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Loadtest:
-    """What the experiment asks, and how the database is filled before it.
+    """The requests of the experiment, and how the database is filled before it.
 
     Attributes:
-        warm_up: answered by a worker of the large pool, at little cost.
-        seed: commands of manage.py, which may name SEED_WORDS.
-        seed_requests: requests of the list that are sent once after them.
-        draw: drawn anew for each request, in this order.
+        warm_up: a request that a worker for large requests answers without growing much.
+        seed: commands of manage.py; they may contain SEED_WORDS as placeholders.
+        seed_requests: names of `requests` that are sent once after those commands.
+        draw: values that are drawn for each request, in this order.
     """
 
     warm_up: Call = key("a table, [loadtest.warm_up], of a request that is large and costs little")
@@ -109,9 +110,9 @@ class Variable:
     """A variable of the environment that the application reads beside those of .env.example.
 
     Attributes:
-        secret: kept where secrets are kept.
-        generate: any random text will do, so the first start makes one.
-        loadtest: its value in the stacks that the experiment starts; left out, the value of .env.
+        secret: deployments store it where they store secrets.
+        generate: any random text will do, so the first start generates one.
+        loadtest: its value in the stacks that the experiment starts; without it they get the value of .env.
     """
 
     about: str = key("what it is for, in a sentence")
@@ -136,12 +137,12 @@ class Application:
     """The whole file.
 
     Attributes:
-        folder: where it lies; modules and files are found from there.
-        page: what most visitors see.
-        live, ready: is the process alive, and can it serve?
-        large: what needs much memory or time whatever its body; one that ends in * is the beginning of paths.
-        preload: answered before the fork, so they must change nothing.
-        measured: what the server's start and the deployments reckon with; left out, they say and assume nothing.
+        folder: the folder of the file; paths and modules in the file are relative to it.
+        page: the path that most visitors see.
+        live, ready: the paths of the health checks: whether the process is alive, and whether it can serve.
+        large: paths that need much memory or time even with a small body; one that ends in * is the start of paths.
+        preload: requests that are answered before the fork, so they must not change anything.
+        measured: figures by which the server's start and the deployments judge memory; without them they do not.
     """
 
     folder: Path = Path()
@@ -162,7 +163,7 @@ class Application:
 
     @property
     def nginx(self) -> str:
-        """What nginx includes: which paths are large, and where the application answers health checks."""
+        """The file that nginx includes: which paths are large, and the application's paths of the health checks."""
         large = "".join(f'    "{_nginx_key(path)}" yes;\n' for path in self.large)
         return (
             f"# Made of {NAME} by `python -m lowtide.application nginx`.\n"
@@ -173,14 +174,14 @@ class Application:
 
     @property
     def names(self) -> str:
-        """A file for Compose's env_file. A name without a value takes it from the shell or from .env."""
+        """The file for Compose's env_file. It has names only; Compose takes the values from the shell or from .env."""
         return f"# Made of {NAME} by `make up`: Compose takes the values from the shell or from .env.\n" + "".join(
             f"{name}\n" for name in self.variables
         )
 
     @property
     def env(self) -> str:
-        """What a new .env says of the variables. Of a secret that is generated it has a fresh one."""
+        """The lines that a new .env has for the variables, with a fresh value for each that is generated."""
         return "".join(
             f"\n# {variable.about}\n"
             + (f"{name}={secrets.token_urlsafe(50)}\n" if variable.generate else f"# {name}=\n")
@@ -188,7 +189,7 @@ class Application:
         )
 
     def load(self, reference: str) -> Any:
-        """What "module:name" stands for, imported from the application's folder.
+        """Import "module:name" from the application's folder.
 
         Raises:
             Invalid: it cannot be imported.
@@ -198,7 +199,7 @@ class Application:
             sys.path.insert(0, str(self.folder))
         try:
             return getattr(importlib.import_module(module), name)
-        # A module may fail in any way while it is imported.
+        # A module can raise anything while it is imported.
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise Invalid(f"{self.file}: {reference} cannot be imported: {said}") from error
@@ -209,17 +210,17 @@ class Application:
 
 
 def find() -> Path | None:
-    """The folder of the application that this process belongs to; None where there is no file in it."""
+    """The folder of this process's application; None where there is no lowtide.toml."""
     if folder := os.environ.get("APP_DIR"):
         return Path(folder)
     return next((folder for folder in (Path("app"), Path()) if (folder / NAME).exists()), None)
 
 
 def read(folder: Path | None = None) -> Application:
-    """The description in `folder`, by default in the one that `find` finds.
+    """Read lowtide.toml in `folder`, by default the folder that `find` returns.
 
     Raises:
-        Invalid: there is none, or something in it cannot be used.
+        Invalid: the file is missing, or something in it cannot be used.
     """
     folder = (folder or find() or Path("app")).absolute()
     file = _file(folder)
@@ -245,7 +246,7 @@ def check(application: Application) -> None:
     """Import what the file names.
 
     Raises:
-        Invalid: something cannot be imported, or is not what it must be.
+        Invalid: something cannot be imported, or has the wrong type.
     """
     loadtest = application.loadtest
     for request in loadtest.requests if loadtest else ():
@@ -260,7 +261,7 @@ def check(application: Application) -> None:
 
 
 def headers(call: Call, environment: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a request with the variables of this environment."""
+    """The headers of a request, filled in with the variables of `environment`."""
     return {
         name: value.format_map(environment)
         for name, value in call.headers.items()
@@ -274,13 +275,13 @@ def variables(call: Call) -> list[str]:
 
 
 def _file(folder: Path) -> Path:
-    """The file as messages name it: from the current folder where it is below that."""
+    """The path of the file, relative to the current folder where it is below that, as messages show it."""
     file, here = folder / NAME, Path.cwd()
     return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def _nginx_key(path: str) -> str:
-    """A path as a key of nginx's map: itself, or a pattern of paths that begin so."""
+    """A path as a key of nginx's map: the path itself, or a pattern for all paths that start with it."""
     return f"~^{re.escape(path.removesuffix('*'))}" if path.endswith("*") else path
 
 
@@ -294,45 +295,45 @@ def _shown(value: object) -> str:
 
 
 def _table(kind: type[T], value: object, place: str) -> T:
-    """A dataclass from a table of the file.
+    """Make a dataclass of the kind `kind` from a table of the file.
 
     Raises:
         Invalid: a key is unknown or missing, or a value cannot be used.
     """
     if not isinstance(value, dict):
         raise Invalid(f"{place} = {_shown(value)} cannot be used: write a table, [{place}] and its keys below it.")
-    keys = {each.name: each for each in fields(kind) if each.metadata}  # type: ignore[arg-type]
+    keys = {entry.name: entry for entry in fields(kind) if entry.metadata}  # type: ignore[arg-type]
     hints = get_type_hints(kind)
     within = f"{place}." if place else ""
     for name in value:
         if name not in keys:
             raise Invalid(f"{within}{name} is no key: write one of {', '.join(keys)}.")
     made = {}
-    for name, each in keys.items():
+    for name, entry in keys.items():
         if name in value:
-            made[name] = _value(hints[name], value[name], f"{within}{name}", each.metadata)
-        elif each.default is MISSING and each.default_factory is MISSING:
-            raise Invalid(f"{within}{name} is missing: write {each.metadata['write']}.")
+            made[name] = _value(hints[name], value[name], f"{within}{name}", entry.metadata)
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise Invalid(f"{within}{name} is missing: write {entry.metadata['write']}.")
     return kind(**made)
 
 
 def _value(hint: Any, value: Any, place: str, rule: Mapping[str, Any]) -> Any:
-    """A value of the file as the type that `hint` says.
+    """Convert a value of the file to the type `hint`.
 
     Raises:
-        Invalid: it is of another type, or breaks the rule of its key.
+        Invalid: it has another type, or breaks a rule of its key.
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is types.UnionType:
-        # Of several types, the one that the value has.
-        hint = next((each for each in inner if type(value) is _plain(each)), inner[0])
+        # Of several types, take the one that the value has.
+        hint = next((candidate for candidate in inner if type(value) is _plain(candidate)), inner[0])
         origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type):
         return _table(hint, value, place)
     if origin is tuple and isinstance(value, list):
-        return tuple(_value(inner[0], each, f"{place}[{number}]", rule) for number, each in enumerate(value, 1))
+        return tuple(_value(inner[0], item, f"{place}[{number}]", rule) for number, item in enumerate(value, 1))
     if origin is dict and isinstance(value, dict):
-        return {name: _value(inner[1], each, f"{place}.{name}", rule) for name, each in value.items()}
+        return {name: _value(inner[1], item, f"{place}.{name}", rule) for name, item in value.items()}
     usable = type(value) is hint or (hint is float and type(value) is int)
     if hint is str and rule["form"]:
         usable = usable and re.fullmatch(rule["form"], value) is not None
@@ -344,7 +345,7 @@ def _value(hint: Any, value: Any, place: str, rule: Mapping[str, Any]) -> Any:
 
 
 def _plain(hint: Any) -> type:
-    """The type of the file's values for a type hint."""
+    """The type that tomllib gives to a value with this type hint."""
     origin = get_origin(hint)
     return list if origin is tuple else dict if origin is dict or is_dataclass(hint) else hint
 
@@ -397,10 +398,10 @@ def _check_loadtest(loadtest: Loadtest) -> None:
 
 
 def _check_format(place: str, text: str, words: Mapping[str, str | int], home: str) -> None:
-    """See that a text can be filled in.
+    """Check that the placeholders of a text can be filled in.
 
     Raises:
-        Invalid: it names what there is not, or a format that does not fit.
+        Invalid: it has an unknown placeholder, or a format that does not fit.
     """
     try:
         text.format_map(words)

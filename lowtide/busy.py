@@ -1,4 +1,4 @@
-"""503 with Retry-After, in the client's format: what a worker answers when it turns a request away."""
+"""The answer of a worker that refuses a request: 503 with Retry-After, as HTML or JSON."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ _JSON = "application/json", b'{"error": "busy", "status": 503, "detail": "The si
 
 
 def wants_json(environ: Environ) -> bool:
-    """As nginx chooses its error pages (nginx.conf.template, $error_format)."""
+    """The same rule by which nginx chooses its error pages (nginx.conf.template, $error_format)."""
     accept = environ.get("HTTP_ACCEPT", "")
     return "text/html" not in accept and "json" in accept + environ.get("CONTENT_TYPE", "")
 

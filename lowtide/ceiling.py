@@ -1,14 +1,14 @@
-"""A bound that no application breaks: a worker whose request outgrows it ends that request with 503 and is replaced.
+"""A memory limit for each worker: a request that would exceed it is answered 503, and the worker is replaced.
 
-A request that allocates without end meets the container's limit, where the kernel kills whom it likes. Here each worker
-has a limit of its own (RLIMIT_DATA, setrlimit(2): what it may have mapped to write to), so low that all workers at
-theirs fit into the container. Beyond it an allocation fails; Python makes it a MemoryError, at once and in the one
-process. It costs nothing: the kernel keeps the count anyway.
+Without it, a request that allocates without end reaches the container's limit, and the kernel kills any process there.
+Each worker gets a limit of its own (RLIMIT_DATA, setrlimit(2): writable memory that it has mapped), chosen so that all
+workers at their limits fit into the container. An allocation beyond it fails at once, in that process only, and Python
+raises MemoryError. This costs nothing, because the kernel counts this memory anyway.
 
-WORKER_CEILING of the environment is `auto` (from the container's limit; none without one), `off`, or how many MiB a
-worker may grow. What counts is what is mapped, not what is touched: a stack of 8 MiB for each thread, and heap that
-lies between pieces in use. Memory that a worker shares with others, files in a tmpfs and its child processes are not
-in it.
+WORKER_CEILING of the environment is `auto` (derived from the container's limit; no bound without one), `off`, or how
+many MiB a worker may grow. Mapped memory counts even if it was never touched: a stack of 8 MiB for each thread, and
+free heap between pieces in use. Memory that a worker shares with others, files in a tmpfs and child processes do not
+count.
 """
 
 import resource
@@ -19,9 +19,9 @@ from lowtide import memory
 from lowtide.busy import answer_busy
 from lowtide.wsgi import Application, Environ
 
-# What a worker gets on top for its last words, once it has met its ceiling.
+# A worker that has met its ceiling gets this much more, to answer 503 and to end.
 _RELIEF_MB = 32
-# A request that failed after it had mapped so much of the room failed for want of memory.
+# A request that failed after it had used this share of its room is taken to have failed for lack of memory.
 _SHARE = 0.9
 
 
@@ -32,7 +32,7 @@ def _status_mb(name: str) -> float:
 
 
 class _Process:
-    """The bound of this process; `room_mb` is 0 until it has one."""
+    """This process's limit; `room_mb` is 0 while it has none."""
 
     def __init__(self) -> None:
         self.room_mb = self.size_mb = 0.0
@@ -44,7 +44,7 @@ _process = _Process()
 
 
 def arm(room_mb: float) -> None:
-    """Let this process grow by so many MiB from now on and no more."""
+    """From now on, let this process grow by `room_mb` MiB and no more."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = int((_status_mb("VmData") + room_mb) * memory.MIB)
     _process.room_mb, _process.size_mb, _process.met = room_mb, _status_mb("VmPeak"), False
@@ -53,7 +53,10 @@ def arm(room_mb: float) -> None:
 
 
 def meet() -> None:
-    """An allocation has failed: make room to say so. Without a ceiling it failed for another reason."""
+    """Call this when an allocation has failed: it raises the limit, so that there is memory to answer the request.
+
+    Does nothing where no ceiling is set, because then the allocation failed for another reason.
+    """
     if _process.room_mb and not _process.met:
         _process.met = True
         resource.setrlimit(resource.RLIMIT_DATA, _process.relief)
@@ -69,7 +72,7 @@ def _near() -> bool:
 
 
 def bounded(application: Application) -> Application:
-    """The application, with 503 for a request that meets the ceiling."""
+    """Wrap the application so that a request which meets the ceiling is answered 503."""
 
     def answering(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not _process.room_mb:
@@ -78,7 +81,7 @@ def bounded(application: Application) -> Application:
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             nonlocal failed
-            # The framework has made a page of the error.
+            # The framework has already turned the MemoryError into an error page.
             if status.startswith("500") and (_process.met or _near()):
                 failed = True
                 return lambda _: None
@@ -94,7 +97,7 @@ def bounded(application: Application) -> Application:
             if close := getattr(answer, "close", None):
                 close()
             return answer_busy(environ, start_response)
-        # A list is whole, and a file goes to the server as it is.
+        # A list is complete, and a file must reach the server unwrapped.
         if isinstance(answer, list) or hasattr(answer, "read"):
             return answer
         return _watched(answer, environ, start_response)
@@ -103,7 +106,7 @@ def bounded(application: Application) -> Application:
 
 
 def _watched(answer: Iterable[bytes], environ: Environ, start_response: Callable[..., Any]) -> Iterator[bytes]:
-    """The parts of an answer; until the first of them its headers have not been sent."""
+    """Pass on the parts of an answer. Before the first part no header has been sent, so a 503 is still possible."""
     sent = False
     try:
         for part in answer:

@@ -1,4 +1,4 @@
-"""A bound that the kernel holds: when it is over, this process is killed, whatever hangs: Python, C code or a lock."""
+"""A time limit that the kernel enforces: it kills this process even when Python, C code or a lock hangs."""
 
 import ctypes
 import os
@@ -20,7 +20,7 @@ class _Event(ctypes.Structure):
 
 
 class _Spec(ctypes.Structure):
-    """struct itimerspec: how often again, and when first, both seconds and nanoseconds."""
+    """struct itimerspec: the interval of repetition, then the time to the first expiry, in seconds and nanoseconds."""
 
     _fields_ = (
         ("again", ctypes.c_long * 2),
@@ -30,9 +30,9 @@ class _Spec(ctypes.Structure):
 
 
 class Deadline:
-    """A timer of this process, not of those that it forks.
+    """A timer of this process; processes that it forks do not inherit it.
 
-    It sends SIGKILL, which no handler of the application can take, as it could SIGALRM.
+    It sends SIGKILL, because the application could handle SIGALRM itself.
 
     Raises:
         OSError: the kernel has no such timer.
@@ -50,7 +50,7 @@ class Deadline:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def set(self, seconds: float) -> None:
-        """Kill this process in so many seconds; 0 takes the bound away."""
+        """Kill this process in `seconds` seconds; 0 removes the limit."""
         whole, part = divmod(seconds, 1)
         spec = _Spec(seconds=int(whole), nanoseconds=int(part * 1e9))
         self._libc.timer_settime(self._timer, 0, ctypes.byref(spec), None)

@@ -1,9 +1,9 @@
-"""Giving free heap pages back to the kernel after a request that made the process grow.
+"""Gives free heap back to the kernel after a request that made the process grow.
 
-Freeing one large mapped block raises glibc's mmap and trim thresholds to twice its size, up to 64 MiB (mallopt(3),
-M_MMAP_THRESHOLD), so what a large request frees stays in the process; `malloc_trim(0)` returns it (malloc_trim(3)).
-What the request left in reference cycles, such as model instances, is collected first: it would hold its pages until
-the collector comes by. Small requests pay for one read of /proc/self/statm and nothing else.
+When a process frees a large mapped block, glibc raises its mmap and trim thresholds to up to 64 MiB (mallopt(3),
+M_MMAP_THRESHOLD). From then on memory that a large request frees stays in the process; `malloc_trim(0)` returns it
+(malloc_trim(3)). Before that the garbage collector runs, because objects in reference cycles, such as model instances,
+would otherwise hold their pages until its next run. A small request costs one read of /proc/self/statm.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from lowtide import memory
 from lowtide.defaults import GIVE_BACK_MB
 
 DEFAULT_THRESHOLD_MB = float(GIVE_BACK_MB)
-# A request that leaves this part of what it took, or more, has left something in use. Small objects that outlive a
-# large request, and hold on to the free heap around them, keep a few hundredths.
+# When at least this part of what a request took cannot be given back, it has left objects that are in use, such as a
+# cache. When it left only a few small objects with free heap between them, the part is a few hundredths.
 _LIVE_PART = 0.25
 
 
@@ -44,7 +44,7 @@ class Unavailable(Exception):
 
 
 def malloc_trim() -> Callable[[int], int]:
-    """glibc's malloc_trim, where it is also the allocator in use.
+    """glibc's malloc_trim, if glibc's malloc is the allocator in use.
 
     Raises:
         Unavailable: not Linux, no /proc, a libc without malloc_trim (musl), or another allocator is preloaded.
@@ -59,9 +59,10 @@ def malloc_trim() -> Callable[[int], int]:
         trim: Callable[[int], int] = libc.malloc_trim
     except (OSError, AttributeError):
         raise Unavailable("this libc has no malloc_trim (musl, for example): nothing is given back") from None
-    # Not malloc itself: a Python that is not position-independent has an address of its own for what it calls.
-    mine, theirs = (ctypes.cast(library.malloc_usable_size, ctypes.c_void_p).value for library in (process, libc))
-    if mine != theirs:
+    # malloc_usable_size is compared and not malloc: in a Python that is not position-independent, the address of a
+    # function that it calls itself differs from the one in libc.
+    in_use, in_libc = (ctypes.cast(library.malloc_usable_size, ctypes.c_void_p).value for library in (process, libc))
+    if in_use != in_libc:
         raise Unavailable("another allocator stands in for glibc's malloc: giving back is left to it")
     return trim
 
@@ -70,10 +71,10 @@ class GiveBack:
     """Call it after each request.
 
     Args:
-        threshold_mb: how far RSS may grow (MiB) over what was left the last time before heap is given back.
-        trim: for tests; the function that gives back.
+        threshold_mb: heap is given back when RSS has grown by so many MiB since the last time.
+        trim: the function that gives memory back; tests pass their own.
 
-    Where giving back is impossible it says so once, on stderr, and does nothing.
+    Where giving back is impossible, it prints the reason once on stderr and does nothing.
     """
 
     def __init__(self, threshold_mb: float = DEFAULT_THRESHOLD_MB, trim: Callable[[int], int] | None = None) -> None:
@@ -82,7 +83,7 @@ class GiveBack:
         self.threshold_mb = threshold_mb
         self._lock = threading.Lock()
         self._left_mb = self._fresh_mb = self._live_mb = 0.0
-        # What the process held when it was last asked to give back.
+        # RSS when this object was last called, before anything was given back.
         self.asked_mb = 0.0
         self._gave = False
         self._trim = trim
@@ -98,11 +99,11 @@ class GiveBack:
         if self._trim is None:
             return False
         rss_mb = self.asked_mb = memory.rss_mb()
-        # A process whose pages went elsewhere has that much more to grow.
+        # RSS can shrink by itself, for example when pages are swapped out; growth then counts from the lower figure.
         self._left_mb = min(self._left_mb, rss_mb)
         if rss_mb < self._left_mb + self.threshold_mb:
             return False
-        # Threads: malloc_trim locks each arena, and one of them is enough.
+        # malloc_trim locks all arenas, so one thread at a time is enough.
         if not self._lock.acquire(blocking=False):
             return False
         try:
@@ -117,7 +118,7 @@ class GiveBack:
         return True
 
     def mark(self) -> None:
-        """Take what the process holds now as what it needs: for a worker that was just forked."""
+        """Count growth from what the process holds now: for a worker that was just forked."""
         if self._trim is None:
             return
         self._left_mb = self._fresh_mb = memory.rss_mb()
@@ -125,16 +126,16 @@ class GiveBack:
 
     @property
     def kept_mb(self) -> float:
-        """What came since `mark` and could not be given back."""
+        """What the process has gained since `mark` and could not give back."""
         return max(0.0, self._left_mb - self._fresh_mb)
 
     @property
     def live_mb(self) -> float:
-        """The part of `kept_mb` that is in use; the rest is free heap that small objects hold on to."""
+        """The part of `kept_mb` that is in use; the rest is free heap between small objects that are in use."""
         return min(self._live_mb, self.kept_mb)
 
     def rest(self) -> None:
-        """Give back what the server freed after the response was closed, such as its buffer of the request's body."""
+        """Give back what the server freed after it closed the response, such as its buffer for the request's body."""
         if self._gave and self._trim:
             self._gave = False
             self._trim(0)

@@ -3,12 +3,12 @@
     from lowtide.gunicorn import give_back
     post_worker_init = give_back
 
-gunicorn's own hook after a request, post_request, comes too early: its caller still holds the environ, the response and
-the last part of the body (gunicorn/workers/sync.py, handle_request). So heap is given back when the worker is done with
-the connection (`handle`, which the sync, gthread and gevent workers have): the answer is sent, and the request is free.
-What was loaded by then is frozen (gc.freeze), or the collection before giving back would write into every object, and
-with preload_app copy every page that workers share.
-GIVE_BACK_MB in the environment is the threshold in MiB, 8 unless said otherwise, 0 for never.
+gunicorn's own hook after a request, post_request, is called too early: its caller still holds the environ, the response
+and the last part of the body (gunicorn/workers/sync.py, handle_request). So heap is given back when the worker has
+finished with the connection (`handle`, which the sync, gthread and gevent workers have) and the request is free.
+Everything loaded before is frozen (gc.freeze), because a garbage collection writes into every object that it tracks;
+with preload_app that would copy every page that the workers share.
+GIVE_BACK_MB in the environment is the threshold in MiB: 8 by default, 0 for never.
 """
 
 import gc
@@ -18,7 +18,7 @@ from lowtide.give_back import GiveBack, threshold_mb
 
 
 def give_back(worker: Any) -> None:
-    """For post_worker_init: have this worker give heap back after each request that made it grow."""
+    """A hook for post_worker_init: this worker gives heap back after each request that made it grow."""
     threshold = threshold_mb()
     handle = getattr(worker, "handle", None)
     if handle is None:

@@ -1,24 +1,27 @@
-"""Whether a worker that nobody needs is worth replacing, for what it holds more than when it was forked.
+"""Decides whether an idle worker should be replaced because of the memory that it has gained since it was forked.
 
-Two kinds of memory stay after heap was given back. What is left over are free pieces that small objects hold on to: a
-new worker starts without them. What is live is used: a module loaded on first use, a cache. A new worker would load it
-again, and its first requests would wait for that. Only time tells a cache from a leak, so live memory is let go once,
-and what comes back in the successor is needed from then on, in all workers. No server is named here.
+Two kinds of memory stay after heap was given back. Some is free heap between small objects that are in use; a new
+worker starts without it. The rest is live, that is, in use: a module that was loaded on first use, or a cache. A new
+worker would load it again, and its first requests would wait for that. A cache and a leak look the same at first. So a
+worker with live memory is replaced once, and if its successor grows as much again, that amount counts as needed from
+then on, in all workers. This module does not depend on a particular server.
 """
 
 import mmap
 import struct
 
-# What is needed by every worker, and for each what was let go, MiB; 0 is nothing.
+# A figure in MiB. The first is live memory that every worker needs; then, for each worker, the live memory that its
+# predecessor gave up when it was replaced. 0 is nothing.
 _MIB = struct.Struct("=d")
-# The successor does not come back to exactly the same.
+# The successor's live memory counts as the same when it reaches this part, because it is never exactly the same.
 _CAME_BACK = 0.75
-# A cache that still fills would otherwise cost a worker for each few MiB.
+# A worker is replaced again only when its live memory has grown by this factor; otherwise a cache that is still being
+# filled would cost a worker every few MiB.
 _MORE = 1.5
 
 
 class Learned:
-    """What workers have learned of each other, in memory that they share: to be made before they fork."""
+    """What workers have learned from their predecessors, in memory that they share. Make it before the fork."""
 
     def __init__(self, workers: int, threshold_mb: float) -> None:
         self._threshold_mb = threshold_mb
@@ -26,14 +29,14 @@ class Learned:
 
     @property
     def needed_mb(self) -> float:
-        """Live memory that came back in a successor."""
+        """Live memory that a successor needed again."""
         return self._read(0)
 
     def worth_replacing(self, worker: int, kept_mb: float, live_mb: float) -> bool:
-        """Whether a new worker in the place of `worker` (from 1) would hold less, and not soon the same again.
+        """Whether a new worker in place of `worker` (from 1) would hold less, and would not soon grow as much again.
 
         Args:
-            kept_mb: what could not be given back since it was forked.
+            kept_mb: memory that the worker has gained since the fork and could not give back.
             live_mb: the part of it that is in use.
         """
         let_go_mb = self._read(worker)
@@ -45,7 +48,7 @@ class Learned:
         return live_mb >= max(self.needed_mb + self._threshold_mb, self.needed_mb * _MORE)
 
     def let_go(self, worker: int, live_mb: float) -> None:
-        """`worker` leaves with so much live memory: its successor will tell what it was."""
+        """Note that `worker` ends with so much live memory, so that its successor can tell whether it was needed."""
         self._write(worker, live_mb)
 
     def _read(self, place: int) -> float:

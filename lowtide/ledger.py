@@ -1,17 +1,17 @@
-"""Which request did it? What each request took at its peak, by route, in memory that all workers share.
+"""Counts how much memory each request took at its peak, by route, in a table that all workers share.
 
-The kernel keeps a process's highest RSS (proc(5), VmHWM) and forgets it when 5 is written to /proc/self/clear_refs. So
-what a request took at its peak is known for microseconds: getrusage(2) reads the mark after each request, and it is
-reset only when it stands above what the process holds, which small requests do not cause.
+The kernel keeps a process's highest RSS (proc(5), VmHWM) and resets it when 5 is written to /proc/self/clear_refs. So
+measuring a request's peak costs microseconds: getrusage(2) reads the highest RSS after each request, and it is reset
+only when it is above what the process holds, which a small request does not cause.
 
-LEDGER in the environment: 0 for none; a number of MiB (32 unless said otherwise) at which a request is also one line of
-JSON on stderr:
+LEDGER in the environment: 0 for no ledger; otherwise a number of MiB (32 by default). A request with at least this peak
+also gets a line of JSON on stderr:
 
     {"event": "large-request", "time": 1700000000.0, "request_id": "5f0c...", "method": "POST", "route": "/import/",
      "status": 200, "worker": 2, "peak_mb": 171.3, "retained_mb": 3.1, "given_back_mb": 102.4, "seconds": 0.41}
 
-The table is a file, RUN_DIR/ledger, of a fixed size. Each worker writes into a part of its own, without a lock, and its
-successor goes on there; who reads adds the parts up. What is cut off in the middle of a write costs that entry.
+The table is the file RUN_DIR/ledger, of a fixed size. Each worker writes into its own part, without a lock, and its
+successor continues there; a reader adds the parts up. An entry is lost when its worker is killed while writing it.
 """
 
 import json
@@ -31,24 +31,24 @@ from typing import Any
 from lowtide import defaults, memory
 from lowtide.wsgi import Application, Environ
 
-# Set by a framework's adapter (lowtide.django.request_id): the pattern of the URL, not the URL.
+# A framework's adapter (lowtide.django.request_id) sets this to the pattern of the URL, not to the URL.
 ROUTE = "lowtide.route"
 NO_ROUTE, OTHER = "(not found)", "(other)"
 ROUTES = 64
-# A request that takes less than this, MiB, costs no more than one look at the mark: a reset takes ten microseconds.
+# MiB. After a request that took less than this, the highest RSS is read but not reset, because a reset takes 10 us.
 _SLACK_MB = 0.5
-# After so many small requests the process is looked at again: it may hold less than before.
+# After so many small requests RSS is read again, because the process may hold less than before.
 _UNREAD = 100
-# Peaks are counted in steps of 8 % from a quarter of a MiB to 2.5 GiB: half of that is the error of a median.
+# Peaks are counted in steps of 8 % from a quarter of a MiB to 2.5 GiB, so the error of a median is at most 4 %.
 _LEAST_MB, _FACTOR, _STEPS = 0.25, 1.08, 120
 _LOG_FACTOR = math.log(_FACTOR)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# A segment of a path that names one thing among many: a number, a hash, a UUID, long text with digits in it.
+# A segment of a path that looks like an id: a number, a hash, a UUID, or a long text with digits in it.
 _ID = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F-]{8,}|(?=[^/]*\d)[^/]{16,})(?=/|$)")
-# Magic, workers; then why peaks are not known, as text.
+# The head: magic, number of workers, and why peaks are not known, as text.
 _HEAD = struct.Struct("=8sq112s")
 _MAGIC = b"ledger-1"
-# Method and route as text, requests, errors (5xx), highest peak, MiB retained, MiB given back, seconds, the steps.
+# A row: method and route as text, requests, errors (5xx), highest peak, MiB retained, MiB given back, seconds, steps.
 _NAME_BYTES = 160
 _SUMS, _COUNT = struct.Struct("=qqdddd"), struct.Struct("=I")
 _FIGURES = struct.Struct(f"=qqdddd{_STEPS}I")
@@ -106,7 +106,7 @@ def line_mb() -> float:
 
 
 def fold(path: str) -> str:
-    """The path with numbers and ids taken out: /product/17/ is /product/{id}/."""
+    """The path with its numbers and ids replaced: /product/17/ becomes /product/{id}/."""
     return _ID.sub("{id}", path)
 
 
@@ -121,13 +121,13 @@ def _highest_mb() -> float:
 
 
 class Ledger:
-    """The table of all workers, made before they fork, and the account of this process's request."""
+    """The table of all workers, made before they fork, and the figures of the request that this process serves."""
 
     def __init__(self, workers: int, line_mb: float = defaults.LEDGER, file: Path | None = None) -> None:
         self._line_mb = line_mb
         size = _HEAD.size + workers * _PART
         if file:
-            # Whoever still reads the one of the server before keeps it.
+            # A process that still reads the previous server's file keeps it.
             file.unlink(missing_ok=True)
             with file.open("xb+") as table:
                 table.truncate(size)
@@ -145,7 +145,7 @@ class Ledger:
         self._began = self._held_mb = 0.0
 
     def take_place(self, worker: int, threads: int = 1) -> None:
-        """The start of a worker (from 1): take over the rows of its predecessor."""
+        """Call this when a worker (numbered from 1) starts: it takes over the rows of its predecessor."""
         self._worker = worker
         self._rows = {}
         for index in range(ROUTES):
@@ -157,7 +157,7 @@ class Ledger:
         if not why:
             self._reset, why = _resetter()
         if why and not _HEAD.unpack_from(self._table)[2].strip(b"\0"):
-            # Once for all workers, who find the same.
+            # The first worker prints the reason for all, because it is the same for each.
             _HEAD.pack_into(self._table, 0, _MAGIC, *_HEAD.unpack_from(self._table)[1:2], why.encode()[:112])
             print(f"lowtide: the ledger knows no peaks: {why}", file=sys.stderr, flush=True)
         self._held_mb = memory.rss_mb()
@@ -168,7 +168,7 @@ class Ledger:
         return _HEAD.size + (self._worker - 1) * _PART + index * _ROW
 
     def watched(self, application: Application) -> Application:
-        """The application, with each request's account opened. `close` and `end` come from the server's adapter."""
+        """Wrap the application so that each request is noted when it begins. The adapter calls `close` and `end`."""
 
         def watching(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             self._environ, self._status = environ, "500"
@@ -183,7 +183,7 @@ class Ledger:
         return watching
 
     def close(self) -> None:
-        """The response is closed; environ is let go of, and the request's body with it."""
+        """Call this when the response is closed: it drops environ, and so the request's body."""
         environ, self._environ = self._environ, None
         if environ is None:
             return
@@ -194,7 +194,7 @@ class Ledger:
         self._request = (method if method in _METHODS else OTHER, route, environ.get("HTTP_X_REQUEST_ID", "-"))
 
     def end(self, asked_mb: float = 0.0) -> None:
-        """The end of a request, after everything that can be given back was; before that, RSS was `asked_mb`."""
+        """Call this at the end of a request, after memory was given back; `asked_mb` is RSS before that."""
         if self._environ is not None:
             self.close()
         request, self._request = self._request, None
@@ -243,7 +243,7 @@ class Ledger:
         _COUNT.pack_into(self._table, at, _COUNT.unpack_from(self._table, at)[0] + 1)
 
     def _new_row(self, method: str, route: str) -> tuple[str, str, int]:
-        """A row for a route that this worker has not seen; the last one is for what finds no room."""
+        """Make a row for a route that is new to this worker. When the table is full, new routes share the last row."""
         if len(self._rows) >= ROUTES - 1:
             method, route = OTHER, OTHER
             if (index := self._rows.get((method, route))) is not None:
@@ -255,7 +255,7 @@ class Ledger:
 
 
 def _resetter() -> tuple[Callable[[], object] | None, str]:
-    """What forgets the highest RSS of this process; else None, and why."""
+    """A function that resets the highest RSS of this process, or None and the reason why that is impossible."""
     try:
         descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"5")
@@ -265,7 +265,7 @@ def _resetter() -> tuple[Callable[[], object] | None, str]:
     def reset() -> None:
         os.pwrite(descriptor, b"5", 0)
 
-    # A sandbox such as gVisor takes the write and does nothing.
+    # A sandbox such as gVisor accepts the write and does nothing, so the effect is tested with a block of memory.
     held_mb = _highest_mb()
     block = mmap.mmap(-1, 4 * memory.MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for page in range(0, len(block), mmap.PAGESIZE):
@@ -279,7 +279,7 @@ def _resetter() -> tuple[Callable[[], object] | None, str]:
 
 
 def _row(table: "mmap.mmap | bytes", at: int) -> Route | None:
-    """The row at this place; None when it is free, or was cut off in the middle of being written."""
+    """The row at this offset; None when it is free, or when its worker was killed while writing it."""
     name = bytes(table[at : at + _NAME_BYTES]).rstrip(b"\0").decode(errors="replace")
     method, _, route = name.partition(" ")
     if not route:
@@ -291,7 +291,7 @@ def _row(table: "mmap.mmap | bytes", at: int) -> Route | None:
 
 
 def read(file: Path) -> tuple[list[Route], str]:
-    """All routes of all workers, those that retain and take most first, and why peaks are not known, or "".
+    """All routes of all workers, highest peak first, and the reason why peaks are not known, or "".
 
     Raises:
         OSError: there is no such file.

@@ -1,9 +1,9 @@
-"""Standard error that never waits. Where nobody reads its pipe, a line is dropped and counted; serving goes on.
+"""Log output that never blocks the server. When nobody reads the pipe, a line is dropped and counted.
 
     {"event": "log-dropped", "time": 1700000000.0, "pid": 41, "lines": 17}
 
-is written by each process as soon as there is room again. uWSGI's own lines are dropped in silence. A text is at most
-LONGEST bytes long: whoever chooses a path or a header must not fill the log with it.
+is written by each process as soon as the pipe has room again. uWSGI's own lines are dropped without such a line. A line
+is cut at LONGEST bytes, so that a client cannot fill the log with a long path or header.
 """
 
 import io
@@ -14,13 +14,13 @@ import sys
 import time
 
 LONGEST = 16 * 1024
-# A pipe takes so much as a whole or not at all (pipe(7), PIPE_BUF).
+# The kernel writes so many bytes into a pipe completely or not at all (pipe(7), PIPE_BUF).
 _PIECE = 4096
 _CUT = b" ... cut\n"
 
 
 class Lines(io.TextIOBase):
-    """A text stream over a descriptor that must not block, line by line."""
+    """A text stream that writes whole lines to a non-blocking descriptor."""
 
     encoding = "utf-8"
 
@@ -36,7 +36,7 @@ class Lines(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        # print() writes a line and its end apart; other processes write to the same pipe.
+        # print() writes a line and its end separately, and another process could write to the pipe in between.
         self._line += text
         if text.endswith("\n"):
             self.flush()
@@ -54,14 +54,14 @@ class Lines(io.TextIOBase):
             for start in range(0, len(data), _PIECE):
                 os.write(self._descriptor, data[start : start + _PIECE])
         except OSError:
-            # Full, or its reader has gone: there is nobody to tell.
+            # The pipe is full or its reader has gone, so the error cannot be reported.
             self._dropped += 1
 
 
 def never_block() -> None:
-    """Have standard output and standard error of this process and its children drop what nobody reads."""
+    """Make standard output and standard error of this process and its children drop lines instead of blocking."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        # A file takes everything, and a terminal is shared with the shell.
+        # Only pipes: a file never blocks, and a terminal that does not block would disturb the shell that shares it.
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.set_blocking(descriptor, False)
             setattr(sys, name, Lines(descriptor))

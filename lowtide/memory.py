@@ -1,4 +1,4 @@
-"""Reading memory from Linux: PSS of process trees, RSS of this process, working set and OOM kills of the container.
+"""Reads memory figures from Linux: PSS of process trees, RSS of a process, working set and OOM kills of the container.
 
 Everything is read from /proc and /sys/fs/cgroup, in MiB. Summed RSS counts a page that four workers share four
 times; PSS (proportional set size, proc(5), smaps_rollup) divides it by the number of its users, so it can be summed.
@@ -16,7 +16,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def rss_mb(pid: int | str = "self") -> float:
-    """RSS of a process in MiB, from /proc/PID/statm: microseconds, whatever the size of the process."""
+    """RSS of a process in MiB, from /proc/PID/statm. It takes microseconds even for a large process."""
     with open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 - on the path of every request
         return int(statm.read().split()[1]) * _PAGE / MIB
 
@@ -24,7 +24,7 @@ def rss_mb(pid: int | str = "self") -> float:
 def pss_mb(pid: int) -> float:
     """PSS of one process in MiB; 0 when it has ended.
 
-    The kernel walks the page tables: milliseconds for a process of hundreds of MiB.
+    The kernel walks the page tables, which takes milliseconds for a process of hundreds of MiB.
 
     Raises:
         PermissionError: the process belongs to another user, or changed its uid after it started.
@@ -38,7 +38,7 @@ def pss_mb(pid: int) -> float:
 
 
 def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:
-    """The figures behind `name:` in /proc/PID/`file`, which has them in kB, in MiB; None when the process has ended."""
+    """Figures in MiB from /proc/PID/`file`, which has lines `name: N kB`; None when the process has ended."""
     try:
         lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{file}").read_text().splitlines() if ":" in line)
         return [int(lines[name].split()[0]) / 1024 for name in names]
@@ -54,7 +54,7 @@ def children(pid: int) -> list[int] | None:
         return None
     pids: list[int] = []
     for thread in threads:
-        # It may end meanwhile.
+        # The thread may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
             pids += map(int, (thread / "children").read_text().split())
     return pids
@@ -77,7 +77,7 @@ def tree_pss_mb(pid: int) -> float:
 
 
 def mapped(pid: int) -> str:
-    """What a process has mapped, libraries among it: /proc/PID/maps."""
+    """What a process has mapped, for example libraries: /proc/PID/maps."""
     return Path(f"/proc/{pid}/maps").read_text()
 
 
@@ -88,10 +88,10 @@ def _keyed(path: Path, key: str) -> int:
 
 
 def working_set_mb() -> float | None:
-    """What this container uses and the kernel cannot simply drop, in MiB; None outside a memory cgroup.
+    """The memory of this container that the kernel cannot simply drop, in MiB; None outside a memory cgroup.
 
-    Usage less inactive file pages, as Kubernetes and `docker stats` count it. cgroup v2 and v1 differ in their files;
-    a hybrid host mounts both, so the file decides.
+    It is usage less inactive file pages, as Kubernetes and `docker stats` count it. cgroup v2 and v1 have different
+    files, and a hybrid host mounts both, so this looks for the files.
     """
     for current, statistics, key in (
         (_CGROUP / "memory.current", _CGROUP / "memory.stat", "inactive_file"),
@@ -103,7 +103,7 @@ def working_set_mb() -> float | None:
 
 
 def oom_kills() -> int | None:
-    """Processes of this container that the kernel has killed for memory; None outside a memory cgroup."""
+    """How many processes of this container the kernel has killed for memory; None outside a memory cgroup."""
     for path in (_CGROUP / "memory.events", _CGROUP / "memory/memory.oom_control"):
         if path.exists():
             return _keyed(path, "oom_kill")
@@ -115,6 +115,6 @@ def limit_mb() -> float | None:
     for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"):
         if path.exists():
             text = path.read_text().strip()
-            # v1 writes "no limit" as the largest multiple of a page.
+            # cgroup v1 writes "no limit" as the largest multiple of a page.
             return None if text == "max" or int(text) >= 2**62 else int(text) / MIB
     return None

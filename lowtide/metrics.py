@@ -3,11 +3,11 @@
     python -m lowtide.metrics
 
 Environment: RUN_DIR (its stats.sock has uWSGI's statistics), METRICS_BIND (127.0.0.1; 0.0.0.0 opens it to the network),
-METRICS_PORT (9117). Runs beside the server, as its user, and must see its processes in /proc. lowtide_up is 0 while
-uWSGI does not answer, and then the only figure.
+METRICS_PORT (9117). It runs beside the server, as the same user, and must see the server's processes in /proc. While
+uWSGI does not answer, lowtide_up is 0 and no other figure is shown.
 
-The one module of the runtime that needs a package, prometheus-client (`pip install lowtide[metrics]`): it is a process
-of its own, and no server imports it.
+This is the only module of the runtime that needs a package, prometheus-client (`pip install lowtide[metrics]`). It runs
+as a process of its own, and no server imports it.
 """
 
 import os
@@ -28,7 +28,7 @@ PORT = 9117
 
 
 class Server(Collector):
-    """The figures of the server behind a stats socket, read anew for each scrape."""
+    """The figures of the server behind a stats socket, read again for each scrape."""
 
     def __init__(self, stats_socket: str) -> None:
         self._stats_socket = stats_socket
@@ -50,7 +50,7 @@ class Server(Collector):
 
 
 def _routes(file: Path) -> Iterator[Metric]:
-    """What the requests of each route took, from the ledger."""
+    """The figures of each route, from the ledger."""
     try:
         routes, _ = ledger.read(file)
     except (OSError, ValueError):
@@ -79,13 +79,13 @@ def _routes(file: Path) -> Iterator[Metric]:
 
 
 def handler(stats_socket: str) -> type[MetricsHandler]:
-    """What answers a scrape."""
+    """The class that answers a scrape."""
     figures = CollectorRegistry()
     figures.register(Server(stats_socket))
 
     class Handler(MetricsHandler):
         registry = figures
-        # A client that says nothing does not hold its thread for longer, s.
+        # Seconds after which a client that sends nothing is disconnected, so that it does not occupy a thread.
         timeout = 10
 
     return Handler

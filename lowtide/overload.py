@@ -1,12 +1,12 @@
-"""Requests that are not worth serving any more: their client has left, or they waited too long for a worker.
+"""Refuses requests whose client has disconnected, or that have waited too long for a worker.
 
-A queue that is served to its end under overload serves nobody: its clients have gone, or have asked again already. A
-worker looks before it calls the application; what it turns away costs microseconds. How long a request waited is known
-from X-Request-Start ("t=" and Unix seconds), which nginx writes when it hands the request over.
+Under overload, requests at the end of a long queue are answered when their clients have disconnected or have asked
+again. So a worker checks each request before it calls the application; to refuse one costs microseconds. nginx sets
+X-Request-Start ("t=" and Unix seconds) when it sends a request on, and that tells how long the request has waited.
 
     {"event": "shed", "time": 1700000000.0, "worker": 2, "left": 41, "late": 3}
 
-is logged by a worker that turns requests away, every LOG_S seconds at most, with the numbers since its last line.
+is logged by a worker that refuses requests, once in LOG_S seconds at most, with the numbers since its last line.
 """
 
 import json
@@ -25,7 +25,7 @@ LOG_S = 10.0
 
 
 def queue_s() -> int:
-    """QUEUE_S of the environment: how many seconds a request may wait for a worker; 0 for any.
+    """QUEUE_S of the environment: how many seconds a request may wait for a worker; 0 for no limit.
 
     Raises:
         ValueError: it is no number of at least 0.
@@ -44,7 +44,7 @@ def has_left(descriptor: int) -> bool:
 
 
 def waited_s(environ: Environ, now: float) -> float:
-    """Since when the request has waited; 0 where nobody says so."""
+    """How many seconds the request has waited; 0 where X-Request-Start is missing."""
     start = environ.get("HTTP_X_REQUEST_START", "")
     try:
         return max(0.0, now - float(start.removeprefix("t=")))
@@ -53,12 +53,12 @@ def waited_s(environ: Environ, now: float) -> float:
 
 
 class Shed:
-    """The application, called only for requests that somebody still waits for.
+    """Wraps the application, and calls it only for requests whose client still waits.
 
     Args:
-        descriptor: the connection of the request that begins.
-        longest_s: how long it may have waited; 0 for any.
-        worker: the number of this worker.
+        descriptor: returns the descriptor of the current request's connection.
+        longest_s: how many seconds a request may have waited; 0 for no limit.
+        worker: returns the number of this worker.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Shed:
         if has_left(self._descriptor()):
             self._left += 1
             self._log()
-            # nginx's own number for it. Nobody reads it.
+            # nginx uses 499 for this case too. No client reads this answer.
             start_response("499 Client Closed Request", [])
             return []
         if self._longest_s and waited_s(environ, time.time()) > self._longest_s:

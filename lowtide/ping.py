@@ -1,13 +1,13 @@
-"""Ask an application behind a uWSGI socket for a path, without a web server in between: a container's health check.
+"""The container's health check: it asks the application for a path, directly on its uWSGI socket.
 
     python -m lowtide.ping /healthz             on $RUN_DIR/small.sock
     python -m lowtide.ping /healthz SOCKET
 
-/healthz and /readyz are asked for where the application answers them (lowtide.toml), as nginx does.
+/healthz and /readyz become the application's own paths (lowtide.toml), as in nginx.
 
-Where nobody answers but every worker for small requests is in the middle of one, the application is alive: a database
-that stalls must not have it killed, and a request that hangs is ended by uWSGI (harakiri).
-Exit codes: 0 the answer is 200 or all are busy, 1 it is another or there is none, 2 wrong use.
+When no answer comes because every worker for small requests is busy, the application counts as alive: a database that
+stalls must not get it killed, and uWSGI ends a request that hangs (harakiri).
+Exit codes: 0 the answer is 200 or all workers are busy, 1 another answer or none, 2 wrong use.
 """
 
 import os
@@ -17,14 +17,14 @@ import sys
 
 from lowtide import application, sample, start
 
-# A container's health check gets 5 s: late enough to sit out a large request, early enough to say why it failed.
+# A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
 
 
 def status(path: str, address: str, seconds: float = SECONDS) -> int:
     """The HTTP status of GET `path` from the uWSGI server on the unix socket `address`.
 
-    Raises OSError where nobody answers within `seconds` and ValueError where the answer is not HTTP.
+    Raises OSError when no answer comes within `seconds`, and ValueError when the answer is not HTTP.
     The request's layout: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
     """
     variables = {
@@ -49,7 +49,7 @@ def status(path: str, address: str, seconds: float = SECONDS) -> int:
 
 
 def own(path: str) -> str:
-    """The application's own path for one of the two that the stack asks for; any other path is itself."""
+    """The application's own path for /healthz or /readyz; any other path is returned unchanged."""
     if path not in ("/healthz", "/readyz") or application.find() is None:
         return path
     described = application.read()
@@ -57,7 +57,7 @@ def own(path: str) -> str:
 
 
 def all_busy(folder: str) -> bool:
-    """Whether uWSGI's master says that every worker for small requests has one. A worker that hangs idle takes none."""
+    """Whether uWSGI reports every worker for small requests as busy. One that hangs without a request is not busy."""
     try:
         small = start.settings(os.environ)["SMALL_WORKER_IDS"].split(",")
         workers = sample.stats(f"{folder}/stats.sock")["workers"]
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> int:
     try:
         code = status(own(path), address)
     except TimeoutError:
-        busy = all_busy(os.path.dirname(address))  # noqa: PTH120 - as little to import as there can be
+        busy = all_busy(os.path.dirname(address))  # noqa: PTH120 - pathlib would make this start slower
         print(f"{path} on {address}: {'every worker is busy' if busy else 'timed out'}", file=sys.stderr)
         return 0 if busy else 1
     except (OSError, ValueError, application.Invalid) as error:

@@ -1,15 +1,15 @@
-"""Why a worker was replaced. uWSGI 2.0 logs no reason, so its successor does, in one line of JSON on stderr:
+"""Logs why a worker was replaced. uWSGI 2.0 does not log it, so the worker's successor does, as JSON on stderr:
 
     {"event": "recycle", "time": 1700000000.0, "worker": 2, "pid": 41, "reason": "rss",
      "age_s": 12.5, "requests": 431, "rss_mb": 201.4, "away_s": 0.023}
 
-Reasons: `requests` (max-requests), `rss` (reload-on-rss), `lifetime` (max-worker-lifetime), `idle` (lowtide.uwsgi: it
-kept memory and nobody needed it), `signal` (told to go in good order), `hung` (killed by harakiri), `ceiling` (a
-request outgrew lowtide.ceiling), `oom` (killed by the kernel for memory), `died` (any other sudden end).
+Reasons: `requests` (max-requests), `rss` (reload-on-rss), `lifetime` (max-worker-lifetime), `idle` (lowtide.uwsgi: the
+worker kept memory and had no requests), `signal` (told to end by a signal), `hung` (killed by harakiri), `ceiling` (a
+request exceeded lowtide.ceiling), `oom` (killed by the kernel for memory), `died` (any other sudden end).
 
-`away_s` is how long nobody stood in its place. A worker that leaves in good order writes its last words into memory
-that all workers share; one that is killed cannot, and its successor concludes from the silence. No server is named
-here; `lowtide.uwsgi` is the adapter.
+`away_s` is the time from the worker's end to its successor's start. A worker that ends normally writes the reason into
+memory that all workers share. One that is killed cannot, so its successor works the reason out. This module does not
+depend on a particular server; `lowtide.uwsgi` is the adapter.
 """
 
 import fcntl
@@ -23,19 +23,19 @@ from dataclasses import asdict, dataclass
 
 from lowtide import memory
 
-# Born, current request begun (0: none), both Unix seconds; pid. Then the last words, as JSON.
+# Start of the worker and of its current request (0: none), in Unix seconds; pid. The reason of its end follows as JSON.
 _HEAD = struct.Struct("=ddq")
 _SLOT = 256
 _KILLS = struct.Struct("=q")
-# How often a worker that waits for its turn looks.
+# How often a worker that waits for its turn checks, in seconds.
 _LOOK_S = 0.002
 
 
 @dataclass(frozen=True)
 class Recycle:
-    """The end of one worker. Times in seconds, memory in MiB; None where nobody knows.
+    """The end of one worker. Times in seconds, memory in MiB; None where the figure is not known.
 
-    `time` is when its successor started, `away_s` how long before that it stopped.
+    `time` is when its successor started, `away_s` how long before that the worker ended.
     """
 
     time: float
@@ -52,9 +52,9 @@ class Recycle:
 
 
 class Slots:
-    """Memory that all workers share, made before they fork: a slot for each, and the OOM kills accounted for so far.
+    """Memory that all workers share, made before they fork: a slot for each, and how many OOM kills are explained.
 
-    With threads the beginning of a request is that of the youngest one.
+    A worker with threads notes the start of its latest request only.
     """
 
     def __init__(self, workers: int) -> None:
@@ -70,26 +70,26 @@ class Slots:
         struct.pack_into("=d", self._memory, worker * _SLOT + 8, 0.0)
 
     def say(self, worker: int, reason: str, requests: int, rss_mb: float) -> None:
-        """The last words of a worker that leaves in good order."""
+        """Note why `worker` ends normally, for its successor."""
         start = worker * _SLOT + _HEAD.size
         words = json.dumps([reason, requests, round(rss_mb, 1), time.time()]).encode()
         self._memory[start : start + len(words)] = words
 
     def _words(self, worker: int) -> tuple[str, int, float, float] | None:
-        """The last words of a worker that has no successor yet, and when it said them."""
+        """Reason, requests, RSS and time of the end that `worker` has noted; None where it has noted none."""
         start = worker * _SLOT
         text = self._memory[start + _HEAD.size : start + _SLOT].rstrip(b"\0")
         try:
             reason, requests, rss_mb, left = json.loads(text)
             return str(reason), int(requests), float(rss_mb), float(left)
         except (ValueError, TypeError):
-            # Nothing was said, or it was killed in the middle of it.
+            # The worker noted nothing, or was killed while it wrote.
             return None
 
     def wait_for_turn(self, worker: int, longest_s: float) -> bool:
-        """Before leaving, wait while another worker is away; returns whether it is this one's turn.
+        """Before ending, wait while another worker is being replaced. Returns whether it is this worker's turn.
 
-        The turn ends with the process. Whoever is away for `longest_s` seconds is not waited for.
+        The turn ends with the process. A worker that ended more than `longest_s` seconds ago is not waited for.
         """
         others = [other for other in range(1, self._workers + 1) if other != worker]
         deadline = time.monotonic() + longest_s
@@ -107,9 +107,9 @@ class Slots:
         return False
 
     def born(self, worker: int, pid: int, harakiri_s: float) -> Recycle | None:
-        """Take over the slot of `worker` (from 1); returns the end of its predecessor, None when there was none.
+        """Take over the slot of `worker` (from 1). Returns the end of its predecessor, None when there was none.
 
-        A request that ran for `harakiri_s` seconds (0: no limit) when its worker vanished was killed for it.
+        When a request had run for `harakiri_s` seconds (0: no limit), harakiri is taken to have killed the worker.
         """
         start = worker * _SLOT
         birth, request, old_pid = _HEAD.unpack_from(self._memory, start)
@@ -128,10 +128,10 @@ class Slots:
     def _sudden(self, now: float, request: float, harakiri_s: float) -> str:
         (accounted,) = _KILLS.unpack_from(self._memory, 0)
         if (memory.oom_kills() or 0) > accounted:
-            # One kill explains one death.
+            # Each OOM kill explains the end of one worker.
             _KILLS.pack_into(self._memory, 0, accounted + 1)
             return "oom"
-        # uWSGI counts in whole seconds, from a little before the application is called.
+        # uWSGI counts harakiri in whole seconds, from a moment before it calls the application.
         return "hung" if harakiri_s and request and now - request >= harakiri_s - 1 else "died"
 
 

@@ -1,14 +1,14 @@
-"""The sampler: one line of CSV for each look at a running server, until its standard input closes.
+"""The sampler: measures a running server again and again, one line of CSV each time, until its standard input closes.
 
     python -m lowtide.sample --stats RUN_DIR/stats.sock --interval 0.5 [--cgroup]
     python -m lowtide.sample --pid PID
     python -m lowtide.sample --stats RUN_DIR/stats.sock --once
 
 Columns: time (Unix seconds), pss_mb (sum of PSS over master and workers, MiB), working_set_mb and oom_kills (of this
-container, with --cgroup; else empty), requests (uWSGI's counter, which survives respawns), workers (alive). With --pid,
-for any other server, the last two are empty and PSS is that of the process and its descendants.
---once prints one JSON object instead and ends: `pss_mb`, and of each worker its `pid` and `rss_mb`.
-Not uWSGI's own rss: it is written at the end of a request only and is 0 after a respawn.
+container, with --cgroup; otherwise empty), requests (uWSGI's counter, which includes replaced workers), workers
+(alive). With --pid, for any other server, the last two are empty and PSS is that of the process and its descendants.
+--once prints one JSON object instead and ends: `pss_mb`, and the `pid` and `rss_mb` of each worker. RSS is read from
+/proc, because uWSGI updates its own figure only at the end of a request and sets it to 0 when a worker is replaced.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def main() -> int:
             print(line(look(), options.cgroup), flush=True)
         except (OSError, ValueError) as error:
             print(f"No sample: {options.stats or options.pid}: {error}", file=sys.stderr, flush=True)
-        # Unevenly, or a load with a steady beat would be seen at the same point of it again and again.
+        # The interval varies, because with a regular load a fixed one would always measure at the same point of it.
         due = max(due + options.interval * random.uniform(0.5, 1.5), time.monotonic())  # noqa: S311
         if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
             return 0

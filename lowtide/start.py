@@ -1,14 +1,15 @@
-"""Checks the settings of the pools, names their workers, and becomes the server:
+"""Checks the settings, derives those that uwsgi.ini needs, and becomes the server:
 
     python -m lowtide.start uwsgi --ini uwsgi.ini
 
-Environment: WORKERS, LARGE_WORKERS (of them; 0 for one pool), WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB and
-LARGE_NEED_MB (MiB; what one large request needs, by default what the application's lowtide.toml has measured). Adds
-SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets, and from lowtide.toml
-WSGI_CALLABLE and APP_DIR: what it loads and where that is. Where lowtide.toml has figures it says what the server can
-come to need, and whether the container's limit holds that. SMALL_CEILING_MB and LARGE_CEILING_MB are how far a worker
-of each pool may grow (lowtide.ceiling), made of WORKER_CEILING (auto, off, or MiB).
-Exit code 2 and one line for a value that cannot be used, and for a limit in which nothing would work.
+Reads from the environment: WORKERS, LARGE_WORKERS (how many of them are only for large requests; 0 for one pool),
+WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB, WORKER_CEILING (auto, off, or MiB) and LARGE_NEED_MB (MiB that one large
+request needs; by default the figure in the application's lowtide.toml, with a margin).
+Adds: SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets; WSGI_CALLABLE and
+APP_DIR, the application that uWSGI loads; SMALL_CEILING_MB and LARGE_CEILING_MB, how far a worker of each pool may grow
+(lowtide.ceiling).
+Where lowtide.toml has measured figures, it prints how much memory the server may need, and whether the container's
+limit is enough. A value that cannot be used, or a limit in which nothing would work, gets one line and exit code 2.
 """
 
 import os
@@ -34,10 +35,10 @@ def number(environment: Mapping[str, str], name: str, default: int, least: int) 
 
 
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Every variable that uwsgi.ini reads, checked, with defaults.
+    """Every variable that uwsgi.ini and lowtide.uwsgi read, checked, with defaults.
 
     Raises:
-        Unusable: a value that uWSGI would misread in silence.
+        Unusable: a value that uWSGI would misread without saying so.
     """
     workers = number(environment, "WORKERS", defaults.WORKERS, 1)
     large = number(environment, "LARGE_WORKERS", defaults.LARGE_WORKERS if workers > 1 else 0, 0)
@@ -69,50 +70,50 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def files_mb(limit_mb: float) -> float:
-    """What /tmp may take of the container's memory, MiB, where it is in memory and has a size of its own."""
+    """How much of the container's memory files in /tmp may take, MiB; 0 unless it is a tmpfs with a size of its own."""
     with suppress(OSError):
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
         if ["/tmp", "tmpfs"] in mounts:  # noqa: S108
             figures = os.statvfs("/tmp")  # noqa: S108
             size_mb = figures.f_blocks * figures.f_frsize / memory.MIB
-            # By default a tmpfs may grow to half of the machine, which says nothing.
+            # Without a size of its own a tmpfs may grow to half of the machine, which is no bound here.
             return size_mb if size_mb < limit_mb / 2 else 0.0
     return 0.0
 
 
-def ceilings(found: Mapping[str, str], load: sizing.Load | None) -> dict[str, str]:
+def ceilings(checked: Mapping[str, str], load: sizing.Load | None) -> dict[str, str]:
     """SMALL_CEILING_MB and LARGE_CEILING_MB: how far a worker of each pool may grow; empty for no bound."""
-    chosen, limit_mb = found["WORKER_CEILING"], memory.limit_mb()
+    chosen, limit_mb = checked["WORKER_CEILING"], memory.limit_mb()
     small = large = ""
     if chosen not in ("auto", "off"):
         small = large = chosen
-    elif chosen == "auto" and limit_mb and found["WORKER_MANAGEMENT"] == "lowtide":
-        workers, large_workers, rss_mb = (int(found[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS"))
+    elif chosen == "auto" and limit_mb and checked["WORKER_MANAGEMENT"] == "lowtide":
+        workers, large_workers, rss_mb = (int(checked[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS"))
         load = load or sizing.supposed(workers, rss_mb)
-        need_mb = int(found["LARGE_NEED_MB"] or load.need_mb)
+        need_mb = int(checked["LARGE_NEED_MB"] or load.need_mb)
         bound = sizing.bound(load, workers, large_workers, rss_mb, need_mb)
         small, large = map(str, sizing.ceilings(bound, large_workers, limit_mb, files_mb(limit_mb)))
     return {"SMALL_CEILING_MB": small, "LARGE_CEILING_MB": large}
 
 
-def check_limit(found: Mapping[str, str], load: sizing.Load) -> str:
-    """What these settings can come to need with this load, in one line.
+def check_limit(checked: Mapping[str, str], load: sizing.Load) -> str:
+    """One line that says how much memory these settings may need with this load.
 
     Raises:
         Unusable: the container's limit is below an idle server and one large request.
     """
-    reload_on_rss = {"without": 0, "article": 512}.get(found["WORKER_MANAGEMENT"], int(found["RELOAD_ON_RSS"]))
-    checked = sizing.check(
-        int(found["WORKERS"]),
-        int(found["LARGE_WORKERS"]),
+    reload_on_rss = {"without": 0, "article": 512}.get(checked["WORKER_MANAGEMENT"], int(checked["RELOAD_ON_RSS"]))
+    result = sizing.check(
+        int(checked["WORKERS"]),
+        int(checked["LARGE_WORKERS"]),
         reload_on_rss,
-        int(found["LARGE_NEED_MB"] or load.need_mb),
+        int(checked["LARGE_NEED_MB"] or load.need_mb),
         memory.limit_mb(),
         load,
     )
-    if not checked.possible:
-        raise Unusable(checked.line)
-    return checked.line
+    if not result.possible:
+        raise Unusable(result.line)
+    return result.line
 
 
 def main(arguments: list[str]) -> int:
@@ -120,14 +121,14 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        found, load = settings(os.environ), None
+        checked, load = settings(os.environ), None
         if application.find():
             described = application.read()
-            found |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.wsgi}
+            checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.wsgi}
             if load := sizing.measured(described):
-                print(check_limit(found, load), file=sys.stderr, flush=True)
-        found |= ceilings(found, load)
-        os.environ.update(found)
+                print(check_limit(checked, load), file=sys.stderr, flush=True)
+        checked |= ceilings(checked, load)
+        os.environ.update(checked)
     except (Unusable, application.Invalid) as problem:
         print(problem, file=sys.stderr)
         return 2

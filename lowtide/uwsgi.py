@@ -2,38 +2,39 @@
 
     shared-import = lowtide.uwsgi
 
-Around the application that `module =` names, whose code stays as it is:
+It works on the application that `module =` names, without a change to its code:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
-  the threshold in MiB, 8 unless said otherwise, 0 for never;
-- reads request bodies in parts, so that uWSGI does not hold each a second time, and to their end;
-- tells who still waits for a worker when the server stops to come back (`lowtide.waiting`, with `shutdown-sockets`);
-- drops lines of the log that nobody reads, where they would hold a worker (`lowtide.logs`);
-- ends a request that outgrows what the container can carry with 503, and replaces its worker (`lowtide.ceiling`);
-- turns away requests whose client has left or that waited for more than QUEUE_S seconds (`lowtide.overload`);
-- freezes what is loaded before the fork (gc.freeze): the garbage collector of a worker would otherwise write into every
-  object, and so copy every page that it shares with the others; GC_FREEZE=0 leaves that out;
-- keeps account of what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 leaves that out;
+  the threshold in MiB, 8 by default, 0 for never;
+- reads request bodies in parts, so that uWSGI does not hold a second copy of each, and to their end;
+- answers 503 to clients that still wait for a worker when the server stops (`lowtide.waiting`; `shutdown-sockets`);
+- drops lines of the log when nobody reads them, because writing them would block a worker (`lowtide.logs`);
+- answers 503 to a request that needs more memory than the container has, and replaces its worker (`lowtide.ceiling`);
+- refuses requests whose client has disconnected or that waited for more than QUEUE_S seconds (`lowtide.overload`);
+- freezes what is loaded before the fork (gc.freeze): otherwise a worker's garbage collector would write into every
+  object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
+- counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
 - logs why workers are replaced (`lowtide.recycles`);
-- runs what the application registered with `atexit` before a worker leaves, such as the flush of an error reporter:
-  with skip-atexit-teardown uWSGI leaves that out;
-- bounds every way out: a request of a server that stops, which uWSGI's harakiri no longer looks at, and a worker that
-  hangs in its exit, which uWSGI at its lifetime never replaces, are ended by the kernel (`lowtide.deadline`);
-- has the master notice at once that a worker has gone. By itself it looks once a second (core/master.c:687, 759), and
-  the place stays empty for as long; WAKE_MASTER=0 leaves that out;
-- lets workers leave one after the other, when several reach a limit together;
-- has SIGTERM end a server that is still loading its application. By itself uWSGI ignores it until its master runs
-  (core/uwsgi.c:2071, core/master.c:347), and who asked for the stop waits in vain;
+- runs the functions that the application registered with `atexit` before a worker ends, such as the flush of an error
+  reporter, because uWSGI does not call them with skip-atexit-teardown;
+- limits the time that a worker may take to end (`lowtide.deadline`). uWSGI does not apply harakiri to a request while
+  the server stops, and never replaces a worker that hangs in its exit after max-worker-lifetime;
+- wakes the master when a worker has ended. By itself the master checks once a second (core/master.c:687, 759), and a
+  worker is missing until then; WAKE_MASTER=0 turns that off;
+- makes workers end one after the other when several reach a limit at the same time;
+- makes SIGTERM end a server that is still loading its application. By itself uWSGI ignores the signal until its master
+  runs (core/uwsgi.c:2071, core/master.c:347), and the stop that was asked for does not happen;
 - with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
-  still holds GIVE_BACK_MB more than when it was forked, unless that is needed (`lowtide.idle`): nobody waits for that
-  one. Health checks are no requests here: they would keep every worker busy. Not with threads, nor without a master.
+  still holds GIVE_BACK_MB more than when it was forked, unless that memory is needed (`lowtide.idle`). Health checks do
+  not count as requests here, because they come so often that no worker would ever be idle. This needs a master and a
+  server without threads.
 
-Hooks that the application sets in the module `uwsgi` while it is loaded (uwsgidecorators does) are called after these.
-One that it sets later takes the place of these, so a line says so, {"event": "overwritten", "hook": ...}.
+Hooks that the application sets in the module `uwsgi` while it is loaded (as uwsgidecorators does) are called after
+these. A hook that it sets later replaces these; they are set again, and a line says so: {"event": "overwritten", ...}.
 
-With lazy-apps the application is loaded after the fork and nothing is shared: heap is given back a moment later
-(after_req_hook, which runs after uWSGI has read RSS for reload-on-rss), workers that leave in good order log their own
-end, those that are killed leave uWSGI's own line ("DAMN ! worker ... died"). The same holds for an application that
-is named otherwise than by `module =`.
+With lazy-apps the application is loaded after the fork, so nothing is shared. Heap is then given back a moment later
+(in after_req_hook, which runs after uWSGI has read RSS for reload-on-rss), and a worker that ends normally logs its own
+end; for one that is killed there is only uWSGI's own line ("DAMN ! worker ... died"). The same holds for an application
+that is not named by `module =`.
 """
 
 import atexit
@@ -60,7 +61,7 @@ from lowtide.wsgi import AfterResponse, Environ, read_in_parts, read_to_the_end
 
 
 def _text(name: str) -> str:
-    """An option's value, of a repeated one the last; empty when it is not set."""
+    """An option's value, the last one if it is repeated; empty when it is not set."""
     value = uwsgi.opt.get(name, b"")
     if isinstance(value, list):
         value = value[-1]
@@ -78,11 +79,11 @@ def _number(name: str) -> int:
 
 
 def _is_on(name: str) -> bool:
-    """A switch as uWSGI reads it (core/uwsgi.c:3947): every text but four is true."""
+    """A switch as uWSGI reads it (core/uwsgi.c:3947): every text is true except these four."""
     return name in uwsgi.opt and _text(name).lower() not in ("false", "off", "no", "0")
 
 
-# Before the application is loaded: its loggers take hold of sys.stderr.
+# This comes before the application is loaded, because its loggers keep the sys.stderr that they find.
 logs.never_block()
 _LAZY = _is_on("lazy-apps") or _is_on("lazy")
 _MASTER = _is_on("master")
@@ -92,7 +93,7 @@ _RSS = _number("reload-on-rss")
 _HARAKIRI = _number("harakiri")
 _IDLE_S = _number("lowtide-recycle-idle")
 _THRESHOLD_MB = threshold_mb()
-# Copies, because a worker that leaves for good closes uWSGI's.
+# Copies, because a worker closes uWSGI's own descriptors when the server stops.
 _listening = [os.dup(descriptor) for descriptor in uwsgi.sockets]
 _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
@@ -100,19 +101,20 @@ _LINE_MB = ledger.line_mb()
 _RUN_DIR = os.environ.get("RUN_DIR")
 _ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, Path(_RUN_DIR, "ledger") if _RUN_DIR else None) if _LINE_MB else None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
-# How long to wait for the successor of another worker: a fork away, unless something is wrong.
+# Seconds to wait for the successor of another worker. A fork takes milliseconds unless something is wrong.
 _TURN_S = 2.0
-# What a worker may take for its last words: its own atexit functions, and the end of the process.
+# Seconds that a worker may take to end: for the atexit functions and the end of the process.
 _OUT_S = 5.0
-# The master looks once a second, and counts in whole seconds: it comes first wherever it still looks.
+# Seconds more than harakiri. The master checks once a second and counts whole seconds, so its harakiri comes first, and
+# the kernel's limit only matters when the master no longer checks.
 _AFTER_HARAKIRI_S = 3.0
-# When this worker was last busy, by the monotonic clock, and whether its last request was a health check.
+# When this worker last ended a request (monotonic clock), and whether its current request is a health check.
 _busy = time.monotonic()
 _checked = False
 
 
 def _health_paths() -> frozenset[str]:
-    """Where the application answers health checks: as its lowtide.toml says, else as lowtide.django.health does."""
+    """The application's paths of the health checks: from lowtide.toml, otherwise those of lowtide.django.health."""
     if application.find() is None:
         return frozenset({"/healthz", "/readyz"})
     described = application.read()
@@ -122,12 +124,12 @@ def _health_paths() -> frozenset[str]:
 _HEALTH = _health_paths()
 
 
-# Since when this worker's threads have been in their requests, by the monotonic clock.
+# When the current request of each of this worker's threads began (monotonic clock), by the thread's id.
 _running: dict[int, float] = {}
 _deadline: Deadline | None = None
 _arrived = 0
-# What stood in uWSGI's module in place of our hooks.
-_theirs: dict[str, Callable[[], object] | None] = {}
+# The hooks of the application that ours have replaced in uWSGI's module.
+_application_hooks: dict[str, Callable[[], object] | None] = {}
 
 
 def _begin(environ: Environ) -> None:
@@ -140,7 +142,7 @@ def _begin(environ: Environ) -> None:
 
 
 def _bound_requests() -> None:
-    """Have the kernel end this worker when its oldest request has run for longer than harakiri."""
+    """Make the kernel kill this worker when its oldest request has run for longer than harakiri."""
     if not _deadline or not _HARAKIRI:
         return
     if _running:
@@ -158,7 +160,7 @@ def _close() -> None:
 
 
 def _end() -> None:
-    """The end of a request, after uWSGI has freed its buffer of the body (core/utils.c:1106, 1110)."""
+    """Runs at the end of a request, after uWSGI has freed its buffer of the body (core/utils.c:1106, 1110)."""
     global _busy, _checked
     if not _wrapped:
         _check_hooks()
@@ -174,41 +176,45 @@ def _end() -> None:
     _checked = False
     if ceiling.met():
         os.kill(os.getpid(), signal.SIGHUP)
-    _call_theirs("after_req_hook")
+    _call_application_hook("after_req_hook")
 
 
 def _look(_: int) -> None:
-    """Once a second, between requests: leave if idle for long enough, worker N - 1 a second after worker N."""
+    """Runs once a second, between requests: end this worker if it was idle for long enough.
+
+    Worker N - 1 waits for a second longer than worker N, so that they do not end together.
+    """
     worker = uwsgi.worker_id()
     if not _give_back or time.monotonic() - _busy < _IDLE_S + uwsgi.numproc - worker:
         return
     if _learned.worth_replacing(worker, _give_back.kept_mb, _give_back.live_mb):
         _learned.let_go(worker, _give_back.live_mb)
-        # uWSGI counts a worker in a signal's handler as busy, and lets a busy one go without calling atexit.
+        # _leave is called here, because uWSGI counts a worker in a signal's handler as busy, and ends a busy worker
+        # without calling atexit.
         _leave("idle")
         os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _ceiling_mb(worker: int) -> float:
-    """How far this worker may grow (lowtide.start); 0 for as far as it likes."""
+    """How far this worker may grow (lowtide.start); 0 for no limit."""
     large = str(worker) in os.environ.get("LARGE_WORKER_IDS", "").split(",")
     return float(os.environ.get("LARGE_CEILING_MB" if large else "SMALL_CEILING_MB") or 0)
 
 
 def _wrap() -> bool:
-    """Put the callbacks around the application before uWSGI loads it; False when it cannot be found beforehand."""
+    """Put the callbacks around the application before uWSGI loads it; False where that is not possible."""
     name, _, attribute = (_text("module") or _text("wsgi")).partition(":")
     if _LAZY or not name:
         return False
     attribute = attribute or _text("callable") or "application"
-    # Nothing has been forked yet, and nobody is served.
+    # There are no workers and no requests yet, so the process may end at once.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         module: ModuleType = importlib.import_module(name)
         # `module = shop:create_app()` names a function that makes the application.
         attribute, made = attribute.removesuffix("()"), attribute.endswith("()")
         loaded = getattr(module, attribute, None)
-        # What is not there, and several applications in a dictionary, are left to uWSGI.
+        # uWSGI itself deals with a missing application, and with several applications in a dictionary.
         if not callable(loaded) or isinstance(getattr(module, "applications", None), dict):
             return False
         if made:
@@ -226,26 +232,26 @@ def _wrap() -> bool:
     return True
 
 
-def _call_theirs(name: str) -> None:
-    theirs = _theirs.pop(name, None)
-    if theirs is None:
+def _call_application_hook(name: str) -> None:
+    hook = _application_hooks.pop(name, None)
+    if hook is None:
         return
     try:
-        # Theirs may call ours, which they found in their place: not in circles.
-        theirs()
+        # It may call our hook, if it was set to call the one before it. It is taken out meanwhile to avoid a loop.
+        hook()
     finally:
-        _theirs[name] = theirs
+        _application_hooks[name] = hook
 
 
 def _check_hooks() -> None:
-    """Say which of our hooks the application has replaced since it was loaded, and put them before its own again."""
+    """Set those of our hooks again that the application has replaced since it was loaded, and log which they were."""
     for name in ("post_fork_hook", "atexit"):
-        theirs = getattr(uwsgi, name, None)
-        if theirs is _HOOKS[name]:
+        hook = getattr(uwsgi, name, None)
+        if hook is _HOOKS[name]:
             continue
-        _theirs[name] = theirs
+        _application_hooks[name] = hook
         setattr(uwsgi, name, _HOOKS[name])
-        # In a worker, which forks no workers, the first of them is missed by nobody.
+        # A worker that has already started no longer needs post_fork_hook, so that one is not logged.
         if name == "atexit" or _arrived != os.getpid():
             when, worker = round(time.time(), 3), uwsgi.worker_id()
             line = {"event": "overwritten", "time": when, "worker": worker, "hook": f"uwsgi.{name}"}
@@ -255,7 +261,7 @@ def _check_hooks() -> None:
 
 
 def _reason(worker: int, requests: int, age_s: float, rss_mb: float) -> str:
-    """The first limit that is reached, in the order in which uWSGI asks (core/utils.c:1192-1201)."""
+    """The first limit that was reached, in the order in which uWSGI checks them (core/utils.c:1192-1201)."""
     if _MAX_REQUESTS and requests >= _MAX_REQUESTS + (worker - 1) * _MAX_REQUESTS_DELTA:
         return "requests"
     if _RSS and rss_mb >= _RSS:
@@ -270,7 +276,7 @@ def _leave(reason: str = "") -> None:
     if not worker:
         return
     figures = uwsgi.workers()[worker - 1]
-    # The very figure that reload-on-rss was compared with.
+    # uWSGI compares this same figure with reload-on-rss.
     requests, rss_mb = figures["delta_requests"], figures["rss"] / 2**20
     age_s = time.time() - figures["last_spawn"]
     reason = reason or ("ceiling" if ceiling.met() else _reason(worker, requests, age_s, rss_mb))
@@ -287,7 +293,7 @@ def _leave(reason: str = "") -> None:
         waiting.refuse(_listening)
     if _deadline:
         _deadline.set(_OUT_S)
-    _call_theirs("atexit")
+    _call_application_hook("atexit")
     if _is_on("skip-atexit-teardown"):
         atexit._run_exitfuncs()
 
@@ -295,15 +301,15 @@ def _leave(reason: str = "") -> None:
 def _arrive() -> None:
     if _arrived != os.getpid():
         _take_place()
-    _call_theirs("post_fork_hook")
+    _call_application_hook("post_fork_hook")
 
 
 def _take_place() -> None:
-    """The start of a worker, after the fork."""
+    """Runs when a worker starts, after the fork."""
     global _arrived, _busy, _deadline
     _arrived = os.getpid()
     _busy = time.monotonic()
-    # Only the master waits for workers.
+    # The handler below is for the master only, which waits for workers.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = uwsgi.worker_id()
     if not worker:
@@ -323,10 +329,10 @@ def _take_place() -> None:
 
 
 if _MASTER and _text("hook-accepting") == "callint:uwsgi_unblock_signal 1":
-    # Workers inherit it. One that is forked while a stop sends SIGHUP has no handler yet.
+    # Workers inherit the block, so a worker that is forked during a stop does not get SIGHUP before it has a handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 if _MASTER and os.environ.get("WAKE_MASTER") != "0":
-    # Nothing is done in the handler: that there is one ends the master's wait for events.
+    # The handler does nothing, but because there is one, the signal ends the master's wait for events.
     signal.signal(signal.SIGCHLD, lambda *_: None)
 _wrapped = _wrap()
 if not _wrapped and _give_back:
@@ -336,14 +342,15 @@ if not _wrapped and _give_back:
         file=sys.stderr,
         flush=True,
     )
-# After the application is loaded: it may have set some itself.
+# This comes after the application is loaded, because it may have set hooks of its own.
 _HOOKS: dict[str, Callable[[], object]] = {"post_fork_hook": _arrive, "atexit": _leave, "after_req_hook": _end}
 for _name, _hook in _HOOKS.items():
-    _theirs[_name] = getattr(uwsgi, _name, None)
+    _application_hooks[_name] = getattr(uwsgi, _name, None)
     setattr(uwsgi, _name, _hook)
 if _IDLE_S and _give_back and _wrapped and _MASTER and _number("threads") < 2:
     _number_of_look = next(number for number in range(255, 0, -1) if not uwsgi.signal_registered(number))
-    # Not `workers`: nobody empties the pipe of a worker that cheaper has put to rest, and it is full after minutes.
+    # Not `workers`, because a worker that cheaper has stopped does not read its signals, and their pipe would be full
+    # after some minutes.
     uwsgi.register_signal(_number_of_look, "active-workers", _look)
     uwsgi.add_timer(_number_of_look, 1)
 if not _LAZY and os.environ.get("GC_FREEZE") != "0":

@@ -1,4 +1,4 @@
-"""What serves here, for the tables of a measurement: `python -m lowtide.versions` prints it as JSON."""
+"""The versions of what serves here, for the tables of a measurement; `python -m lowtide.versions` prints JSON."""
 
 import json
 import platform
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python, uWSGI, Django and the C library; None for what is not here."""
+    """Versions of Python, uWSGI, Django and the C library; None for what is not installed."""
     try:
         django = version("django")
     except PackageNotFoundError:

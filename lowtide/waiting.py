@@ -1,7 +1,7 @@
-"""Those who wait at a uWSGI that stops: connections that no worker has accepted are told to come back.
+"""When uWSGI stops, answers 503 with Retry-After to clients in its listen queue, which no worker has accepted.
 
-With `shutdown-sockets` uWSGI's workers shut its sockets down before they leave for good: nobody new gets in, and who
-waits already can still be accepted. A reload shuts nothing down, there the successors serve them.
+With `shutdown-sockets` uWSGI's workers shut its sockets down before they end: no new connection gets in, but one that
+already waits can still be accepted. A reload does not shut the sockets down, because new workers serve these clients.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 
 from lowtide.busy import busy
 
-# For one request, and for all: what nginx sends is complete, so it comes at once.
+# Time limits for one request and for all. They are short, because nginx sends a complete request at once.
 _REQUEST_S = 1.0
 LONGEST_S = 5.0
 
@@ -32,7 +32,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def _variables(packet: bytes) -> dict[str, str]:
-    """https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html"""
+    """The request's variables, from https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html"""
     words: list[str] = []
     at = 0
     while at + 2 <= len(packet):
@@ -46,7 +46,7 @@ def _refuse(connection: socket.socket) -> None:
     connection.settimeout(_REQUEST_S)
     _, size, _ = struct.unpack("<BHB", _receive(connection, 4))
     variables = _variables(_receive(connection, size))
-    # Unread, it would break the connection before the answer is heard.
+    # With an unread body, closing the socket would reset the connection before nginx has read the answer.
     left = int(variables.get("CONTENT_LENGTH") or 0)
     while left > 0 and (part := connection.recv(min(left, 65536))):
         left -= len(part)
@@ -56,10 +56,10 @@ def _refuse(connection: socket.socket) -> None:
 
 
 def refuse(descriptors: list[int]) -> int:
-    """Answer 503 to everybody who waits at these listening sockets, once one of them has been shut down.
+    """Answer 503 to every client that waits at these listening sockets, if one of them has been shut down.
 
-    uWSGI shuts down only those that a worker serves itself (map-socket); the others follow here. Returns how many were
-    answered.
+    A worker shuts down only the sockets that it serves itself (map-socket), so this shuts down the others. Returns how
+    many clients were answered.
     """
     refused = 0
     deadline = time.monotonic() + LONGEST_S
@@ -68,7 +68,7 @@ def refuse(descriptors: list[int]) -> int:
         if not any(map(_is_shut, sockets)):
             return 0
         for listening in sockets:
-            # Only uWSGI's own protocol is spoken here, and that is behind nginx.
+            # Only unix sockets, where nginx speaks uWSGI's protocol, are answered here.
             if listening.family != socket.AF_UNIX:
                 continue
             with suppress(OSError):

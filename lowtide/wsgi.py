@@ -1,10 +1,10 @@
-"""Middleware for any WSGI server: calls back when a response is done, after its memory is free.
+"""Middleware for any WSGI server: calls a function when a response is finished and its memory has been freed.
 
     from lowtide.wsgi import give_back
     application = give_back(application)
 
-The callback runs in the response's close(), which PEP 3333 has the server call when the body is sent. uWSGI reads RSS
-for reload-on-rss after that (core/utils.c:1082), so a request whose memory was given back does not recycle its worker.
+The function runs in the response's close(), which the server calls when the body is sent (PEP 3333). uWSGI reads RSS
+for reload-on-rss after that (core/utils.c:1082), so a worker that has given its memory back is not replaced.
 """
 
 import io
@@ -20,7 +20,7 @@ PART_BYTES = 64 * 1024
 
 
 class _Response:
-    """The application's response; close() closes it, lets go of it, and then calls back."""
+    """The application's response. close() closes it, drops it, and then calls `done`."""
 
     def __init__(self, body: Iterable[bytes], done: Callable[[], object]) -> None:
         self._body: Iterable[bytes] | None = body
@@ -44,13 +44,13 @@ class _Response:
                 close()
                 del close
         finally:
-            # The response holds the request, and the request its body: free before the callback looks.
+            # The response refers to the request, and the request to its body. They must be freed before the callback.
             del body
             self._done()
 
 
 class AfterResponse:
-    """A WSGI application that calls `done` after each response of `application`, and `begin` before, with environ."""
+    """A WSGI application that calls `begin` with environ before each request of `application`, and `done` after it."""
 
     def __init__(
         self, application: Application, done: Callable[[], object], begin: Callable[[Environ], object] | None = None
@@ -67,14 +67,14 @@ class AfterResponse:
         except BaseException:
             self._done()
             raise
-        # What wsgi.file_wrapper made must reach the server as it is, or it is not sent by sendfile.
+        # The server sends a wsgi.file_wrapper with sendfile only if it gets the object itself.
         if hasattr(body, "read"):
             return body
         return _Response(body, self._done)
 
 
 class Body:
-    """wsgi.input, read in parts of PART_BYTES whatever is asked for."""
+    """wsgi.input, which is read in parts of PART_BYTES even where the application asks for more."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -98,10 +98,10 @@ class Body:
 
 
 def read_in_parts(application: Application) -> Application:
-    """The application, with request bodies read in parts.
+    """Wrap the application so that request bodies are read in parts.
 
-    For uWSGI: it copies as much as it is asked for into a buffer of its own, and keeps that until the request is over
-    (core/reader.c, post_read_buf), so a body that is read at once is there twice.
+    This is for uWSGI, which copies what is read into a buffer of its own and keeps the buffer until the request ends
+    (core/reader.c, post_read_buf): a body that is read in one piece would be in memory twice.
     """
 
     def reading(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -113,11 +113,11 @@ def read_in_parts(application: Application) -> Application:
 
 
 def read_to_the_end(application: Application) -> Application:
-    """The application; what it leaves of a body is read and dropped before its answer is sent.
+    """Wrap the application so that the unread rest of a body is read and dropped before the answer is sent.
 
-    nginx sends no more of a body once the answer begins, and takes a connection that is closed with something unread in
-    it for broken: who refuses an upload at its first bytes would often be a 502. An answer that streams is let alone,
-    it may still read.
+    nginx stops sending a body when the answer begins, and answers 502 when the server closes a connection with unread
+    data. So an application that refuses an upload at its first bytes would often be a 502. An answer that streams is
+    left alone, because the application may still read the body.
     """
 
     def finishing(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -141,14 +141,15 @@ def read_to_the_end(application: Application) -> Application:
 
 
 def give_back(application: Application, threshold_mb: float = DEFAULT_THRESHOLD_MB) -> Application:
-    """The application, with heap given back after each response that made the process grow by `threshold_mb` MiB.
+    """Wrap the application so that heap is given back after each response that made the process grow by `threshold_mb`.
 
-    What the server itself frees only then, such as its copy of the response, goes back after the next one.
+    Memory that the server itself frees only after that, such as its copy of the response, is given back after the next
+    response.
     """
-    back = GiveBack(threshold_mb)
+    giver = GiveBack(threshold_mb)
 
     def done() -> None:
-        if not back():
-            back.rest()
+        if not giver():
+            giver.rest()
 
     return AfterResponse(application, done)
