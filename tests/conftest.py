@@ -1,6 +1,6 @@
 """The environment of all tests: what any program needs, and nothing of the shell that could name somebody's data.
 
-And which tests run beside each other, which `make test FAST=1` leaves out.
+Also says which tests run side by side, and which `make test FAST=1` leaves out.
 """
 
 import os
@@ -14,19 +14,19 @@ from django.conf import settings
 
 from stack import own
 
-# Processes of pytest-xdist are started with the environment that this file has made.
+# A process of pytest-xdist inherits DJANGO_SETTINGS_MODULE from this file, as the first process has run it.
 if settings.configured and "PYTEST_XDIST_WORKER" not in os.environ:
-    # pytest-django reads them before this file can choose the database.
+    # pytest-django reads the settings before this file can choose the database.
     pytest.exit("The shell names DJANGO_SETTINGS_MODULE, and so the tests' database: unset it.", 2)
 
-# What the tests themselves are told by.
+# Variables by which the tests themselves are told something.
 TOLD = re.compile(r"CI|FAST|FUZZ_CASES|(PYTEST|PYTHON|COVERAGE|DIAGNOSE)\w*|VIRTUAL_ENV|TESTS_DATABASE_URL")
 for name in set(os.environ):
     if not own.MACHINE.fullmatch(name) and not TOLD.fullmatch(name):
         del os.environ[name]
 os.environ["SECRET_KEY"] = "for-tests-only-" + "0123456789abcdefghijklmnopqrstuvwxyz"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
-# Nothing is ever in this file: pytest-django holds the tests' tables in memory.
+# Nothing is ever written to this file, because pytest-django keeps the tables of the tests in memory.
 elsewhere = f"sqlite:///{tempfile.gettempdir()}/lowtide-tests.sqlite3"
 os.environ["DATABASE_URL"] = os.environ.get("TESTS_DATABASE_URL", elsewhere)
 django.setup()
@@ -35,7 +35,7 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait longest begin first. Those of one file, and all that share the containers, stay together."""
+    """Tests that take longest begin first. Those of one file, and all that share the containers, run in one process."""
 
     def group(item: pytest.Item) -> str:
         return "containers" if item.get_closest_marker("container") else str(item.path.relative_to(TESTS))

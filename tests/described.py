@@ -26,7 +26,7 @@ def headers(call: Call) -> dict[str, str]:
     return application.headers(call, VARIABLES)
 
 
-# The headers that show a variable: with them every request of the list is let in.
+# The headers with a token from a variable, with which every request of the list is let in.
 OPENING = {
     name: value
     for row in REQUESTS
@@ -42,7 +42,7 @@ def first(rows: list[Request], what: str) -> Request:
 
 
 def large() -> Request:
-    """The first large request with a body that is made: the one that inflates a worker."""
+    """The first large request whose body is made by a function: it makes a worker grow."""
     return first([row for row in REQUESTS if row.lane == "large" and row.make_body], "large request with make_body")
 
 
@@ -52,7 +52,7 @@ def large_body(folder: Path, records: int = 10_000) -> bytes:
 
 
 def writing() -> Request:
-    """The request that takes such a body and keeps what is in it."""
+    """The request that takes such a body and stores what is in it."""
     names = APPLICATION.loadtest.seed_requests if APPLICATION.loadtest else ()
     return first([row for row in REQUESTS if row.name in names], "seed_requests")
 
@@ -63,7 +63,7 @@ def large_pages() -> list[Request]:
 
 
 def guarded() -> Call:
-    """A request that changes nothing and is refused where its variables are not shown."""
+    """A request that changes nothing and is refused without its token."""
     calls = [call for call in APPLICATION.preload if application.variables(call)]
     if not calls:
         pytest.skip("no request under [[preload]] in app/lowtide.toml names a variable, and this test needs one")

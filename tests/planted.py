@@ -1,4 +1,4 @@
-"""Copies of the checkout with something planted in them, and a user's database to be left alone."""
+"""Copies of the checkout for tests to change, and a database of a user that no command may touch."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of this checkout without what was made in it; make uses this one's tools there."""
+    """A copy of this checkout without the files that were made in it. make uses the tools of this checkout there."""
     copy = folder / "checkout"
     for name in COPIED:
         shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -28,7 +28,7 @@ def append(path: Path, text: str) -> None:
 
 
 def manage(copy: Path, database_url: str, *words: str) -> None:
-    """manage.py of a copy."""
+    """Run manage.py of a copy."""
     environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-tests-only" * 4, "DATABASE_URL": database_url}
     command = [sys.executable, "-m", "lowtide.application", "manage", *words]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
@@ -36,7 +36,7 @@ def manage(copy: Path, database_url: str, *words: str) -> None:
 
 
 def users_database(copy: Path, path: Path) -> bytes:
-    """Make a database with the application's tables and a user in it; its bytes."""
+    """Make a database with the application's tables and a user in it; returns its bytes."""
     manage(copy, f"sqlite:///{path}", "migrate", "--verbosity=0")
     with sqlite3.connect(path) as database:
         database.execute(

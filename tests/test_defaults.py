@@ -1,4 +1,4 @@
-"""Files that cannot import lowtide/defaults.py say the same; tests/deploy/test_sizing.py looks at the deployments."""
+"""Files that cannot import lowtide/defaults.py have the same values. For deploy/ see tests/deploy/test_sizing.py."""
 
 import re
 from pathlib import Path

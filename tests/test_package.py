@@ -11,7 +11,7 @@ import pytest
 import lowtide
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# What a runtime module may import beside the standard library: the server that it runs in, or that it is made for.
+# What a runtime module may import beside the standard library: the server for which it is made.
 SERVERS = {"uwsgi"}
 
 
@@ -44,7 +44,7 @@ def test_the_runtime_needs_the_standard_library_only(graph: grimp.ImportGraph) -
     outside = {
         (module, imported)
         for module, imported in imports(graph, "lowtide")
-        # A process of its own, an extra of the package.
+        # It runs in a process of its own, and its dependency is an extra of the package.
         if module != "lowtide.metrics"
         and not module.startswith(apart)
         and imported.partition(".")[0] not in {*sys.stdlib_module_names, "lowtide"}

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from tests.app.feeds import TOKEN
 
-# Which files have nothing to do depends on the database; they are not collected, rather than skipped.
+# Some files have tests for one database only. With the other they are not collected, so that nothing counts as skipped.
 on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")
 collect_ignore = ["test_server_side_cursors.py"]
 if on_postgresql:
@@ -20,11 +20,11 @@ if on_postgresql:
 
 @pytest.fixture(autouse=True)
 def plain_settings(settings: Settings) -> None:
-    """The default settings but for HTTPS, whatever the environment of these tests says."""
+    """The default settings with HTTPS off, whatever the environment of these tests says."""
     settings.SECURE_SSL_REDIRECT = False
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.IMPORT_TOKEN = TOKEN
-    # Nothing is collected here, so no file has a name with a hash.
+    # The tests do not run collectstatic, so there are no names with a hash.
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
     settings.MAX_BODY = 32 * 1024 * 1024
@@ -32,7 +32,7 @@ def plain_settings(settings: Settings) -> None:
 
 @pytest.fixture
 def open_connection() -> Iterator[None]:
-    """For requests without Django's client, and as it does: their beginning and end leave the connection open."""
+    """Keep the connection open when a request begins or ends, as Django's client does, for requests without it."""
     for signal in (signals.request_started, signals.request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -42,5 +42,5 @@ def open_connection() -> Iterator[None]:
 
 @pytest.fixture
 def client() -> Client:
-    """A program that may import and export."""
+    """A client with the token for imports and exports."""
     return Client(headers={"Authorization": f"Bearer {TOKEN}"})

@@ -26,7 +26,7 @@ def product(number: int, **changes: object) -> dict[str, Any]:
 
 
 def fill(count: int) -> list[Record]:
-    """Store `count` products; the records, in the order of their SKUs."""
+    """Store `count` products, and return their records in the order of their SKUs."""
     records = [clean(product(number)) for number in range(1, count + 1)]
     upsert(records)
     return records
@@ -40,7 +40,7 @@ def post_json(
 
 
 def post_ndjson(client: Client, lines: list[object], query: str = "") -> list[dict[str, Any]]:
-    """Post a line for each item (bytes go as they are); the lines of the answer."""
+    """Post a line for each item (bytes as they are), and return the lines of the answer."""
     body = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
     response: Any = client.post(f"/catalog/import/{query}", body, content_type="application/x-ndjson")
     assert response.status_code == 200

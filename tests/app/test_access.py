@@ -78,7 +78,7 @@ def test_a_user_with_the_permission_exports(login: Callable[..., Client], path: 
 
 
 def test_a_user_imports_with_the_csrf_token_only(login: Callable[..., Client]) -> None:
-    """The cookie comes along wherever a browser is sent from."""
+    """A browser sends its cookie even if a page of another site makes the request."""
     client = login("add_product", "add_category", "change_product")
     response = ask(client, "import/", Origin="https://elsewhere.example")
     assert (response.status_code, "X-CSRFToken" in response.json()["error"]) == (403, True)

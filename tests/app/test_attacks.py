@@ -1,4 +1,4 @@
-"""What somebody who means harm sends is refused with a reason, and changes nothing."""
+"""Hostile requests are refused with a reason, and change nothing."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def post(client: Client, path: str, content_type: str, length: int, body: object) -> Any:
-    """POST a body that is read from an object of its own."""
+    """POST a body that the application reads from this object."""
     of: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "wsgi.input": body}
     return client.request(**of, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(length))
 
@@ -54,7 +54,7 @@ def test_an_answer_does_not_repeat_a_long_sku(client: Client) -> None:
 
 
 def test_nothing_is_stored_of_a_feed_that_breaks_off(client: Client) -> None:
-    """The server may be killed, or the client go away, in the middle of 2,000 records."""
+    """This happens if the server is killed, or the client goes away, in the middle of 2,000 records."""
     lines = [json.dumps(product(number)).encode() + b"\n" for number in range(1, 2001)]
 
     class Torn:
@@ -133,7 +133,7 @@ def test_a_character_that_cannot_be_stored_is_refused(where: str, accept: str) -
 )
 @pytest.mark.usefixtures("open_connection")
 def test_a_charset_that_is_none_of_text_counts_as_none(charset: str) -> None:
-    """Django reads it while it makes the request, before any middleware."""
+    """Django reads the charset while it makes the request, before any middleware runs."""
     environ: dict[str, Any] = {"PATH_INFO": "/catalog/", "QUERY_STRING": "q=%ff", "HTTP_HOST": "testserver"}
     environ["CONTENT_TYPE"] = f"text/plain; charset{charset if charset.startswith('*') else '=' + charset}"
     setup_testing_defaults(environ)
@@ -148,7 +148,7 @@ def test_a_charset_that_is_none_of_text_counts_as_none(charset: str) -> None:
     "content_type", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
 def test_every_body_is_read_to_its_end(client: Client, settings: Settings, path: str, content_type: str) -> None:
-    """uWSGI resets the connection on an unread one, and nginx turns whatever was answered into a 502."""
+    """If a body is not read, uWSGI resets the connection, and nginx answers 502 in place of the answer."""
 
     class Counting:
         left = 3 * 2**20

@@ -1,4 +1,4 @@
-"""What somebody who means harm sends costs time and memory in proportion to its length. No database takes part."""
+"""Hostile requests cost time and memory in proportion to their length, and no more. No database takes part."""
 
 import collections
 import gc
@@ -15,7 +15,7 @@ from tests.app.feeds import fill, post_json, product
 
 pytestmark = pytest.mark.django_db
 
-# Work that grows with the length takes twice as long for twice as much, and with the square of it four times.
+# For a text twice as long, linear work takes twice as long, and quadratic work four times as long.
 LINEAR = 3.0
 FIELDS = ["sku", "name", "category", "description", "price", "stock", "unknown"]
 FILLINGS = {
@@ -54,14 +54,14 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def ratio(call: Callable[[int], object], n: int) -> float:
-    """How many times as long 2n takes. A millisecond is added to both: below it there is only noise."""
+    """How many times as long 2n takes as n. A millisecond is added to both, because times below that are only noise."""
     return (seconds(lambda: call(2 * n)) + 1e-3) / (seconds(lambda: call(n)) + 1e-3)
 
 
 @pytest.mark.parametrize("send", [as_json, as_ndjson])
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_time_grows_with_the_length_of_each_field(client: Client, send: Send, filling: str) -> None:
-    """In a line of NDJSON as long as lines may be, and as much in JSON."""
+    """The longest line of NDJSON that is allowed, and as much in JSON."""
 
     def one_field(field: str) -> float:
         def record(n: int) -> bytes:
@@ -84,7 +84,7 @@ def test_time_grows_with_the_length_of_a_number(client: Client, send: Send, numb
 
 
 def test_a_longest_text_costs_no_more_than_others(client: Client) -> None:
-    """Fields that are as long as they may be: the slowest to normalise against plain ones, a hundred of each."""
+    """Of fields with the greatest allowed length, the slowest to normalise against plain ones, a hundred of each."""
 
     def hundred(text: str) -> float:
         feed = [product(number, description=text) for number in range(100)]
@@ -104,7 +104,7 @@ def test_time_grows_with_the_length_of_a_parameter(client: Client, field: str) -
     assert client.get("/catalog/", {field: "9" * 100_000}).status_code == 200
 
 
-# Bodies of n bytes that want to become much more in memory.
+# Bodies of n bytes that would take much more in memory.
 BODIES: dict[str, Callable[[int], bytes]] = {
     "ones": lambda n: b"[" + b"1," * (n // 2 - 1) + b"1]",
     "empty lists": lambda n: b"[" + b"[]," * (n // 3 - 1) + b"[]]",
@@ -139,7 +139,7 @@ ENDPOINTS: dict[str, tuple[str, str, Callable[[bytes], bytes]]] = {
     "a page": ("/catalog/", "application/json", lambda body: body),
     "nothing there": ("/none/", "application/x-www-form-urlencoded", lambda body: body),
 }  # fmt: skip
-# The most that a body of any kind may take in memory: so many bytes for each of its own, and so many in any case.
+# The most memory that a body may take: so many bytes for each byte of the body, and so many besides.
 BYTES_PER_BYTE = 20
 ALLOWED_BYTES = 2 * 2**20
 
@@ -148,7 +148,7 @@ ALLOWED_BYTES = 2 * 2**20
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_memory_is_bounded_by_the_length_of_the_body(client: Client, endpoint: str, body: str) -> None:
     path, content_type, wrap = ENDPOINTS[endpoint]
-    # Tracing is slow, and NDJSON of many lines is much work.
+    # Tracing memory is slow, and NDJSON of many lines is much work.
     sent = wrap(BODIES[body](2**16 if endpoint == "NDJSON" else 2**20))
     client.post(path, wrap(b"[1]"), content_type=content_type)
     gc.collect()

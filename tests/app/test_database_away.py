@@ -14,7 +14,7 @@ from tests.app.postgresql import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Said = dict[str, list[Any]]
-# A worker: answers a few requests in each state of the server, and says what became of them.
+# This program stands for a worker. It answers a few requests in each state of the server, and prints the outcome.
 WORKER = """
 import json, os, signal, sys, time
 import django
@@ -117,7 +117,7 @@ def said() -> Said:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
-    # Two requests and a health check found it stalled; each said so once.
+    # Two requests and a health check met the stalled server, and each logged that once.
     assert done.stderr.count("The database does not answer") == 1
     assert done.stderr.count("Not ready") == 1
     found: Said = json.loads(done.stdout.splitlines()[-1])
@@ -129,7 +129,7 @@ def test_a_database_that_stalls_is_a_fast_503(said: Said) -> None:
     assert said["before"][0][0] == said["before"][1][0] == 200
     assert (first, second, ready, alive) == (503, 503, 503, 200)
     assert retry == "5"
-    # Only the first had to find out.
+    # Only the first request waited until it was clear that the server is silent.
     assert max(second_s, ready_s) < first_s / 5
 
 
@@ -140,7 +140,7 @@ def test_a_database_that_comes_back_is_used_again(said: Said) -> None:
 def test_an_import_in_which_the_server_goes_is_stored_when_it_is_sent_again(
     said: Said,
 ) -> None:
-    """Of the interrupted one nothing is stored, and of the one that is sent twice nothing twice."""
+    """The interrupted import stores nothing, and the import that is sent twice stores nothing twice."""
     assert [(status, count) for status, _, _, count in said["import"]] == [(503, 0), (200, 2000), (200, 2000)]
 
 

@@ -59,7 +59,7 @@ def test_export_can_be_imported_again(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["export.ndjson", "export-stream.csv"])
 def test_a_stream_that_was_cut_can_be_told(client: Client, path: str) -> None:
-    """The server that sends it may be killed: the client sees a proper end, whatever is missing."""
+    """If the server is killed while it sends, the client sees a proper end of the answer, whatever is missing."""
     fill(450)
     whole = exported(client, path, streaming=True)
     last = whole.splitlines()[-1]
@@ -77,7 +77,7 @@ def test_no_cell_is_a_formula(client: Client, path: str) -> None:
         clean(product(number, name=formula, category=formula, description=formula))
         for number, formula in enumerate(FORMULAS, start=1)
     )
-    # What was stored by other ways than an import.
+    # This product was not stored by an import.
     upsert([replace(clean(product(9)), description="\t=1+1"), replace(clean(product(10)), description="\r=1+1")])
     rows = list(csv.reader(io.StringIO(exported(client, path, streaming=path == "export-stream.csv"), newline="")))
     cells = [cell for row in rows for cell in row]
@@ -95,7 +95,7 @@ def test_empty_catalogue(client: Client, path: str) -> None:
 
 
 def test_stream_comes_in_parts(client: Client) -> None:
-    """The first part leaves while most of the catalogue is still in the database."""
+    """The first part is sent while most of the catalogue has not been read yet."""
     fill(600)
     for path in ("export.ndjson", "export-stream.csv"):
         response: Any = client.get(f"/catalog/{path}")

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes up from app/openapi.yml, and others that hypothesis makes up: none fails the server.
+"""Requests that schemathesis makes up from app/openapi.yml, and others from hypothesis: none makes the server fail.
 
     FUZZ_CASES=10000 .venv/bin/pytest tests/app/test_fuzz.py
 
@@ -33,7 +33,7 @@ from tests.app.feeds import TOKEN, fill, product
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(7200)]
 
-# Of schemathesis over all endpoints, and of hypothesis over both kinds.
+# How many requests schemathesis makes up for all endpoints together, and hypothesis for both formats together.
 CASES = int(os.environ.get("FUZZ_CASES", "150"))
 # What a short run makes up is the same each time.
 SHORT = CASES < 1000
@@ -57,7 +57,7 @@ def cases(tests: int) -> hypothesis.settings:
 
 schema = schemathesis.openapi.from_dict(DESCRIPTION)
 schema.app = readable(lambda environ, start_response: handlers[-1](environ, start_response))
-# Of the running test: middleware reads the settings when it is made.
+# The application with the settings of the running test, because middleware reads the settings when it is made.
 handlers: list[WSGIHandler] = []
 schema.config.update(base_url="http://testserver")
 schema.config.generation.update(
@@ -73,7 +73,7 @@ def ndjson(_: Any, value: Any) -> bytes:
 @pytest.fixture(autouse=True)
 def ready(settings: Settings, open_connection: None) -> Iterator[None]:
     fill(30)
-    # A lockout would end the search, and checking passwords would take all its time.
+    # A lockout would end the search, and checking passwords would take up all of the time.
     settings.AXES_ENABLED = False
     settings.ALLOWED_HOSTS = ["*"]
     handlers[:] = [WSGIHandler()]
@@ -99,7 +99,7 @@ def check(status: int, content_type: str, text: str) -> None:
 @schema.parametrize()
 @cases(len(DESCRIPTION["paths"]))
 def test_requests_made_up_from_the_description(case: "Case[Any]") -> None:
-    # What the login's form brings with it.
+    # A browser sends this with the form of the login.
     headers = {"Cookie": f"csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
     if case.operation.definition.raw.get("security"):
         headers["Authorization"] = f"Bearer {TOKEN}"
@@ -152,7 +152,7 @@ parameters = some.builds("{}={}".format, some.sampled_from(["q", "category", "pa
 def test_requests_of_any_kind(
     method: str, path: str, query: str, given_headers: dict[str, str], content_type: str, body: bytes
 ) -> None:
-    """As a server hands them on: header values are latin-1."""
+    """The headers as a server hands them on: values are latin-1."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method, "PATH_INFO": path.encode("utf-8", "surrogatepass").decode("latin-1"),
         "QUERY_STRING": query, "CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(body)),
@@ -190,7 +190,7 @@ records = some.one_of(
 @given(feed=some.lists(records, max_size=5), ndjson=some.booleans(), dry_run=some.booleans(), torn=some.integers(0, 9))
 @cases(2)
 def test_feeds_of_any_kind(feed: list[Any], ndjson: bool, dry_run: bool, torn: int) -> None:
-    """Records that are almost right, and bodies of which something is missing."""
+    """Feeds with records that are almost right, and bodies from which something is missing."""
     lines = [json.dumps(record).encode() for record in feed]
     body = b"\n".join(lines) if ndjson else b"[" + b",".join(lines) + b"]"
     response: Any = Client().post(

@@ -9,14 +9,14 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 @pytest.fixture(autouse=True)
 def production(settings: Settings) -> None:
-    """A host name that the checks do not send, and HTTPS that they do not speak."""
+    """The site has another host name than the checks send, and redirects to HTTPS, which the checks do not speak."""
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.SECURE_SSL_REDIRECT = True
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "10.0.3.7"])
 def test_alive_without_a_database(client: Client, host: str) -> None:
-    """Not marked django_db: a query would fail this test."""
+    """Without the mark django_db a query would make this test fail."""
     response = client.get("/healthz", headers={"host": host})
     assert (response.status_code, response.content) == (200, b"ok\n")
 
@@ -31,7 +31,7 @@ def test_ready(client: Client, host: str, django_assert_max_num_queries: DjangoA
 
 @pytest.mark.django_db
 def test_not_ready_before_migrate(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Strangers are not told what is new; the log says it, once."""
+    """The answer does not tell strangers which migration is missing; the log does, once."""
     MigrationRecorder(connection).record_unapplied("catalog", "0001_products")
     for _ in range(3):
         response = client.get("/readyz")

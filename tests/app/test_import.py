@@ -247,7 +247,7 @@ def test_a_compressed_body_is_refused(client: Client) -> None:
 
 
 def test_body_that_ends_too_early(client: Client) -> None:
-    """A client that goes away shows as an error on reading: one JSON answer, no stack trace."""
+    """When a client goes away, reading the body fails; that gives one JSON answer and no traceback."""
 
     class Torn:
         def read(self, size: int = -1) -> bytes:
@@ -270,7 +270,7 @@ def test_body_that_ends_too_early(client: Client) -> None:
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson", "text/csv"])
 def test_whole_body_is_read_before_the_answer_begins(client: Client, settings: Settings, content_type: str) -> None:
-    """nginx stops sending a body once an answer begins, and uWSGI resets the connection on an unread one."""
+    """nginx stops sending a body once an answer begins, and uWSGI resets the connection if part of a body is unread."""
     settings.MAX_BODY = 1000
     body = b"\n".join(json.dumps(product(number)).encode() for number in range(1, 1001))
     stream = io.BytesIO(body)

@@ -1,4 +1,4 @@
-"""What the experiment sends here is the same for the same seed, to the byte: published numbers stay comparable."""
+"""The experiment sends the same bytes for the same seed, so that published numbers stay comparable."""
 
 import hashlib
 import json

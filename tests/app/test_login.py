@@ -23,7 +23,7 @@ def login(username: str, password: str = "wrong", address: str = "192.0.2.1", ag
 
 @pytest.fixture
 def hashed() -> Iterator[list[str]]:
-    """Each password for which the processor was kept busy."""
+    """The passwords that were really checked, each of which takes processor time."""
     passwords: list[str] = []
 
     def encode(self: object, password: str, salt: str, iterations: int | None = None) -> str:
@@ -42,7 +42,7 @@ def ann(hashed: list[str]) -> None:
 
 @pytest.mark.usefixtures("ann")
 def test_an_address_gets_no_more_tries(hashed: list[str]) -> None:
-    """Whatever names and browsers it comes up with."""
+    """An address is locked out whatever user names and browsers it sends."""
     statuses = [login(f"name-{number}", agent=f"agent {number}") for number in range(3 * LIMIT)]
     assert statuses == [200] * (LIMIT - 1) + [429] * (2 * LIMIT + 1)
     assert len(hashed) == LIMIT
@@ -52,7 +52,7 @@ def test_an_address_gets_no_more_tries(hashed: list[str]) -> None:
 
 @pytest.mark.usefixtures("ann")
 def test_an_account_gets_no_more_tries(hashed: list[str]) -> None:
-    """From however many addresses."""
+    """An account is locked from however many addresses the tries come."""
     statuses = [login("ann", address=f"192.0.2.{number}") for number in range(3 * LIMIT)]
     assert statuses == [200] * (LIMIT - 1) + [429] * (2 * LIMIT + 1)
     assert len(hashed) == LIMIT

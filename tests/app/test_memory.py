@@ -1,4 +1,4 @@
-"""There is no planted leak: after a large import the Python heap is back where it was.
+"""There is no leak in the application: after a large import the Python heap is as small as before.
 
 What a process keeps after that is memory that the C library has not returned to the kernel.
 """

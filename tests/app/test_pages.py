@@ -111,7 +111,7 @@ def test_admin_lists_products(client: Client) -> None:
 
 
 def test_nothing_on_a_page_grows_with_the_data(client: Client) -> None:
-    """Every page, the admin's too: two hundred categories or a thousand, and as many products in one of them."""
+    """Every page, the admin's too, with 200 categories and with 1,000, and as many products in one of them."""
     client.force_login(get_user_model().objects.create(username="ann", is_staff=True, is_superuser=True))
 
     def lengths() -> dict[str, int]:
@@ -144,7 +144,7 @@ def test_nothing_on_a_page_grows_with_the_data(client: Client) -> None:
     grow(1, 201)
     before = lengths()
     grow(201, 1001)
-    # Numbers become longer, and pages have a few more links to pages.
+    # Allow for longer numbers, and a few more links to further pages.
     assert {path: length for path, length in lengths().items() if length > before[path] + 2000} == {}
 
 

@@ -1,4 +1,4 @@
-"""Only app/, its tests and the docs know the sample application: a fork replaces it whole."""
+"""Only app/, its tests and the docs know the sample application, so that a fork can replace all of it."""
 
 import re
 import subprocess

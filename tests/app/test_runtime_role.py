@@ -1,4 +1,4 @@
-"""The application's own role in PostgreSQL changes rows, and nothing else, also in tables that come later."""
+"""The application's own role in PostgreSQL can change rows and nothing else, also in tables that are made later."""
 
 import os
 import subprocess

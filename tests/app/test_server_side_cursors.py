@@ -1,4 +1,4 @@
-"""Streamed exports come through a server-side cursor. Collected only where the database is PostgreSQL."""
+"""Streamed exports come through a server-side cursor. Tests are collected only where the database is PostgreSQL."""
 
 from typing import Any
 

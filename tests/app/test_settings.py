@@ -1,4 +1,4 @@
-"""Settings from the environment, each in a process of its own, as a deployment starts."""
+"""Settings from the environment, each read by a process of its own, as in a deployment."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def loaded(**environment: str) -> dict[str, Any]:
-    """The settings that these variables make, as far as JSON can say them."""
+    """The settings that follow from these variables, as far as JSON can hold them."""
     show = "import json; from django.conf import settings; print(json.dumps(settings._wrapped.__dict__, default=str))"
     done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY=KEY, **environment)
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def test_no_secret_key_no_start() -> None:
 
 def test_defaults_are_clean_for_deployment() -> None:
     done = manage("check", "--deploy", "--fail-level=DEBUG", SECRET_KEY=KEY)
-    # What is silenced is one's own choice: HSTS_INCLUDE_SUBDOMAINS and HSTS_PRELOAD.
+    # The checks that are silenced are about a choice that is the site's own: HSTS_INCLUDE_SUBDOMAINS and HSTS_PRELOAD.
     assert (done.returncode, done.stdout) == (0, "System check identified no issues (2 silenced).\n"), done.stderr
 
 
@@ -64,7 +64,7 @@ def test_defaults() -> None:
     assert values["SECURE_SSL_REDIRECT"] is values["SESSION_COOKIE_SECURE"] is values["CSRF_COOKIE_SECURE"] is True
     assert values["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
     assert values["SECURE_HSTS_SECONDS"] == 3600
-    # These bind hosts that are not this site's.
+    # These settings bind other hosts than this site's, so they are off by default.
     assert values["SECURE_HSTS_INCLUDE_SUBDOMAINS"] is values["SECURE_HSTS_PRELOAD"] is False
     assert values["ALLOWED_HOSTS"] == ["127.0.0.1", "localhost"]
     assert values["MAX_BODY"] == defaults.MAX_BODY_MB * 2**20
@@ -73,7 +73,7 @@ def test_defaults() -> None:
 
 
 def test_empty_variables_mean_their_defaults() -> None:
-    """Compose passes a variable on that has no value."""
+    """Compose also passes on a variable that has no value."""
     empty = dict.fromkeys(("DEBUG", "HTTPS", "ALLOWED_HOSTS", "MAX_BODY_MB", "DATABASE_URL", "LOG_LEVEL"), "")
     assert loaded(**empty) == loaded()
 
@@ -168,7 +168,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     address.write_text("postgres://ann:s3cret@db:5432/shop\n")
     show = "from django.conf import settings as s; print(s.SECRET_KEY, s.DATABASES['default']['NAME'])"
     files = {"SECRET_KEY_FILE": str(secret), "DATABASE_URL_FILE": str(address)}
-    # Of both the file counts: Compose asks for a SECRET_KEY in any case.
+    # If both are set the file counts, because Compose sets SECRET_KEY in any case.
     done = manage("shell", "--verbosity=0", f"--command={show}", SECRET_KEY="unused", **files)
     assert done.stdout.split() == [KEY, "shop"], done.stderr
     missing = manage("check", SECRET_KEY_FILE=str(tmp_path / "missing"))

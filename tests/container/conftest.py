@@ -10,7 +10,7 @@ from tests.container.stack import Stack, free_port, run
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """A container test that finds no engine says so; in CI that is a failure, not a skip."""
+    """Without an engine skip the container tests and say why; in CI fail instead."""
     for command in (("docker", "info"), ("docker", "compose", "version")):
         try:
             problem = "" if run(*command).returncode == 0 else f"`{' '.join(command)}` failed"
@@ -35,7 +35,7 @@ def stack(engine: None) -> Iterator[Stack]:
 
 @pytest.fixture
 def healthy(stack: Stack) -> Iterator[Stack]:
-    """The stack, for a test that breaks it or changes its settings: afterwards it is as it was."""
+    """The stack, for a test that breaks it or changes its settings; afterwards it is started again as it was."""
     env = dict(stack.env)
     try:
         yield stack

@@ -19,7 +19,7 @@ COMMAND_SECONDS = 280
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The command, to its end, with what it printed; it may fail."""
+    """Run a command to its end; its exit code and what it printed. It may fail."""
     return subprocess.run(
         command,
         cwd=CHECKOUT,
@@ -38,7 +38,7 @@ class Stack:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.project = f"lowtide-test-{port}"
-        # Nothing else from the shell, or a variable set there would change what is tested.
+        # Nothing else is taken from the shell, because a variable that is set there would change what is tested.
         kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
         self.env = kept | {
             "PORT": str(port),
@@ -63,11 +63,11 @@ class Stack:
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
 
     def execute(self, service: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command inside a service's container, as the container's user."""
+        """Run a command in a service's container, as the container's user."""
         return self.compose("exec", "-T", service, *command, check=check)
 
     def python(self, code: str) -> str:
-        """What a line of Python prints in the application's container."""
+        """What this line of Python prints in the application's container."""
         return self.execute("app", "python", "-c", code).stdout.strip()
 
     def inspect(self, service: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""No request reaches the container's limit: one that takes memory without end is ended first."""
+"""A request that takes memory without end is ended before it reaches the container's limit."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ TRIES = 200
 def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
     port = free_port()
     name = f"{stack.project}-ceiling"
-    # Below the rule's sum, so that nothing but the ceiling is between a request and the limit.
+    # Less than the sizing rule asks for, so that only the ceiling keeps a request from the container's limit.
     options = ["--memory=400m", "--memory-swap=400m", "--tmpfs=/run/lowtide:mode=770,uid=10001,gid=10001"]
     options += ["--env=SECRET_KEY=not-secret", "--env=WORKERS=3", f"--publish=127.0.0.1:{port}:9000"]
     options += [f"--volume={CHECKOUT}/tests:/srv/lowtide/tests:ro"]

@@ -1,4 +1,4 @@
-"""What only containers can show: their walls, their limits, the order of their starts and stops."""
+"""What only containers can show: how they are sealed off, their limits, and the order of their starts and stops."""
 
 import http.client
 import json
@@ -68,7 +68,7 @@ def test_container_has_no_privilege(stack: Stack, service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_root_file_system_is_read_only(stack: Stack, service: str) -> None:
-    # As root, so that it is the mount and not the owner that refuses.
+    # As root, so that the write fails for the read-only mount and not for the owner of the file.
     attempt = stack.compose("exec", "-T", "--user", "0", service, "touch", "/etc/planted", check=False)
     assert attempt.returncode != 0
     assert "Read-only file system" in attempt.stderr
@@ -82,7 +82,8 @@ def test_only_nginx_publishes_and_on_loopback(stack: Stack) -> None:
 
 
 def test_application_and_database_have_no_way_out(stack: Stack) -> None:
-    # How an engine seals an internal network differs (routes or packet filter); that it is one is what counts.
+    # Engines seal an internal network in different ways (routes, packet filter), so look only at whether it is
+    # internal.
     data = f"{stack.project}_data"
     for service in ("app", "db"):
         assert list(stack.inspect(service)["NetworkSettings"]["Networks"]) == [data]
@@ -115,7 +116,7 @@ def test_the_application_is_not_the_owner_of_its_tables(stack: Stack) -> None:
     environment = stack.execute("app", "env").stdout
     assert "not-secret-either" in environment
     assert "not-secret@" not in environment
-    # nginx is what Locust's containers call the site, and nobody else.
+    # Only Locust's containers call the site by the name nginx.
     asked = requests.get(stack.url, headers={"Host": "nginx"}, timeout=30)
     assert asked.status_code == 400
 
@@ -133,7 +134,7 @@ def test_missing_secret_stops_with_the_remedy(engine: None, name: str) -> None:
 def test_containers_of_another_checkout_are_left_alone(engine: None, tmp_path: Path) -> None:
     project = f"lowtide-test-{secrets.token_hex(4)}"
     owner = {"project": project, "project.working_dir": str(tmp_path), "service": "app"}
-    # Compose looks at no container without them.
+    # Compose finds the containers of a project by these labels.
     owner |= {"config-hash": "0", "container-number": "1", "oneoff": "False"}
     labels = [f"--label=com.docker.compose.{name}={value}" for name, value in owner.items()]
     assert run("docker", "create", "--name", project, *labels, "debian:trixie-slim").returncode == 0
@@ -147,13 +148,13 @@ def test_containers_of_another_checkout_are_left_alone(engine: None, tmp_path: P
 
 
 def test_the_figures_are_closed_to_nginx(stack: Stack) -> None:
-    """It is in the group that the sockets of the application are open to."""
+    """nginx is in the group to which the sockets of the application are open."""
     modes = stack.execute("nginx", "stat", "-c", "%a", "/run/lowtide/small.sock", "/run/lowtide/stats.sock")
     assert modes.stdout.split() == ["660", "600"]
 
 
 def test_image_has_no_tools_of_a_desk(stack: Stack) -> None:
-    """`lowtide check` and `lowtide diagnose` stay out of it; `lowtide size`, which watches a live server, works."""
+    """The image has neither `lowtide check` nor `lowtide diagnose`. It has `lowtide size`, for watching a server."""
     names = "import importlib.util as u; print([n for n in ('check', 'diagnose') if u.find_spec(f'lowtide.tools.{n}')])"
     assert stack.python(names) == "[]"
     files = stack.execute("app", "find", "/srv/lowtide/lowtide/tools").stdout.splitlines()
@@ -176,7 +177,7 @@ def test_image_has_no_tools_to_build_with(stack: Stack, image: str) -> None:
         image, "sh", "-c", "for tool in cc gcc ld make pip pip3; do command -v $tool; done; true"
     ).stdout
     assert found == ""
-    # One module where there is Python: what pip is, without the command.
+    # Look for the module, because pip may be there without its command.
     if image == "app":
         assert stack.python("import importlib.util as u; print(u.find_spec('pip'))") == "None"
 
@@ -189,7 +190,7 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
     for name in ("app", "lowtide", "nginx", "requirements"):
         shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / "app/config/urls.py").open("a") as urls:
-        # New each time: the engine's cache outlives the test and knows the last run's change.
+        # Another text each time, because the engine's build cache still has the one of the last run.
         urls.write(f"# {secrets.token_hex()}\n")
     tag = f"{stack.project}-layers"
     built = run("docker", "build", "--progress", "plain", "--target", "app", "--tag", tag, str(copy))
@@ -226,14 +227,14 @@ def test_health_check_notices_workers_that_hang(healthy: Stack) -> None:
 
 def test_crashed_application_comes_back(healthy: Stack) -> None:
     before = healthy.inspect("app")["RestartCount"]
-    # uWSGI ends at once on SIGINT, which nobody in Docker knows of: a crash as far as it can see.
+    # uWSGI ends at once on SIGINT. Docker has not asked for that, so to Docker it is a crash.
     healthy.execute("app", "python", "-c", "import os; os.kill(1, 2)", check=False)
     wait_until("restarted", lambda: healthy.inspect("app")["RestartCount"] == before + 1)
     wait_until("answers", lambda: healthy.get("/healthz").status_code == 200)
 
 
 class Upload(threading.Thread):
-    """A POST of a body, its second half held back until `go_on`. `status` is known after `join`."""
+    """A POST that sends the second half of its body only after `go_on`. `status` is known after `join`."""
 
     def __init__(self, stack: Stack, row: Request, body: bytes) -> None:
         super().__init__(daemon=True)
@@ -274,13 +275,13 @@ def test_stop_lets_an_upload_finish(healthy: Stack, feed: bytes) -> None:
         upload.join()
         stopping.join()
     assert upload.status == 200
-    # 137 would be a kill at the end of the grace period.
+    # Exit code 137 would mean that Docker killed it at the end of the grace period.
     codes = {service: healthy.inspect(service)["State"]["ExitCode"] for service in SERVICES}
     assert codes == dict.fromkeys(SERVICES, 0)
 
 
 def refused(port: int) -> bool:
-    """Whether nothing behind Docker's published port takes a connection: its proxy closes it without an answer."""
+    """Whether nothing listens behind Docker's published port: Docker's proxy then closes it without an answer."""
     with socket.socket() as connection:
         connection.settimeout(2)
         try:
@@ -292,11 +293,11 @@ def refused(port: int) -> bool:
 
 
 def test_stopped_application_finishes_its_request(healthy: Stack, feed: bytes) -> None:
-    # Written to the database, not a dry run: long enough to be caught in the middle.
+    # An import that is written to the database takes long enough to be caught in the middle; a dry run does not.
     upload = Upload(healthy, described.writing(), feed)
     upload.go_on.set()
     upload.start()
-    # Two looks in a row: a health check's own request is over in a millisecond.
+    # Busy in two looks in a row, because the request of a health check is over in a millisecond.
     busy = (
         "import time; from lowtide.sample import stats;"
         "look = lambda: {w['id'] for w in stats('/run/lowtide/stats.sock')['workers'] if w['status'] == 'busy'};"
@@ -314,14 +315,14 @@ LARGE_REQUESTS = 40
 
 
 def oom(stack: Stack) -> tuple[int, int]:
-    """OOM kills and restarts of the application's container; a restart sets the kernel's counter back."""
+    """OOM kills and restarts of the application's container. A restart sets the kernel's counter of kills to 0."""
     killed = int(stack.python("from lowtide import memory; print(memory.oom_kills())"))
     restarts: int = stack.inspect("app")["RestartCount"]
     return killed, restarts
 
 
 def inflate(stack: Stack, feed: bytes, enough: Callable[[], bool]) -> list[int]:
-    """Statuses of large imports, one at a time, until it is enough or LARGE_REQUESTS have been sent."""
+    """Statuses of large imports, sent one at a time until the condition holds or LARGE_REQUESTS have been sent."""
     statuses: list[int] = []
     while len(statuses) < LARGE_REQUESTS and not enough():
         row = described.large()
@@ -360,7 +361,7 @@ def test_nothing_listens_that_need_not(stack: Stack) -> None:
         shell = stack.execute(service, "bash", "-c", LISTENING).stdout.split()
         ports[service] = [int(port, 16) for port in shell]
     assert ports == {"nginx": [8080], "app": [], "db": [5432]}
-    # uWSGI's figures are for its own user, the application's sockets for nginx's group, the gates for nginx alone.
+    # Only its own user may read uWSGI's figures, only nginx's group the application's sockets, only nginx the gates.
     listed = stack.execute("app", "bash", "-c", "cd /run/lowtide; stat -c '%n %a' *.sock nginx").stdout
     assert dict(line.split() for line in listed.splitlines()) == {
         "large.sock": "660",

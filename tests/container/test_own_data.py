@@ -1,4 +1,4 @@
-"""With Docker too, what measures never touches a database that is the user's: it works on its own, or refuses."""
+"""In Docker, too, no measuring command touches the user's database: it uses one of its own, or refuses."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ class Theirs:
     def rows(self) -> str:
         dump = run("docker", "exec", self.server, "pg_dump", "--username=shop", "--inserts")
         assert dump.returncode == 0, dump.stderr
-        # Each dump has a key of its own against injected commands.
+        # Leave out the line with a random key, which pg_dump writes anew into each dump.
         return "\n".join(line for line in dump.stdout.splitlines() if not line.startswith("\\"))
 
     def loadtest(self, **settings: str) -> tuple[int, str]:
@@ -53,7 +53,7 @@ class Theirs:
 def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
     copy = planted.checkout(tmp_path)
     compose = copy / "docker-compose.yml"
-    # An application that may call other services; and images that no other test runs.
+    # The application may call other services here, and the images have names that no other test uses.
     text = (
         compose.read_text().replace("data: {internal: true}", "data: {}").replace("image: lowtide-", "image: planted-")
     )
@@ -62,7 +62,7 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
     subnet = run(
         "docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"
     ).stdout.strip()
-    # This machine, as containers of any network see it.
+    # The address at which containers of any network reach this machine.
     gateway = next(ip_network(subnet).hosts())
     server = f"lowtide-shop-{port}"
     words = (
@@ -76,7 +76,7 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
     started = run("docker", "run", "--detach", *words, "--env=POSTGRES_PASSWORD=theirs", "postgres:17")
     assert started.returncode == 0, started.stderr
     theirs = Theirs(copy, server, f"postgres://shop:theirs@{gateway}:{port}/shop", tmp_path)
-    # As `make up` leaves it.
+    # The state in which `make up` leaves a checkout.
     (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\nPOSTGRES_PASSWORD=of-the-site\nHTTPS=off\n")
     try:
         for _ in range(100):

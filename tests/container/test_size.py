@@ -1,4 +1,4 @@
-"""What `lowtide size` recommends holds at three limits; with 60 % of the memory comes the trouble that it warns of."""
+"""The numbers that `lowtide size` recommends hold at three limits. With 60 % of the memory they fail as it warns."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PAGE = Call(path=described.PAGE)
 LARGE_REQUESTS = 10
 SMALL_AFTER_EACH = 20
 FEWER = 0.6
-# Workers, of them for large requests, and the limit in MiB; None is the smallest that carries them.
+# Workers, how many of them for large requests, and the limit in MiB; None is the least that carries them.
 SETTINGS = {"smallest": (2, 1, None), "middle": (3, 2, None), "large, one pool": (4, 0, None)}
 
 
@@ -38,7 +38,7 @@ class Sized(Stack):
         return super().compose("--file", str(self.overlay), *words, check=check)
 
     def start(self, sizing: sizing.Sizing, memory_mb: int) -> bool:
-        """Whether the site came up. What uwsgi.ini reads from no variable is added to the command."""
+        """Whether the site came up. Options that uwsgi.ini does not take from variables are added to the command."""
         self.env |= {
             "WORKERS": str(sizing.workers),
             "LARGE_WORKERS": str(sizing.large_workers),
@@ -67,7 +67,7 @@ class Sized(Stack):
             return repr(error)
 
     def kills(self) -> tuple[int, int]:
-        """OOM kills and restarts of the application's container; a restart sets the kernel's counter back."""
+        """OOM kills and restarts of the application's container. A restart sets the kernel's counter of kills to 0."""
         killed = self.execute(
             "app", "python", "-c", "from lowtide import memory; print(memory.oom_kills())", check=False
         )
@@ -79,7 +79,7 @@ class Sized(Stack):
 
 
 def heaviest() -> Call:
-    """The last of the large pages; where there is none, the page."""
+    """The last of the large pages, or the ordinary page where the application has none."""
     return [PAGE, *described.large_pages()][-1]
 
 
@@ -103,7 +103,7 @@ def load(sized: Sized, feed: bytes) -> sizing.Load:
     """What `lowtide size` measures of a fresh server while it serves each kind of large request."""
     sized.overlay.write_text('{"services": {}}')
     sized.compose("up", "--detach", "--wait", "--force-recreate", "app")
-    # The report needs something to report on.
+    # The report needs data.
     assert sized.ask(described.writing(), feed) == 200
     sized.compose("restart", "app")
     sized.compose("up", "--detach", "--wait")
@@ -112,7 +112,7 @@ def load(sized: Sized, feed: bytes) -> sizing.Load:
     answers: list[dict[str, dict[str, float]]] = []
     watching = threading.Thread(target=lambda: answers.append(watch(sized)))
     watching.start()
-    # It has to see the server at rest first.
+    # `lowtide size` has to see the server at rest first.
     time.sleep(3)
     for call, body in ((heaviest(), None), (described.large(), feed)):
         assert sized.ask(call, body) == 200
@@ -140,7 +140,7 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
     def one(number: int) -> list[int | str]:
         if trouble.is_set():
             return []
-        # Looking for trouble: the largest request only, and nothing between, so that the peaks meet.
+        # To provoke a kill, send only the largest request, and nothing between, so that the peaks coincide.
         report = until_trouble or number // at_once % 2 == 0
         statuses = [sized.ask(heaviest()) if report else sized.ask(described.large(), feed)]
         statuses += [sized.ask(PAGE) for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
@@ -156,7 +156,7 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
 
 def test_a_live_server_is_measured(load: sizing.Load) -> None:
     assert load.workers == 4
-    # A report adds more than its worker is; both are far from nothing.
+    # One report adds more memory than its idle worker has, and both figures are well above zero.
     assert 60 < load.idle_mb < 200
     assert 30 < load.worker_rss_mb < load.idle_mb
     assert load.large_mb > 60
@@ -170,7 +170,8 @@ def test_recommended_numbers_hold(sized: Sized, load: sizing.Load, feed: bytes, 
     statuses = work(sized, feed, recommended.bound.large_at_once)
     assert statuses == [200] * (LARGE_REQUESTS * (1 + SMALL_AFTER_EACH))
     assert sized.kills() == (0, 0)
-    # At the worst each large request costs one worker; a baseline over reload-on-rss would cost one for each request.
+    # At most one worker is replaced for each large request. With reload-on-rss below an idle worker, every request
+    # would replace one.
     assert sized.recycles() <= LARGE_REQUESTS
 
 
@@ -182,10 +183,10 @@ def test_with_60_percent_of_the_memory_comes_trouble(sized: Sized, load: sizing.
     with pytest.raises(sizing.TooSmall):
         sizing.recommend(load, fewer, workers, large_workers)
     if not sized.start(recommended, fewer):
-        # The trouble came before any request, and the server said which.
+        # The server refused to start, and said why.
         assert "Refused: the container's limit of" in sized.compose("logs", "app").stdout
         return
     statuses = work(sized, feed, recommended.bound.large_at_once, until_trouble=True)
     killed, restarts = sized.kills()
-    # A timeout or a 500 would be trouble too, but not what was warned of.
+    # A timeout or a 500 would be a failure too, but not the one of which `lowtide size` warned.
     assert killed or restarts, f"{fewer} MiB carried it: the recommendation is too much ({set(statuses)})"

@@ -1,4 +1,4 @@
-"""What the tests of deploy/ share: the tools of .venv-deploy, the templates, the built manifests, an AWS of moto."""
+"""What the tests of deploy/ share: the tools of .venv-deploy, templates, built manifests, and moto as AWS."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ OVERLAYS = ["overlays/small", "overlays/production", "loadtest"]
 def tool(
     name: str, *words: str, check: bool = False, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A program of requirements/deploy.txt, run from the checkout to its end."""
+    """Run a program of requirements/deploy.txt in the checkout to its end."""
     if not (TOOLS / name).exists():
         pytest.fail(f"{TOOLS / name} is missing: `make test` installs requirements/deploy.txt there")
     done = subprocess.run(
@@ -48,7 +48,7 @@ def parsed() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What `kubectl kustomize` makes of each overlay, as a file."""
+    """For each overlay a file with what `kubectl kustomize` makes of it."""
     folder = tmp_path_factory.mktemp("kubernetes")
     found = {}
     for overlay in OVERLAYS:
@@ -66,7 +66,7 @@ def manifests(built: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[dict[str, str]]:
-    """The environment of a program that takes moto's server for AWS."""
+    """The environment of a program that is to call moto's server in place of AWS."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     if not (TOOLS / "moto_server").exists():

@@ -1,4 +1,4 @@
-"""Properties of the built manifests, each with a mutation that it notices."""
+"""Properties of the built manifests. Each is also tested on a manifest that was changed so that it must not hold."""
 
 import base64
 import re
@@ -105,7 +105,7 @@ def probed(objects: Objects) -> Iterator[str]:
 
 
 def selected(objects: Objects) -> Iterator[str]:
-    """What selects pods by labels finds the site's, and not the migration's."""
+    """Everything that selects pods by labels finds the site's pods, and not those of the migration."""
     labels = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
     migration = one(objects, "Job")["spec"]["template"]["metadata"]["labels"]
     selectors = {
@@ -180,7 +180,7 @@ def at(*path: Any, to: Any = None) -> Callable[[dict[str, Any]], None]:
 
 
 POD = ("spec", "template", "spec")
-# nginx stands last, behind what a component adds; in a Job it is the only one.
+# In the site nginx is the last container, after those that a component adds. A Job has a single container.
 APP, NGINX = (*POD, "initContainers", 0), (*POD, "containers", -1)
 MUTATIONS: list[tuple[Property, str, str | None, Callable[[dict[str, Any]], None]]] = [
     (restricted, "Namespace", None, at("metadata", "labels", "pod-security.kubernetes.io/enforce")),
@@ -269,8 +269,8 @@ def test_refused_before_a_cluster_is_asked(words: list[str], reason: str) -> Non
     assert reason in done.stderr
 
 
-# Writes down how it was called and what it was given, and answers as the variables say. Manifests and secrets are built
-# by the real kubectl.
+# Writes down its arguments and its input, and answers as its variables say. Manifests and secrets are built by the real
+# kubectl.
 KUBECTL = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 case "$*" in

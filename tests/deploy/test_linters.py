@@ -1,4 +1,4 @@
-"""Other people's rules over the templates, the manifests and the workflow."""
+"""cfn-lint, checkov and other linters run over the templates, the manifests and the workflow."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_cfn_lint_would_find_something(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def failed_without_skips(rendered: Path, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The ids of all rules of checkov that do not hold."""
+    """The ids of all rules of checkov that are broken."""
     config = tmp_path_factory.mktemp("checkov") / "none.yml"
     config.write_text("skip-download: true\n")
     places = [
@@ -64,7 +64,7 @@ def test_every_exception_is_still_needed(failed_without_skips: set[str]) -> None
 
 
 def test_every_exception_has_its_reason() -> None:
-    """A comment stands above each, or above the run of lines that it begins."""
+    """There is a comment above each rule that is left out, or above the group of lines that it belongs to."""
     lines = (CHECKOUT / "deploy/checkov.yml").read_text().splitlines()
     explained = False
     for line in lines[lines.index("skip-check:") + 1 :]:
@@ -78,7 +78,7 @@ def test_manifests_are_kubernetes(overlay: str, built: dict[str, Path]) -> None:
     done = tool("kubernetes-validate", "--strict", str(built[overlay]))
     assert done.returncode == 0, done.stdout + done.stderr
     unknown = re.findall(r"Couldn't find schema for kind (\w+)", done.stdout + done.stderr)
-    # The operator's own kind, whose schema is not Kubernetes'.
+    # ServiceMonitor is a kind of the Prometheus operator, for which Kubernetes has no schema.
     assert set(unknown) <= {"ServiceMonitor"}
 
 

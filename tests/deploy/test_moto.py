@@ -1,6 +1,6 @@
-"""The stacks in an AWS of moto's: what describe says is there, and what the command refuses before it changes anything.
+"""The stacks in moto, which imitates AWS: what is there afterwards, and what is refused before anything is changed.
 
-moto's CloudFormation says CREATE_COMPLETE of what it never made, so nothing here trusts a status. What it cannot show:
+moto's CloudFormation reports CREATE_COMPLETE for things that it never made, so no test looks at a status. It lacks:
 CloudFront, capacity providers, alarms' expressions, the circuit breaker, a service's load balancer, attributes of
 load balancers, associations of route tables, secrets and their rotation, a task's execution role, and the outputs of a
 stack that a change set has made (so the stacks are made with create_stack). test_templates.py holds those to their
@@ -30,7 +30,7 @@ from tests.described import APPLICATION
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
 REVISION = "0" * 40
-# What moto does not make or cannot refer to, as paths into the templates.
+# Parts of the templates that moto does not make or cannot refer to, as paths.
 NOT_IN_MOTO = [
     ("edge", "Resources", "Origin"),
     ("edge", "Resources", "Site"),
@@ -49,7 +49,7 @@ STAND_INS = {
     "DatabaseHost": "db.example.internal",
     "DatabaseSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds-x",
     "DjangoSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:django-x",
-    # Where the application's own secrets are, of which the database's template makes some.
+    # The ARNs of the application's own secrets; the database's template makes some of them.
     **{name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-x" for name in SECRETS.values()},
     "TargetGroupName": "targetgroup/lowtide-test/0",
     "BalancerName": "app/lowtide-test/0",
@@ -62,7 +62,7 @@ def image(target: str) -> str:
 
 
 class Aws:
-    """Clients of the fake, and an environment whose certificates exist there."""
+    """Clients of moto, and an environment whose certificates exist there."""
 
     def __init__(self, variables: dict[str, str], folder: Path) -> None:
         self.variables = variables
@@ -79,7 +79,7 @@ class Aws:
         return self.session.client(name, region_name=region, endpoint_url=self.url)
 
     def write(self, name: str = "test", **changes: Any) -> str:
-        """An environment's file: the settings that work, but for `changes`; returns its name."""
+        """Write an environment's file with settings that work and these `changes`; returns its name."""
         out = io.StringIO()
         values = self.settings | changes
         for key, value in values.items():
@@ -109,7 +109,7 @@ class Aws:
         )
 
     def stacks(self) -> set[str]:
-        """The stacks that exist, with what is left of change sets."""
+        """The stacks that exist, also those that only a change set has left behind."""
         return {
             f"{each['StackName']} {each['StackStatus']}"
             for each in self.client("cloudformation").describe_stacks()["Stacks"]
@@ -132,7 +132,7 @@ def cloud(aws: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def deployed(cloud: Aws) -> Aws:
-    """Every stack, made from its template and the outputs of the ones before it."""
+    """Make every stack from its template and the outputs of those before it."""
     environment = read(cloud.write(github="owner/name"), cloud.folder)
     known = STAND_INS | {"CloudFrontPrefixList": "pl-123", "Revision": REVISION}
     known |= {parameter: image(target) for parameter, target in preflight.IMAGES.items()}
@@ -404,7 +404,7 @@ def test_the_serving_revision_is_known(deployed: Aws) -> None:
 
 
 def test_push_refuses_what_is_not_checked_out(deployed: Aws) -> None:
-    """Nothing is built or pushed under the name of another commit."""
+    """If the checkout is not that commit, nothing is built or pushed under its name."""
     done = deployed.run("push", deployed.write(github="owner/name"), "--revision", "f" * 40)
     assert done.returncode == 2
     assert f"The checkout is not exactly {'f' * 40}" in done.stderr
@@ -445,14 +445,14 @@ def test_load_is_refused_before_anything_is_started(
 
 
 def test_rollback_puts_the_images_of_that_commit_back(deployed: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And runs no migration. Last, because moto forgets the outputs of a stack that a change set has changed."""
+    """A rollback runs no migration. This test is last, because moto forgets a stack's outputs after a change set."""
     check = command.check
     monkeypatch.setattr(command, "read", lambda name: read(name, deployed.folder))
     monkeypatch.setattr(command, "check", lambda *words: check(*words) | STAND_INS)
     name = deployed.write(github="owner/name")
     digests = {target: put_image(deployed, target, "2" * 40) for target in ("app", "nginx")}
     command.run(command.parse(["rollback", name, "--revision", "2" * 40, "--yes"]))
-    # moto updates a task definition to an empty one, so what is described is the stack.
+    # moto makes a task definition empty when it is updated, so look at the parameters of the stack instead.
     (stack,) = deployed.client("cloudformation").describe_stacks(StackName="lowtide-test-service")["Stacks"]
     given = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
     assert given["Revision"] == "2" * 40

@@ -53,7 +53,7 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(host: str) -> No
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A server that gives prepared answers by path, without their query."""
+    """A server with a prepared answer for each path; it ignores the query."""
 
     pages: ClassVar[dict[str, tuple[int, str]]] = {}
     seen: ClassVar[list[str]] = []
@@ -146,7 +146,7 @@ def test_kubernetes_without_metrics_is_an_error(kubernetes: remote.Kubernetes) -
         kubernetes.read()
 
 
-# moto speaks CloudWatch's protocol as its own boto3 does, which is older than the tests'.
+# moto speaks the CloudWatch protocol of its own boto3, which is older than that of the tests.
 READ = """
 import sys
 from loadtest.measure import remote
@@ -170,7 +170,7 @@ def test_cloudwatch_gives_the_newest_minute(aws: dict[str, str]) -> None:
     tool("python", "-c", PUT, env=aws, check=True)
     moment, memory_mb = tool("python", "-c", READ, "cloudwatch:c/s@eu-central-1", env=aws, check=True).stdout.split()
     assert float(memory_mb) == 300
-    # The minute in which two minutes ago lies counts up to its end.
+    # The figure was stored two minutes ago, and is about the whole minute in which that was.
     assert 60 <= time.time() - float(moment) < 125
 
 

@@ -1,4 +1,4 @@
-"""Compose, ECS and Kubernetes say the same numbers, and those of lowtide/sizing.py."""
+"""Compose, ECS and Kubernetes have the same numbers, which are those of lowtide/sizing.py."""
 
 import re
 from typing import Any
@@ -16,14 +16,14 @@ TMP = "/tmp"  # noqa: S108 - in the container
 
 
 def compose() -> dict[str, str]:
-    """The defaults of docker-compose.yml, as `${NAME:-default}` says them, the same wherever a name stands."""
+    """The defaults in docker-compose.yml (`${NAME:-default}`), which must be the same wherever a name occurs."""
     found = set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
     assert len(found) == len(dict(found)), f"two defaults for one name: {sorted(found)}"
     return dict(found)
 
 
 def example() -> dict[str, str]:
-    """What `make up` writes to .env, which wins over the defaults of docker-compose.yml."""
+    """The values that `make up` writes to .env, which win over the defaults of docker-compose.yml."""
     return {name: value for name, value in dotenv_values(CHECKOUT / ".env.example").items() if value is not None}
 
 
@@ -91,7 +91,7 @@ def test_compose_leaves_at_least_what_the_rule_asks_for() -> None:
 
 
 def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
-    """All three give /tmp the same room, and the limit has room for it."""
+    """All three allow /tmp the same size, and the memory limit has room for it."""
     app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
     assert app["LinuxParameters"]["Tmpfs"] == [{"ContainerPath": TMP, "Size": TMPFS_MB, "MountOptions": ["mode=1777"]}]
     for overlay in ("overlays/small", "overlays/production"):

@@ -1,4 +1,4 @@
-"""The order of a deployment, and what ends it: with an ECS and an ECR that say what they are told to."""
+"""The order of a deployment, and what ends it. Stand-ins for ECS and ECR answer as each test says."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ ARN = "arn:aws:ecs:eu-central-1:123456789012:task/lowtide-test/"
 
 
 class Ecs:
-    """A cluster in which each task ends with `code`, or never runs."""
+    """A stand-in for ECS, in which each task ends with `code`, or never runs."""
 
     def __init__(self, code: int | None = 0, addresses: bool = True) -> None:
         self.code, self.addresses = code, addresses
@@ -68,7 +68,7 @@ class Session:
 
 
 class Stacks:
-    """What was deployed, in order."""
+    """The stacks that were deployed, in order."""
 
     deployed: list[str]
 
@@ -93,7 +93,7 @@ class Stacks:
 
 
 WORKFLOW = (CHECKOUT / ".github/workflows/deploy.yml").read_text()
-# The words behind `python -m deploy.aws` that somebody is told to type, or that CI does.
+# The arguments of `python -m deploy.aws` wherever a page or the CI workflow has the command.
 WRITTEN = re.findall(r"python -m deploy\.aws ([^`\n)]+)", (CHECKOUT / "docs/aws.md").read_text() + WORKFLOW)
 
 
@@ -184,7 +184,7 @@ def test_a_master_without_an_address_is_stopped() -> None:
 
 
 class Ecr:
-    """Has every image, with these findings."""
+    """A stand-in for ECR that has every image, with these findings."""
 
     def __init__(self, critical: int, status: str = "COMPLETE") -> None:
         self.critical, self.status = critical, status

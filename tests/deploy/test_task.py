@@ -55,7 +55,7 @@ def value(given: Any, values: dict[str, str]) -> str:
 
 
 def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
-    """`docker run` options that mean what a container definition says. A key that is not translated fails the test."""
+    """The options of `docker run` for a container definition. A key for which there is no option fails the test."""
     rest = dict(container)
     for ignored in ("Name", "Image", "Essential", "LogConfiguration", "PortMappings", "DependsOn", "Command"):
         rest.pop(ignored, None)
@@ -72,7 +72,7 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
         assert health["Command"][0] == "CMD"
         words += ["--health-interval", f"{health['Interval']}s", "--health-timeout", f"{health['Timeout']}s"]
         words += ["--health-start-period", f"{health['StartPeriod']}s", "--health-retries", str(health["Retries"])]
-        # The command line knows health checks for a shell only; ECS starts the words as they are.
+        # `docker run` gives a health check to a shell; ECS starts the words as they are.
         words += ["--health-cmd", shlex.join(health["Command"][1:])]
     if seconds := rest.pop("StopTimeout", None):
         words += ["--stop-timeout", str(seconds)]
@@ -96,7 +96,7 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
 
 
 def without_tls(options: list[str]) -> list[str]:
-    """The database of the test has no TLS; RDS insists on it."""
+    """The database of the test has no TLS, which RDS requires."""
     return [word.replace("sslmode=require", "sslmode=prefer") for word in options]
 
 
@@ -119,7 +119,7 @@ class Task:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """A container test that finds no engine says so; in CI that is a failure, not a skip."""
+    """Without an engine skip the container tests and say why; in CI fail instead."""
     try:
         problem = subprocess.run(["docker", "info"], capture_output=True).returncode
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def healthy(container: str, seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
-    """The task: containers in one network namespace, as awsvpc has them, beside a database with that very password."""
+    """The task: containers in one network namespace, as with awsvpc, beside a database that has the same password."""
     port = free_port()
     name = f"lowtide-task-{port}"
     template = cfn.load("service")
@@ -149,7 +149,7 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
     containers = {each["Name"]: each for each in definition["ContainerDefinitions"]}
     values = {key: str(rule["Default"]) for key, rule in template["Parameters"].items() if "Default" in rule}
     values |= {"Domain": DOMAIN, "DatabaseHost": "db", "run": name, "VpcCidr": "0.0.0.0/0"}
-    # Secrets go by file: a password with quotes has no place on a command line.
+    # Secrets are passed in a file, because a password with quotes would not survive the command line.
     secret: Path = tmp_path_factory.mktemp("task") / "db.env"
     secret.write_text(f"POSTGRES_USER=lowtide\nPOSTGRES_DB=lowtide\nPOSTGRES_PASSWORD={SECRETS['PGPASSWORD']}\n")
     for target in ("app", "nginx", "locust"):
@@ -174,7 +174,7 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
             options = without_tls(run_options(containers[target], values))
             sysctls = [at for at, word in enumerate(options) if word == "--sysctl"]
             for at in reversed(sysctls):
-                # The namespace is the other container's, which has it.
+                # The network namespace is that of another container, so options about it belong there.
                 assert options[at + 1] == "net.core.somaxconn=1024"
                 del options[at : at + 2]
             docker("run", "--detach", "--name", f"{name}-{target}", "--network", f"container:{name}-net", *options,
@@ -205,7 +205,7 @@ def test_static_files_live_for_a_year(task: Task) -> None:
 
 
 def test_health_needs_no_host_and_no_https(task: Task) -> None:
-    """The load balancer asks by address, over HTTP."""
+    """The load balancer asks by IP address and over HTTP, not by the host name."""
     answer = requests.get(f"{task.url}/healthz", timeout=10)
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
@@ -223,7 +223,7 @@ def test_what_needs_a_secret_has_it(task: Task) -> None:
 
 
 def test_a_large_request_stays_below_the_limit(task: Task) -> None:
-    """The largest body that is allowed, twice at once as large as the pool takes: nothing is killed."""
+    """Nothing is killed when bodies of the largest allowed size come, twice as many as the large pool takes."""
     for _ in range(4):
         answer = task.get(
             described.large().path,
@@ -265,7 +265,7 @@ def test_locust_makes_its_bodies_where_it_may_write(task: Task) -> None:
 
 
 def test_it_stops_in_order_and_in_time(task: Task) -> None:
-    """nginx first, the application after it, both by themselves."""
+    """nginx ends first and then the application, both without being killed."""
     for container in ("nginx", "app"):
         docker("stop", "--time", str(task.definition[container]["StopTimeout"]), f"{task.name}-{container}")
         assert task.inspect(container)["State"]["ExitCode"] == 0

@@ -1,4 +1,4 @@
-"""Properties of the CloudFormation templates. Each has a row in MUTATIONS that breaks it, and is shown to notice."""
+"""Properties of the CloudFormation templates. MUTATIONS breaks each of them, to show that its test notices."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.conftest import CHECKOUT
 
 Templates = dict[str, dict[str, Any]]
-# A property yields one line for each violation.
+# A function that checks a property; it yields one line for each violation.
 Property = Callable[[Templates], Iterator[str]]
 
 
@@ -224,7 +224,7 @@ def secrets_kept(templates: Templates) -> Iterator[str]:
                 yield f"{name}: {variable['Name']} stands in the task definition for all to read"
 
 
-# What IAM cannot restrict to a resource, by the service authorization reference.
+# Actions that IAM cannot restrict to a resource, according to the service authorization reference.
 WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "ecs:DiscoverPollEndpoint",
@@ -259,7 +259,7 @@ def least_privilege(templates: Templates) -> Iterator[str]:
             yield f"{name} may hand roles to any service"
 
 
-# What each of the parameters that name an image is pulled from.
+# The repository from which the image of each parameter is pulled.
 REPOSITORIES = {"AppImage": "lowtide-app", "NginxImage": "lowtide-nginx", "LocustImage": "lowtide-locust"}
 
 
@@ -307,7 +307,7 @@ def alarmed(templates: Templates) -> Iterator[str]:
 
 
 def alarm_is_of_the_limit_that_kills(templates: Templates) -> Iterator[str]:
-    """ECS counts against the reservations of a task's containers; the alarm counts against the application's limit."""
+    """ECS measures against the reservations of a task's containers; the alarm against the application's limit."""
     parameters = templates["service"]["Parameters"]
     hard, soft = (parameters[name]["Default"] for name in ("AppMemory", "AppMemoryReservation"))
     nginx = container(templates, "service.Task.nginx")["MemoryReservation"]
@@ -329,7 +329,7 @@ def way_out_is_a_choice(templates: Templates) -> Iterator[str]:
     for each in network.values():
         if each["Type"] == "AWS::EC2::VPCEndpoint":
             found.add(each["Properties"]["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
-            # That of S3 is a gateway, which costs nothing.
+            # The endpoint of S3 is a gateway, which costs nothing.
             if each.get("Condition") != "Endpoints" and each["Properties"].get("VpcEndpointType") == "Interface":
                 yield "an interface endpoint is paid for whatever was chosen"
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html
@@ -397,7 +397,7 @@ def data_outlives(templates: Templates) -> Iterator[str]:
 
 
 def set_at(*path: Any, to: Any) -> Callable[[Templates], None]:
-    """A mutation: the value at a path becomes another; with a callable, what it makes of the old one."""
+    """A mutation that replaces the value at a path; a callable makes the new value from the old one."""
 
     def mutate(templates: Templates) -> None:
         place: Any = templates

@@ -1,4 +1,4 @@
-"""A result directory as the runner writes it: made up, but shaped like what was measured on two cores."""
+"""A result directory as the experiment writes it. Its figures are made up, but like those measured on two cores."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import pytest
 from loadtest.load import scenarios
 from loadtest.load.requests_log import Logged
 
-# The application that is asked in these tests, whatever is in app/.
+# These tests use a description of their own, whatever application is in app/.
 ASKED = Path(__file__).parent / "asked"
 LOAD_S, QUIET_S = 60.0, 15.0
 CONFIG = "master = true\nprocesses = 4\nmap-socket = 0:1,2\nmap-socket = 1:3,4\n"
@@ -32,7 +32,7 @@ def variant(name: str, peak: float, mean: float, end: float, p99: float, **recyc
 
 
 def summary() -> dict[str, Any]:
-    """Three variants with the expected outcome; tests change what they need."""
+    """A summary of three variants with the expected outcome; each test changes what it needs."""
     return {
         "schema": 1,
         "runtime": "local",
@@ -62,7 +62,7 @@ def summary() -> dict[str, Any]:
 
 
 def memory(of: dict[str, Any], t: float) -> float:
-    """PSS at `t`: a climb in four steps (with one drop a recycle), or a saw-tooth where RSS recycles."""
+    """PSS at `t`: a climb in four steps, or a saw-tooth in the variant whose workers are replaced on RSS."""
     if t < 0:
         return 76.0
     if of["recycles"]["rss"]:
@@ -75,7 +75,7 @@ def memory(of: dict[str, Any], t: float) -> float:
 
 
 def write(directory: Path, summary: dict[str, Any], working_set: bool = False) -> Path:
-    """Write what the runner writes for this summary."""
+    """Write the files that the experiment writes for this summary."""
     (directory / "summary.json").write_text(json.dumps(summary))
     with (directory / "samples.csv").open("w", newline="") as samples, (directory / "events.csv").open("w") as events:
         rows, marks = csv.writer(samples), csv.writer(events)
@@ -100,7 +100,7 @@ def write(directory: Path, summary: dict[str, Any], working_set: bool = False) -
 
 
 def row(**changes: Any) -> Logged:
-    """A request as Locust logs it: a small one, sent when it was due."""
+    """A small request as Locust logs it, sent when it was due."""
     sent = changes.get("sent", 10.0)
     plain = {"due": sent, "pushed_back": 0, "sent": sent, "method": "GET", "name": "small: list"}
     plain |= {"response_time_ms": 2.0, "response_length": 10, "status_code": 200, "exception": ""}
@@ -132,7 +132,7 @@ def expected() -> dict[str, Any]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Write:
-    """Write a summary and what belongs to it; returns the directory."""
+    """Write a summary with its other files; returns the directory."""
 
     def make(summary: dict[str, Any], working_set: bool = False) -> Path:
         return write(tmp_path, summary, working_set)

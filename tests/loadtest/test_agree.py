@@ -1,4 +1,4 @@
-"""Two runs side by side: what agrees, what does not, and what may be the reason."""
+"""Two runs side by side: which ratios agree, which do not, and what may be the reason."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What `make compare` adds: its rows, rounds, other servers' logs, and what is asked of the streaming endpoints."""
+"""What `make compare` adds to the experiment: its rows, rounds, other servers' logs, and streaming requests."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_in_docker_what_the_images_do_not_hold_is_left_out(
 
 def test_it_says_how_many_rows_are_left_and_how_long() -> None:
     left = progress.Left(17, scenarios.SCENARIOS["default"])
-    # 150 s each: 120 of load, 15 quiet, 3 idle, and 12 around them.
+    # 150 s for each row: 120 s of load, 15 quiet, 3 idle, and 12 for starting and stopping.
     assert left.next() == "1 of 17, about 43 min left"
     assert left.next().startswith("2 of 17, about ")
 
@@ -118,7 +118,7 @@ def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path:
 
 
 def run_of(variant: Variant, mean_mb: float, failures: int = 0, rss: int = 0) -> types.Variant:
-    """A load of ten seconds at a level of memory."""
+    """A run with ten seconds of load at this level of memory."""
     counts = variant.server == "uwsgi"
     samples = [Sample(t, mean_mb, None, None, 10 if counts else None, 4 if counts else None) for t in range(-2, 15)]
     events = [Event(5, "rss")] * rss
@@ -158,7 +158,7 @@ def test_rounds_are_medians_with_the_single_runs_behind_them() -> None:
         for name in ("without", "gunicorn")
     )
     assert (without.mean_mb, without.large_p50_ms, without.recycles.rss) == (400.0, 400.0, 2)
-    # A median would hide them.
+    # Failures count from the worst round, because a median would hide them.
     assert without.failures == 2
     assert [single.mean_mb for single in without.rounds] == [500.0, 300.0, 400.0]
     assert gunicorn.server_requests is None

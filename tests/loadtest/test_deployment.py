@@ -1,4 +1,4 @@
-"""What is made of the figures of a deployment: phases, gaps, the verdict, and files that name their figures rightly."""
+"""How the figures of a deployment are used: phases, gaps, the verdict, and the right names in the files."""
 
 import csv
 import threading
@@ -21,7 +21,7 @@ SMOKE = scenarios.SCENARIOS["smoke"]
 
 @dataclass
 class Script:
-    """A source that says what it was given, then that it has no more."""
+    """A source that gives these figures one by one, and then says that it has no more."""
 
     says: Iterator[tuple[float, float] | remote.Unreadable]
     kind: remote.Kind = "PSS"

@@ -1,4 +1,4 @@
-"""The picture, judged by what is in it; the drawing itself was looked at."""
+"""The picture: these tests look for the elements in it. How it looks was judged by eye."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -25,7 +25,7 @@ def draw(written: Write, summary: dict[str, Any], **options: bool) -> dict[str, 
 
 
 def texts(svg: str) -> list[str]:
-    """Matplotlib draws text as shapes and keeps the words in comments."""
+    """The texts in a picture. Matplotlib draws them as shapes, and keeps the words in comments of the SVG."""
     return re.findall(r"<!-- (.*?) -->", svg)
 
 
@@ -125,7 +125,7 @@ def test_many_panels_are_small_and_say_less(written: Write, expected: dict[str, 
     expected["variants"] = [variant(f"v{index}", 309.0, 148.0, 77.0, 9.0) for index in range(17)]
     results = files.read(written(expected))
     assert "77 MiB, 1.01 x idle" in texts(plot.svg(results))
-    # Five rows of four in place of seven of three, and on a phone nine of two.
+    # Many panels stand in five rows of four and not in seven of three; on a phone in nine rows of two.
     assert plot.figure(results).get_figheight() < 10
     assert plot.figure(results, narrow=True).get_figheight() < 16
 
@@ -151,5 +151,5 @@ def test_names_are_drawn_as_they_are(written: Write, expected: dict[str, Any]) -
 
 
 def test_no_two_colours_are_alike() -> None:
-    """A page replaces each by a custom property, so that it can be dark."""
+    """No two colours may be equal: a page replaces each by a custom property, so that it can have a dark form."""
     assert len(set(plot.COLOURS.values())) == len(plot.COLOURS)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Page(HTMLParser):
-    """Collects the elements, the words and the table rows of a page."""
+    """Collects the elements, the text and the table rows of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ def of(summary: dict[str, Any], index: int = 0, **changes: Any) -> Variant:
 
 
 def fails(summary: dict[str, Any], index: int, value: float | None) -> None:
-    """Let one check fail."""
+    """The same summary with a check that fails."""
     summary["verdict"]["holds"] = False
     summary["verdict"]["checks"][index] |= {"value": value, "holds": False}
 
 
 def several(summary: dict[str, Any]) -> None:
-    """Three rounds, of which `without` shows the single runs."""
+    """A summary of three rounds, with the single runs of `without`."""
     summary["rounds"] = 3
     single = summary["variants"][0]
     single["rounds"] = [single | {"mean_mb": mean_mb} for mean_mb in (650.0, 694.0, 701.0)]
@@ -252,7 +252,7 @@ class TestPage:
         ):
             variant |= {"small_p99_ms": sorted(p99)[1], "rounds": [variant | {"small_p99_ms": each} for each in p99]}
         expected["variants"][2]["rounds"][1]["small_p99_ms"] = 150.0
-        # Of 2.00, 1.50 and 0.75. The ratio of the medians, 60 to 80, is another.
+        # The median of 2.00, 1.50 and 0.75. The ratio of the medians, 60 to 80, would be wrong.
         page = Page(html(written(expected)))
         assert page.row("lowtide")[7] == "1.50"
         assert "| 1.50 |" in report.markdown(checked(expected)).splitlines()[10]
@@ -434,7 +434,7 @@ class TestMarkdown:
 
 
 def change(**changes: Any) -> Callable[[Path], None]:
-    """Break `summary.json` in a key."""
+    """Put a wrong value into a key of `summary.json`."""
 
     def apply(directory: Path) -> None:
         path = directory / "summary.json"

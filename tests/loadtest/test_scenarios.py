@@ -1,4 +1,4 @@
-"""The list of requests: made of a description, the same for the same seed."""
+"""The list of requests, which is made from a description and is the same for the same seed."""
 
 import sys
 from collections import Counter

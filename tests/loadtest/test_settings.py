@@ -1,4 +1,4 @@
-"""A sizing variable that is set is honoured, or refused in one line that says what to write."""
+"""A sizing variable that is set is used, or refused in one line that says what to write."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ SMOKE = scenarios.named("smoke")
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with what ships, and nothing in the shell."""
+    """A checkout with the .env.example that ships, and no variables in the shell."""
     (tmp_path / ".env.example").write_text((CHECKOUT / ".env.example").read_text())
     monkeypatch.setattr(settings, "CHECKOUT", tmp_path)
     for name in settings.NAMES:

@@ -1,4 +1,4 @@
-"""What the sweep asks for, and its picture."""
+"""The points that the sweep measures, and its picture."""
 
 import csv
 import dataclasses

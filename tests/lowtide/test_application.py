@@ -1,4 +1,4 @@
-"""What lowtide.toml may say, and that each mistake in it is one line that names the key and what to write."""
+"""What lowtide.toml may contain, and that a mistake in it gives one line that names the key and says what to write."""
 
 from pathlib import Path
 

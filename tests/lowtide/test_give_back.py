@@ -1,4 +1,4 @@
-"""Giving memory back: to a real kernel by a real allocator, and not at all where that is impossible."""
+"""Memory is given back to the real kernel by the real allocator, and nothing is tried where that is impossible."""
 
 import gc
 import shutil
@@ -60,7 +60,8 @@ def test_growth_over_the_threshold_gives_back_once(monkeypatch: pytest.MonkeyPat
     rss = iter([50.0, 57.9, 58.0, 52.0, 53.0, 60.0, 51.0])
     monkeypatch.setattr(memory, "rss_mb", lambda: next(rss))
     back = GiveBack(8, trim=lambda pad: 1)
-    # 58 is 8 over the 50 at the start and trims to 52; 53 is under 52 + 8; 60 is not.
+    # The threshold is 8. At 58, which is 8 over the 50 of the start, it trims, and 52 are left. 53 is less than 52 + 8,
+    # so nothing happens; 60 is not less, and it trims again.
     assert [back(), back(), back(), back()] == [False, True, False, True]
 
 
@@ -266,7 +267,7 @@ def test_a_gunicorn_worker_with_a_threshold_of_nothing_is_left_alone(monkeypatch
 def test_what_stays_is_told_apart(
     grown_mb: float, stays_mb: float, live_mb: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Free heap that small objects hold on to is a small part of what a request took, what is in use a large one."""
+    """What small objects keep from going back is a small part of what a request took; memory in use is a large one."""
     rss = iter([50.0, 50 + grown_mb, 50 + stays_mb])
     monkeypatch.setattr(memory, "rss_mb", lambda: next(rss))
     back = GiveBack(8, trim=lambda _: 1)

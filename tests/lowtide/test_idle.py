@@ -1,4 +1,4 @@
-"""What workers learn of each other: which memory comes back, and which was only left over."""
+"""What workers learn from each other: which memory a successor takes again, and which was only left over."""
 
 from lowtide.idle import Learned
 
@@ -19,7 +19,7 @@ def test_what_comes_back_is_needed_by_all() -> None:
     assert replace_while_worth_it(learned, 30) == 1
     assert learned.needed_mb == 30
     assert replace_while_worth_it(learned, 30, worker=2) == 0
-    # A leak on top of it is not.
+    # A leak on top of the needed memory does not count as needed.
     assert learned.worth_replacing(1, 60, 60)
 
 

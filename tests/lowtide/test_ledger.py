@@ -1,4 +1,4 @@
-"""The ledger's table, its routes, and what it says where peaks cannot be known."""
+"""The ledger's table, its routes, and its message where peaks cannot be known."""
 
 import os
 import struct
@@ -82,7 +82,7 @@ def test_the_peak_is_what_the_request_took(tmp_path: Path, size_mb: int) -> None
         book.watched(application)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
         book.end()
     ((route,), _) = read(tmp_path / "ledger")
-    # The text and its copy; the kernel's own count of pages is exact to some hundred KiB.
+    # The text and its copy. The kernel counts pages in batches, so a peak is exact to some hundred KiB only.
     assert route.peak_mb(0.5) == pytest.approx(2 * size_mb * 1e6 / 2**20, rel=0.1, abs=1)
     assert route.retained_mb < 2
 

@@ -1,4 +1,4 @@
-"""Reading memory, checked against memory that this test takes itself."""
+"""Reading memory, compared with memory of a known size that these tests take."""
 
 import mmap
 import os

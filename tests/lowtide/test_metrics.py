@@ -1,4 +1,4 @@
-"""The page for Prometheus, asked over HTTP, of a stats socket that answers for a process of known size."""
+"""The page for Prometheus, read over HTTP. Its stats socket is a stand-in that names a process of known size."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ WORKERS = [
 
 @pytest.fixture
 def server() -> Iterator[int]:
-    """The pid of a process that holds 50 MiB and a bare Python."""
+    """The pid of a bare Python process that holds 50 MiB."""
     code = "import sys; held = b'x' * (50 << 20); print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -35,7 +35,7 @@ def server() -> Iterator[int]:
 
 @pytest.fixture
 def stats_socket(server: int, tmp_path: Path) -> Iterator[str]:
-    """A socket that says what uWSGI's would, and closes."""
+    """A socket that answers as uWSGI's stats socket does, and closes."""
     path = str(tmp_path / "stats.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

@@ -1,4 +1,4 @@
-"""How long a request has waited, whatever the clock does."""
+"""How long a request has waited, also when the clock is set in the meantime."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from lowtide import overload
     [("t=90.5", 9.5), ("t=100.000", 0), ("t=3700", 0), ("", 0), ("t=", 0), ("t=nan", 0), ("yesterday", 0)],
 )
 def test_what_nginx_writes_is_understood_and_all_else_is_no_wait(start: str, waited: float) -> None:
-    """The clock may have been set back meanwhile."""
+    """This happens when the clock was set back meanwhile."""
     assert overload.waited_s({"HTTP_X_REQUEST_START": start}, 100.0) == waited
 
 

@@ -1,4 +1,4 @@
-"""Why a worker ended, told by its slot. The reasons themselves are provoked on a real uWSGI in tests/stack."""
+"""Why a worker ended, read from its slot in shared memory. tests/stack provokes each reason on a real uWSGI."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_each_oom_kill_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def child(ask: Callable[[], bool]) -> int:
-    """Another process, which ends with 0 if `ask` returns true: a turn ends with its process."""
+    """The exit code of a new process, 0 if `ask` returns true there. A process that ends gives up its turn."""
     pid = os.fork()
     if not pid:
         os._exit(0 if ask() else 1)
@@ -114,7 +114,7 @@ def test_whoever_stays_away_is_not_waited_for() -> None:
 
 
 def test_words_that_were_cut_off_are_silence() -> None:
-    """A worker that is killed while it speaks must not keep its successors from starting."""
+    """A worker that is killed while it notes why it leaves must not keep its successors from starting."""
     slots = recycles.Slots(2)
     slots.born(1, 100, 0)
     slots.say(1, "rss", 1, 200)

@@ -9,7 +9,7 @@ from lowtide import memory
 
 
 def sampled(pid: int) -> tuple[str, str]:
-    """What it prints until its standard input closes, which is at once: the first sample."""
+    """What the sampler prints. Its standard input is closed from the start, so it ends after the first sample."""
     command = [sys.executable, "-m", "lowtide.sample", "--pid", str(pid)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True)
     return done.stdout, done.stderr

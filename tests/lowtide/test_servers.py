@@ -1,4 +1,4 @@
-"""Giving back under real gunicorn and real granian: what a large request left in the worker goes back."""
+"""Under real gunicorn and real granian, what a large request left in its worker goes back to the kernel."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-# /large frees a block that raises glibc's thresholds, then 100 MiB of strings below one that it keeps.
+# /large frees a block, which raises glibc's thresholds, and then 100 MiB of strings that lie below one that it keeps.
 APPLICATION = """
 from lowtide import memory
 from lowtide.wsgi import give_back
@@ -39,14 +39,14 @@ GUNICORN = "from lowtide.gunicorn import give_back\npost_worker_init = give_back
 
 
 def get(port: int, path: str) -> float:
-    """What the worker says of its RSS, MiB."""
+    """The RSS that the worker reports, MiB."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
         return float(answer.read())
 
 
 @contextmanager
 def serving(folder: Path, command: list[str], **variables: str) -> Iterator[int]:
-    """A server with one worker; its port. What it prints is in `folder`/log."""
+    """Start a server with one worker; its port. Its output goes to `folder`/log."""
     (folder / "application.py").write_text(APPLICATION)
     (folder / "gunicorn.conf.py").write_text(GUNICORN)
     with socket.socket() as probe:
@@ -78,7 +78,7 @@ def granian(application: str) -> list[str]:
 
 
 def left_mb(port: int) -> float:
-    """How much more the worker holds after a large request than before: when it no longer falls, MiB."""
+    """How much more the worker holds after a large request than before, once its RSS no longer falls, MiB."""
     idle = get(port, "/")
     get(port, "/large")
     left = get(port, "/") - idle

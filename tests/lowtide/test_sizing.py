@@ -1,4 +1,4 @@
-"""The sizing rule: worked by hand once, then its promises over a grid of loads and limits."""
+"""The sizing rule: one case worked out by hand, then what must hold for many loads and limits."""
 
 import itertools
 from pathlib import Path
@@ -32,7 +32,7 @@ def fitting() -> list[tuple[sizing.Sizing, int | None]]:
 
 
 def test_the_rule_by_hand() -> None:
-    # 100 + 4 x (90 - 50) + 1 x 165 + 32; the need is a tenth over what was measured.
+    # 100 + 4 x (90 - 50) + 1 x 165 + 32; the need is a tenth more than was measured.
     found = bound(LOAD, 4, 1, 90)
     assert found.total_mb == 457
     assert found.rest_mb == 292
@@ -98,7 +98,7 @@ def test_no_limit_given_is_the_smallest_that_fits() -> None:
 
 
 def test_spare_memory_raises_reload_on_rss_up_to_twice_an_idle_worker() -> None:
-    # 43 MiB more than 397 are 10.75 for each of 4 workers.
+    # The limit leaves 43 MiB over the 397, which are 10.75 for each of 4 workers.
     assert recommend(LOAD, 440).reload_on_rss_mb == 85
     assert recommend(LOAD, 4096).reload_on_rss_mb == 100
 
@@ -115,7 +115,7 @@ def test_short_memory_takes_workers_away_before_it_gives_up() -> None:
 def test_workers_and_large_workers_not_given() -> None:
     found = recommend(Load(400, 16, 50, 100, 15), 8192)
     assert (found.workers, found.large_workers) == (16, 4)
-    # Fewer large workers before fewer workers.
+    # The rule takes away large workers first, and others only then.
     tight = recommend(Load(400, 16, 50, 100, 15), 16 * 25 + 400 + 110 + 32)
     assert (tight.workers, tight.large_workers) == (16, 1)
     single = recommend(Load(70, 1, 50, 100))
@@ -169,7 +169,7 @@ def test_the_highest_reload_on_rss_of_what_nobody_measured_just_fits(workers: in
     highest = sizing.highest_reload_on_rss(workers, limit)
     assert sizing.unmeasured_bound(workers, highest).total_mb <= limit
     assert sizing.unmeasured_bound(workers, highest + 1).total_mb > limit
-    # The same rule, with what reload-on-rss lets suppose in place of figures.
+    # The same rule without measured figures: they are estimated from reload-on-rss.
     load = sizing.supposed(workers, highest)
     assert sizing.bound(load, workers, 1, highest).total_mb == pytest.approx(
         sizing.unmeasured_bound(workers, highest).total_mb, abs=1
@@ -184,6 +184,6 @@ def test_workers_at_their_ceilings_fit_together(large_workers: int, limit_mb: in
     small, large = sizing.ceilings(bound, large_workers, limit_mb, 64)
     together = bound.idle_mb + (4 - large_workers) * small + large_workers * large + sizing.HEADROOM_MB + 64
     assert together <= limit_mb or bound.total_mb + 64 > limit_mb
-    # What the rule grants is never refused.
+    # A container as large as the rule asks for is never refused.
     assert small >= int(bound.growth_mb)
     assert large >= int(bound.growth_mb + bound.need_mb)

@@ -1,4 +1,4 @@
-"""The settings of the pools, checked before uWSGI could misread them."""
+"""The settings of the pools are checked before uWSGI reads them, because uWSGI would misread a wrong value."""
 
 import os
 import subprocess

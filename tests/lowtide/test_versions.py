@@ -1,4 +1,4 @@
-"""What serves here, as the experiment asks for it."""
+"""The versions of what serves, which the experiment asks for."""
 
 import json
 import platform

@@ -11,7 +11,7 @@ from lowtide.wsgi import PART_BYTES, Body, read_in_parts
 
 
 class Asked(io.BytesIO):
-    """Notes how much it is asked for."""
+    """A body that notes how much of it was asked for at a time."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)

@@ -1,4 +1,4 @@
-"""A bare uWSGI with the uwsgi.ini that ships and tests/stack/planted, for what a worker does and how it ends."""
+"""uWSGI without nginx, with the uwsgi.ini that ships and tests/stack/planted, to see how workers behave and end."""
 
 import os
 import signal
@@ -31,12 +31,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def get(self, path: str) -> None:
-        """A request whose answer may never come."""
+        """Send a request whose answer may never come."""
         with suppress(requests.RequestException):
             requests.get(self.url + path, timeout=10)
 
     def begin(self, path: str) -> None:
-        """A request that is not waited for; it has reached the application when this returns."""
+        """Send a request and do not wait for its answer. When this returns, the request has reached the application."""
         threading.Thread(target=self.get, args=(path,), daemon=True).start()
         deadline = time.monotonic() + 10
         while not any(worker["status"] == "busy" for worker in self.workers()):
@@ -44,7 +44,7 @@ class Server:
             time.sleep(0.02)
 
     def workers(self) -> list[dict[str, Any]]:
-        """uWSGI's figures of its workers. Their socket is there a moment after the first of them."""
+        """uWSGI's figures of its workers. The stats socket appears a moment after the first worker, so wait for it."""
         deadline = time.monotonic() + 10
         while not (self.folder / "stats.sock").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -58,13 +58,13 @@ class Server:
         return (self.folder / "log").read_text()
 
     def away(self) -> list[tuple[float, float]]:
-        """From when to when a worker was away, in seconds of the epoch: its last words, the start of its successor."""
+        """When each worker left and when its successor started, in Unix seconds."""
         ends = recycles.uwsgi_lines(self.log().splitlines())
-        # To the millisecond, both ends rounded.
+        # Both times are rounded to the millisecond.
         return [(end["time"] - end["away_s"] + 0.002, end["time"]) for end in ends]
 
     def most_away(self) -> int:
-        """How many workers were away at once, at most."""
+        """The most workers that were away at the same time."""
         spans = self.away()
         return max(len([1 for start, end in spans if start <= when < end]) for when, _ in spans)
 
@@ -73,7 +73,7 @@ class Server:
         return self.process.pid
 
     def wait_for(self, words: str, wait_s: float = 20) -> str:
-        """The log, once `words` stand in it."""
+        """Wait until `words` are in the log; the log."""
         deadline = time.monotonic() + wait_s
         while words not in self.log():
             assert time.monotonic() < deadline, self.log()
@@ -81,11 +81,11 @@ class Server:
         return self.log()
 
     def serving(self) -> int:
-        """Workers that have loaded the application."""
+        """How many workers have loaded the application."""
         return sum(worker["pid"] > 0 and bool(worker["apps"]) for worker in self.workers())
 
     def replaced(self, wait_s: float = 15) -> list[recycles.Event]:
-        """The recycles logged so far, waiting for the first."""
+        """The recycles that are in the log; waits for the first."""
         deadline = time.monotonic() + wait_s
         while not (found := recycles.of_uwsgi(self.log().splitlines(), 0)):
             if time.monotonic() > deadline:
@@ -99,7 +99,7 @@ Serve = Callable[..., Server]
 
 @contextmanager
 def servers(free_port: Callable[[], int]) -> Iterator[Serve]:
-    """Starts servers with options and variables of their own; they are ended with the context."""
+    """Starts servers, each with its own options and variables, and ends them when the context ends."""
     running: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
 
@@ -114,7 +114,7 @@ def servers(free_port: Callable[[], int]) -> Iterator[Serve]:
             running.append(process)
             server = Server(f"http://127.0.0.1:{port}", Path(folder), process)
             for _ in range(200):
-                # Somebody else may answer at a port that this server did not get.
+                # Another program may answer at the port, if this server did not get it.
                 assert process.poll() is None, server.log()
                 try:
                     requests.get(server.url, timeout=10)

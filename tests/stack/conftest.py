@@ -1,4 +1,4 @@
-"""The local runtime for tests: real nginx, real uWSGI, on a free port of loopback, with a state folder of its own."""
+"""The local runtime for tests: real nginx and uWSGI on a free port of loopback, with a state folder of its own."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ from tests.stack import bare
 from tests.stack.edge import Edge, running
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# An application for what no real one does.
+# An application that does on request what no real application does.
 PLANTED = Path(__file__).parent / "planted"
 
 
@@ -43,12 +43,12 @@ class Stack:
     environment: dict[str, str]
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """The stack's controller with these words."""
+        """Run the stack's controller with these arguments."""
         command = [sys.executable, "-m", "stack", "--env-file", os.devnull, *words]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=180)
 
     def supervisor(self, *words: str) -> None:
-        """supervisorctl with these words."""
+        """Run supervisorctl with these arguments."""
         config = str(CHECKOUT / "stack/supervisord.conf")
         self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
 
@@ -56,7 +56,7 @@ class Stack:
         return requests.get(self.url + path, timeout=60, headers=described.OPENING | (headers or {}), **options)
 
     def post_large(self, body: Any, **options: Any) -> requests.Response:
-        """The application's large request with this body."""
+        """Send the application's large request with this body."""
         row = described.large()
         return requests.request(
             row.method, self.url + row.path, data=body, timeout=60, headers=described.headers(row), **options
@@ -74,7 +74,7 @@ class Stack:
         return sorted(found, key=lambda worker: worker["id"])
 
     def served(self, at_least: int = 0) -> list[int]:
-        """Requests of each worker. uWSGI counts one after its answer, so wait for a sum of `at_least`, 5 s at most."""
+        """Requests of each worker. uWSGI counts after the answer, so wait up to 5 s for a sum of `at_least`."""
         for _ in range(100):
             counts = [worker["requests"] for worker in self.workers()]
             if sum(counts) >= at_least:
@@ -93,7 +93,7 @@ Start = Callable[..., Stack]
 
 
 def start_stack(var: Path, **settings: str) -> Stack:
-    """Start with these variables of the environment; otherwise the stack's defaults, whatever the shell says."""
+    """Start a stack with these variables. All others have their defaults, whatever the shell says."""
     port = free_port()
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "SECRET_KEY") if key in os.environ}
     environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
@@ -116,7 +116,7 @@ def feed() -> bytes:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The stack as it ships, shared by the tests that leave it as it was."""
+    """The stack as it ships, shared by all tests that do not change it."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         running = start_stack(Path(folder))
         running.fill(items=2000)
@@ -128,19 +128,19 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def edge() -> Iterator[Callable[..., Edge]]:
-    """Starts nginx and uWSGI with options of uWSGI and variables, around a planted application; ended with the test."""
+    """Starts nginx and uWSGI around a planted application, with these settings, and ends them after the test."""
     with ExitStack() as stacks:
         yield lambda *options, **settings: stacks.enter_context(running(free_port, *options, **settings))
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts stacks with settings of their own; they are stopped with the test."""
+    """Starts stacks, each with its own settings, and stops them after the test."""
     started: list[Stack] = []
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
 
         def begin(**settings: str) -> Stack:
-            # Spaces, because somebody's checkout has them in its path.
+            # The path has spaces, because the path of a checkout may have them.
             started.append(start_stack(Path(folder) / f"stack {len(started)}", **settings))
             return started[-1]
 

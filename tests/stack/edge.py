@@ -1,4 +1,4 @@
-"""nginx and uWSGI as they ship, around tests/stack/edge_app.py: what clients, faults and stops do to a stack."""
+"""nginx and uWSGI as they ship, around tests/stack/edge_app.py, to see what clients, faults and stops do to a stack."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ class Edge:
         return f"http://127.0.0.1:{self.port}"
 
     def begin(self, name: str, *command: str, output: int | None = None) -> None:
-        """Start a process, its output into a file unless a descriptor is given."""
+        """Start a process. Its output goes to a file, or to a descriptor if one is given."""
         with (self.run / f"{name}.log").open("ab") as log:
             out = log if output is None else output
             self.processes[name] = subprocess.Popen(
@@ -71,11 +71,11 @@ class Edge:
         return requests.get(self.url + path, timeout=timeout, **options)
 
     def large(self, path: str = "/", timeout: float = 90, **options: Any) -> requests.Response:
-        """A body of unknown length is large, however short it is."""
+        """A body of unknown length counts as large, however short it is."""
         return requests.post(self.url + path, data=iter([b"x"]), timeout=timeout, **options)
 
     def served(self) -> list[str]:
-        """The names that reached the application."""
+        """The names of the requests that have reached the application."""
         path = self.run / "served"
         return path.read_text().split() if path.exists() else []
 
@@ -87,9 +87,9 @@ class Edge:
         return sum(worker["status"] == "busy" for worker in self.workers())
 
     def client(self, head: str = "", source: str = "127.0.0.1") -> socket.socket:
-        """A connection from an address of loopback, with these bytes sent."""
+        """Open a connection from this address of loopback and send these bytes."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(source, 0))
-        # Who is refused early may find the connection closed.
+        # nginx may refuse early and close the connection before all is sent.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(head.encode())
         return connection
@@ -98,7 +98,7 @@ class Edge:
         return memory.tree(self.processes["nginx"].pid)
 
     def stop(self, name: str, number: int, seconds: float = 90) -> int:
-        """Send a signal to its first process; its exit code."""
+        """Send a signal to the first process; returns its exit code."""
         self.processes[name].send_signal(number)
         return self.processes[name].wait(seconds)
 
@@ -112,7 +112,7 @@ class Edge:
 
 @contextmanager
 def running(free_port: Callable[[], int], *options: str, output: int | None = None, **settings: str) -> Iterator[Edge]:
-    """A stack with these options of uWSGI and these variables; uWSGI writes to `output`, by default into a file."""
+    """Start a stack with these options and variables. uWSGI writes its log to `output`, by default into a file."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         run, port = Path(folder), free_port()
         environment = {key: os.environ[key] for key in ("HOME", "SECRET_KEY") if key in os.environ}

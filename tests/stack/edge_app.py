@@ -1,4 +1,4 @@
-"""A WSGI application that does what it is told: sleep, answer much, say what it was asked. For tests only."""
+"""A WSGI application for tests. It does what a request says: sleep, send a long answer, note that it was asked."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def grow_objects() -> None:
 
 
 def grow_bytes() -> None:
-    """Each allocation twice as large, each filled in C, where no signal and no other thread comes through."""
+    """Take memory, twice as much each time. It is filled in C code, which no signal and no other thread interrupts."""
     pieces = [b"x"]
     while True:
         pieces.append(pieces[-1] * 2)
@@ -35,8 +35,10 @@ def grow_stream() -> Iterator[bytes]:
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """`?name=` leaves a line in the file `served`, `noread` the body unread; `sleep`, `bytes`
-    and `log` are numbers; `grow` takes memory without end, in one of several ways.
+    """Answer as the query says.
+
+    `name` is written to the file `served`. `noread` leaves the body unread. `sleep`, `bytes` and `log` are numbers.
+    `grow` takes memory without end, in one of several ways.
     """
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:

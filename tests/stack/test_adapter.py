@@ -1,4 +1,4 @@
-"""lowtide.uwsgi beside what applications and configurations do: their own hooks, hangs, odd switches, no master."""
+"""lowtide.uwsgi copes with what applications and configurations do: own hooks, hangs, odd switches, no master."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stack
 
 
 def test_hooks_that_the_application_sets_at_its_import_run_with_ours(serve: Serve) -> None:
-    """uwsgidecorators sets post_fork_hook: recycles were not logged any more."""
+    """uwsgidecorators sets post_fork_hook. Recycles must be logged all the same."""
     server = serve("--max-requests", "3", HOOKS="1")
     for _ in range(4):
         server.get("/")
@@ -65,7 +65,7 @@ def test_a_stop_ends_a_worker_that_hangs_in_its_exit(serve: Serve) -> None:
 
 
 def test_a_stop_is_heard_by_a_worker_that_was_just_forked(serve: Serve) -> None:
-    """It has no handler of its own for the signal yet, and the master waited for it for ever."""
+    """A worker that was just forked has no handler for the signal yet. The master would wait for it for ever."""
     server = serve("--max-requests", "2", HOOKS="1", FORK_SECONDS="2")
     server.get("/")
     deadline = time.monotonic() + 20
@@ -78,7 +78,7 @@ def test_a_stop_is_heard_by_a_worker_that_was_just_forked(serve: Serve) -> None:
 
 @pytest.mark.parametrize("options", [("--max-requests", "3"), ("--max-worker-lifetime", "2"), ()])
 def test_what_the_application_registered_with_atexit_runs(serve: Serve, options: tuple[str, ...]) -> None:
-    """With each recycle, the one of an idle worker included, and with a stop."""
+    """They run with each kind of recycle, that of an idle worker included, and with a stop."""
     server = serve(*options)
     (pid,) = server.pids()
     for _ in range(2):
@@ -90,7 +90,7 @@ def test_what_the_application_registered_with_atexit_runs(serve: Serve, options:
 
 
 def more(folder: Path, *lines: str) -> tuple[str, str]:
-    """Lines of a second file, read after the one that ships."""
+    """A second file with these lines, which uWSGI reads after the one that ships."""
     path = folder / "more.ini"
     path.write_text("\n".join(("[uwsgi]", *lines, "")))
     return "--ini", str(path)
@@ -138,7 +138,7 @@ def test_signals_do_not_fill_the_pipes_of_resting_workers(serve: Serve) -> None:
 
 
 def test_only_its_own_user_reads_the_figures(serve: Serve) -> None:
-    """nginx is in the group that the other sockets are open to."""
+    """nginx is in the group to which the other sockets are open."""
     server = serve()
     server.wait_for("chmod 600")
     deadline = time.monotonic() + 10
@@ -149,7 +149,7 @@ def test_only_its_own_user_reads_the_figures(serve: Serve) -> None:
 
 
 def test_sighup_ends_nobody(serve: Serve) -> None:
-    """It would end all workers before it loads code that may not load, without its environment on a Python wheel."""
+    """uWSGI would end all workers before it loads the new code, which may fail; as a wheel it loses its environment."""
     server = serve(WORKERS="2")
     pids = server.pids()
     server.wait_for("unix_signal:1 uwsgi_unblock_signal")
@@ -158,6 +158,6 @@ def test_sighup_ends_nobody(serve: Serve) -> None:
         assert requests.get(server.url, timeout=10).status_code == 200
         time.sleep(0.1)
     assert server.pids() == pids
-    # And a stop is still heard.
+    # A stop still works afterwards.
     server.process.send_signal(signal.SIGTERM)
     assert ended(server), server.log()

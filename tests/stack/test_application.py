@@ -11,7 +11,7 @@ pytestmark = pytest.mark.stack
 
 def test_the_stack_runs_an_application_by_its_description(start: Start) -> None:
     stack = start(APP_DIR=str(PLANTED))
-    # Balancers ask for the same two paths whatever the application calls them.
+    # Load balancers ask for the same two paths, whatever paths the application has for them.
     assert stack.get("/healthz").headers["X-Path"] == "/alive"
     assert stack.get("/readyz?x=1").headers["X-Path"] == "/prepared"
     large_worker = stack.get("/big").text

@@ -1,4 +1,4 @@
-"""A request that takes memory without end is ended with 503, its worker is replaced, and nobody else notices."""
+"""A request that takes memory without end is answered 503, its worker is replaced, and other requests are served."""
 
 import threading
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_the_worker_that_grows_is_replaced_and_others_serve_on(edge: Callable[..
         over.set()
         asker.join()
     assert set(statuses) == {200}
-    # An idle worker, its room, and what it gets for its last words.
+    # The size of an idle worker, how far it may grow, and what it may take beyond that to answer 503.
     assert max(peaks) < 50 + CEILING_MB + 32
     assert '"reason": "ceiling"' in stack.log("uwsgi")
 

@@ -1,4 +1,4 @@
-"""Other servers and other allocators behind the same nginx, in small."""
+"""Other servers and other allocators behind the same nginx, with a small load."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def test_gunicorn_and_granian_work_off_the_list(tmp_path: Path) -> None:
     for row in summary["variants"]:
         assert (row["requests"], row["failures"], row["server_requests"]) == (184, 0, None)
         assert row["recycles"]["died"] == 0
-        # Four workers, each with the application.
+        # At least as much memory as four workers that each have loaded the application.
         assert row["idle_mb"] > 60
         assert row["worker_rss_mb"] > 20
     with (latest / "samples.csv").open(newline="") as file:
@@ -76,10 +76,11 @@ def test_a_server_that_speaks_http_is_answered_for_as_uwsgi_is(start: Start, fee
         assert headers.count(name) == 1, name
     assert answer.headers["X-Request-ID"]
     if PAGE.endswith("/") and PAGE != "/":
-        # Django adds the slash. The address that it names is the site's, whichever server is behind.
+        # Django redirects to the address with a slash. It must be an address of the site, whichever server is behind
+        # nginx.
         location = stack.get(PAGE.removesuffix("/"), allow_redirects=False).headers["Location"]
         assert location in (PAGE, f"{stack.url}{PAGE}")
-    # A body that nginx holds until it is whole, one that comes in pieces, and one that is too large.
+    # A body with a length, which nginx collects first, a body in chunks, and a body that is too large.
     assert stack.post_large(feed).status_code == 200
     assert stack.post_large(iter([feed])).status_code == 200
     assert stack.post_large(b" " * (33 << 20)).status_code == 413

@@ -1,4 +1,4 @@
-"""The controller's small parts: .env, and what of the shell a stack under test may see."""
+"""Small parts of the controller: .env, and which variables of the shell reach a stack under test."""
 
 import re
 import subprocess

@@ -27,9 +27,9 @@ SMOKE = scenarios.SCENARIOS["smoke"]
 
 
 def loadtest(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`make loadtest` with words on its command line, results and state below `folder`."""
+    """Run `make loadtest` with these words on its command line, and results and state below `folder`."""
     dropped = {"QUICK", "VARIANTS", "SCENARIO", "HOST", "MEMORY_FROM"}
-    # What the make that runs the tests was told.
+    # Variables that come from the make that runs the tests.
     dropped |= {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES"}
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "RESULTS_DIR": str(folder / "results")}
@@ -45,7 +45,7 @@ def loadtest(folder: Path, *words: str, **settings: str) -> subprocess.Completed
 
 
 def serve_metrics(stack: Stack) -> tuple[subprocess.Popen[bytes], str]:
-    """lowtide.metrics beside a stack, and the address of its page."""
+    """Run lowtide.metrics beside a stack; the address of its page."""
     port = free_port()
     environment = stack.environment | {"RUN_DIR": str(stack.var / "run"), "METRICS_PORT": str(port)}
     process = subprocess.Popen([sys.executable, "-m", "lowtide.metrics"], cwd=CHECKOUT, env=environment)
@@ -78,13 +78,13 @@ def test_a_deployment_leaves_every_file_and_says_what_happened(stack: Stack, pag
     (row,) = summary["variants"]
     assert (row["name"], row["requests"], row["failures"]) == ("deployment", SMOKE.requests, 0)
     assert sum(stack.served()) - before >= SMOKE.requests
-    # Before the first request it has said what the list can write.
+    # Before the first request it says what the list can write.
     assert f"can write to {stack.url}: " in done.stdout.splitlines()[0] + done.stdout.splitlines()[1]
     assert 20 < row["idle_mb"] <= row["peak_mb"] * 1.05
     checks = {check["name"]: check for check in summary["verdict"]["checks"]}
     assert checks["failed requests"]["holds"]
     assert checks["end over idle"]["value"] == round(row["end_mb"] / row["idle_mb"], 3)
-    # Only the outside is known, and nothing is made up.
+    # What cannot be seen from outside is left out, and not made up.
     assert row["oom_kills"] is None
     assert set(row["recycles"].values()) | set(summary["environment"].values()) == {None}
     with (directory / "samples.csv").open(newline="") as file:
@@ -144,7 +144,7 @@ def test_refused_before_anything_is_sent(
 ) -> None:
     words = [word.format(url=stack.url, page=page) for word in words]
     done = loadtest(tmp_path, *words, **settings)
-    # make's own exit code for a recipe that failed is 2 too, so its line says which it was.
+    # make itself exits with 2 when a recipe fails. Its message has the exit code of the recipe.
     assert done.returncode == 2
     said, of_make = done.stderr.strip().splitlines()
     assert says in said
@@ -165,13 +165,13 @@ def test_a_site_that_leads_elsewhere_is_not_followed(start: Start, tmp_path: Pat
 
 
 def test_a_host_of_the_shell_is_not_a_deployment(tmp_path: Path) -> None:
-    """tcsh and conda export HOST; a bare `make loadtest` stays the experiment."""
+    """tcsh and conda export HOST. That must not turn a bare `make loadtest` into the measurement of a deployment."""
     done = loadtest(tmp_path, HOST="x86_64-conda-linux-gnu", VARIANTS="none-such")
     assert "there is no variant none-such" in done.stderr
 
 
 def of_kubernetes(host: str) -> tuple[list[str], list[str], int]:
-    """Arguments of master and workers in the manifests, and how many workers there are."""
+    """The arguments of master and workers in the manifests of Kubernetes, and the number of workers."""
     found = yaml.safe_load_all((CHECKOUT / "deploy/kubernetes/loadtest/locust.yml").read_text())
     jobs = {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "Job"}
     kustomization = yaml.safe_load((CHECKOUT / "deploy/kubernetes/loadtest/kustomization.yml").read_text())
@@ -187,7 +187,7 @@ def of_kubernetes(host: str) -> tuple[list[str], list[str], int]:
 
 
 def of_ecs(host: str) -> tuple[list[str], list[str], int]:
-    """The same, as `python -m deploy.aws loadtest` starts its tasks."""
+    """The arguments with which `python -m deploy.aws loadtest` starts its tasks, and the number of workers."""
     return aws.master_command(host, 3), aws.worker_command("127.0.0.1"), 3
 
 
@@ -201,7 +201,7 @@ def test_locust_on_several_machines_serves_the_list_once(
 
     def locust(words: list[str], *more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "locust", "--locustfile", "loadtest/load/locustfile.py", *words, *more]
-        # Each makes its bodies in a folder of its own, as each container does.
+        # Each process makes the bodies in a folder of its own, as each container does.
         environment = os.environ | {"LOWTIDE_SCENARIO": "smoke", "LOWTIDE_FEEDS": tempfile.mkdtemp(dir=tmp_path)}
         environment |= described.VARIABLES
         return subprocess.Popen(command, cwd=CHECKOUT, env=environment)
@@ -211,7 +211,7 @@ def test_locust_on_several_machines_serves_the_list_once(
     master = locust(master_words, "--master-bind-port", port, "--csv", report)
     workers = [locust(worker_words, "--master-port", port) for _ in range(count)]
     try:
-        # They end by themselves, the master first.
+        # The processes end by themselves, the master first.
         ended = [process.wait(150) for process in (master, *workers)]
     finally:
         for process in (master, *workers):
@@ -221,5 +221,5 @@ def test_locust_on_several_machines_serves_the_list_once(
     assert sum(stack.served(before + SMOKE.requests)) - before == SMOKE.requests
     with Path(f"{report}_stats_history.csv").open(newline="") as file:
         users = max(int(row["User Count"]) for row in csv.DictReader(file))
-    # One user for small requests in each process at least, and one for large ones in each.
+    # Each process has at least one user for small requests, and one for large requests.
     assert users == max(SMOKE.small_users, count) + count

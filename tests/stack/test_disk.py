@@ -1,4 +1,4 @@
-"""The disk on which bodies wait cannot be written: whoever needs it is told to come back, in their format."""
+"""When the disk for bodies is full, requests that need it are answered 503 with Retry-After, as JSON or HTML."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stack
 
 def test_bodies_that_find_no_room_are_refused_and_small_requests_are_served(edge: Callable[..., Edge]) -> None:
     stack = edge()
-    # nginx answers a folder that is not there as it does a disk that is full, and a test can bring that about.
+    # nginx answers in the same way when the folder is missing as when the disk is full, and a test can remove a folder.
     shutil.rmtree(stack.run / "nginx/body")
     for size in (500_000, 5_000_000):
         answer = requests.post(stack.url, data=b"x" * size, headers={"Content-Type": "application/json"}, timeout=30)

@@ -1,4 +1,4 @@
-"""The whole experiment on the local runtime, in small: what it leaves behind, and how it ends when it cannot go on."""
+"""The whole experiment in the local runtime with a small load: its files, and how it ends when it cannot go on."""
 
 import csv
 import dataclasses
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.stack
 
 
 def experiment(folder: Path, **settings: str) -> subprocess.Popen[str]:
-    """`make loadtest` with results and state below `folder`."""
+    """Run `make loadtest` with results and state below `folder`."""
     environment = {key: value for key, value in os.environ.items() if key not in ("QUICK", "VARIANTS", "SCENARIO")}
     environment |= {"RUNTIME": "local", "SCENARIO": "smoke", "LOADTEST_PORT": str(free_port())}
     environment |= {"RESULTS_DIR": str(folder / "results"), "VAR_DIR": str(folder)} | settings
@@ -45,7 +45,7 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
     settings = {"WORKERS": "3", "RELOAD_ON_RSS": "140"} | dict.fromkeys(described.VARIABLES, "of-the-real-site")
     with experiment(tmp_path, VARIANTS="without lowtide", **settings) as process:
         out, error = process.communicate(timeout=200)
-    # So small a load inflates nothing, and the experiment says that it has reproduced nothing.
+    # Under so small a load no worker grows, and the verdict says that the inflation was not reproduced.
     assert process.returncode == 1, error
     assert "The inflation was not reproduced" in out
     latest = tmp_path / "results/latest"
@@ -154,7 +154,7 @@ def test_two_locust_processes_share_the_list(stack: Stack, tmp_path: Path) -> No
 
 
 def work_off(scenario: str, server: ThreadingHTTPServer, folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """Locust works off a list against a server of the test's own; its end, and its log of requests."""
+    """Have Locust send a list to a server of the test; its exit code, and its log of requests."""
     log = folder / "requests.csv"
     command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", f"http://127.0.0.1:{server.server_port}"]
@@ -174,7 +174,7 @@ STALL_S = 2.0
 
 
 class Stalling(BaseHTTPRequestHandler):
-    """Answers at once, except that from the 300th request on it stands still for a while, once."""
+    """A server that answers at once, but stands still once for a while at the 300th request."""
 
     protocol_version = "HTTP/1.1"
 
@@ -207,7 +207,8 @@ def test_a_server_that_stands_still_shows_it_to_all_who_were_due_meanwhile(tmp_p
     assert latencies.small_due_p99_ms is not None
     assert latencies.small_due_max_ms is not None
     assert latencies.small_p99_ms is not None
-    # 400 were due while it stood still. Of them only the ten who asked at its beginning waited from when they asked.
+    # 400 requests were due while it stood still. In the latency from when they were sent, only the ten that were under
+    # way show it.
     assert latencies.small_due_max_ms > 0.95 * STALL_S * 1000
     assert latencies.small_due_p99_ms > 0.85 * STALL_S * 1000
     assert latencies.small_p99_ms < latencies.small_due_p99_ms / 2
@@ -215,7 +216,7 @@ def test_a_server_that_stands_still_shows_it_to_all_who_were_due_meanwhile(tmp_p
 
 
 class HalfAnAnswer(BaseHTTPRequestHandler):
-    """Promises a megabyte, sends a tenth and hangs up."""
+    """A server that announces a megabyte, sends a tenth of it and closes the connection."""
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -13,7 +13,7 @@ ROUNDS = 4
 
 
 def large_worker_mb(stack: Stack) -> float:
-    """PSS of the worker of the large pool, MiB, when it has stopped falling: it gives back after its answer."""
+    """PSS of the worker of the large pool, MiB, once it no longer falls: memory goes back after the answer."""
     pid, now = stack.workers()[-1]["pid"], float("inf")
     for _ in range(20):
         before, now = now, memory.pss_mb(pid)
@@ -24,7 +24,7 @@ def large_worker_mb(stack: Stack) -> float:
 
 
 def grown_mb(stack: Stack, feed: bytes) -> float:
-    """How much more the large worker holds after a few imports than before, MiB."""
+    """How much more the worker for large requests holds after a few imports than before, MiB."""
     before = large_worker_mb(stack)
     for _ in range(ROUNDS):
         assert stack.post_large(feed).status_code == 200
@@ -41,7 +41,7 @@ def test_memory_is_given_back_and_kept_without(start: Start, feed: bytes) -> Non
 
 
 def test_a_request_whose_memory_was_given_back_does_not_recycle_its_worker(start: Start, feed: bytes) -> None:
-    """The limit lies between what a request retains and what is left after giving back."""
+    """The limit lies between the RSS that a request would leave and the RSS after memory was given back."""
     giving = start(RELOAD_ON_RSS="90")
     pid = giving.workers()[-1]["pid"]
     assert giving.post_large(feed).status_code == 200

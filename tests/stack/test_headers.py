@@ -1,4 +1,4 @@
-"""Headers have one limit, nginx's: what it lets through, uWSGI takes."""
+"""Only nginx limits headers: uWSGI accepts whatever nginx lets through."""
 
 from collections.abc import Callable
 
@@ -37,5 +37,5 @@ def test_nor_do_many_small_ones(edge: Callable[..., Edge]) -> None:
     for letters in (20_000, 23_000, 24_000, 24_400):
         assert status(stack, "/", short[: letters // 4 * 4]) in (200, 400), letters
     assert status(stack, f"/{'a' * 7900}", short[:15_000]) in (200, 400)
-    # nginx of Debian takes 1000 headers and no more, others take what fits.
+    # Debian's nginx accepts at most 1000 headers, others accept as many as fit.
     assert status(stack, "/", TINY[:4500]) == 200

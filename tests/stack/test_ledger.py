@@ -1,4 +1,4 @@
-"""What the ledger says of planted requests whose peaks are known, through nginx and uWSGI."""
+"""The figures of the ledger for planted requests with known peaks, sent through nginx and uWSGI."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ PEAKS_MB = (12, 30, 55)
 
 
 def ask(stack: Stack, requests: int) -> None:
-    """Small requests, and between them those that take memory, four at once."""
+    """Send small requests, and between them some that take memory, four at a time."""
     paths = [f"/take/{PEAKS_MB[number % 3]}/" if number % 5 == 0 else f"/item/{number}/" for number in range(requests)]
     with ThreadPoolExecutor(4) as pool:
         assert {answer.status_code for answer in pool.map(stack.get, paths)} == {200}
@@ -34,7 +34,7 @@ def lines(stack: Stack) -> list[dict[str, Any]]:
 
 
 def test_the_peak_of_each_route_is_known(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    """A thousand requests, and what is known of the first half outlives a worker that was killed."""
+    """Send a thousand requests, and kill a worker after half of them: the figures so far must not be lost."""
     stack = start(APP_DIR=str(PLANTED))
     ask(stack, 500)
     stack.served(at_least=500)
@@ -44,7 +44,7 @@ def test_the_peak_of_each_route_is_known(start: Start, capsys: pytest.CaptureFix
     assert cli.main(["top", "--stats", str(stack.var / "run/stats.sock"), "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     shown = {route["route"]: route for route in document["routes"]}
-    # Numbers in paths are folded: the three sizes are one route to the ledger, and their steps tell them apart.
+    # Numbers in paths are replaced by a placeholder, so the three sizes are one route. Its histogram tells them apart.
     assert shown["/item/{id}/"]["count"] == 800
     assert shown["/item/{id}/"]["peak_p50_mb"] < 1
     assert shown["/take/{id}/"]["count"] == 200

@@ -1,4 +1,4 @@
-"""A log that nobody reads holds nobody: lines are dropped and counted."""
+"""When nobody reads the log pipe, no worker waits for it: lines are dropped and counted."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def test_a_pipe_that_nobody_reads(edge: Callable[..., Edge]) -> None:
     stack = edge(output=writing)
     for _ in range(100):
         assert stack.get("/?log=6000", timeout=10).status_code == 200
-    # A worker that dies, and its successor, write too.
+    # A worker that is killed is logged, too, and so is its successor.
     os.kill(stack.workers()[0]["pid"], 9)
     wait_until("it has a successor", lambda: stack.get("/?log=6000", timeout=10).status_code == 200)
     assert len(read()) <= 1 << 16
@@ -40,7 +40,7 @@ def test_a_pipe_that_nobody_reads(edge: Callable[..., Edge]) -> None:
     assert dropped[0] >= 10
     assert max(map(len, lines)) <= 16 * 1024
     os.close(reading)
-    # Nor does a reader that has gone.
+    # A reader that has gone away does not stop them either.
     assert stack.get("/?log=6000", timeout=10).status_code == 200
 
 

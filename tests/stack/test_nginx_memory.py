@@ -8,9 +8,9 @@ import yaml
 from tests.stack.edge import CHECKOUT
 
 CONF = (CHECKOUT / "nginx/nginx.conf.template").read_text()
-# Of a connection and its request in nginx, measured: 5.5 KB. The answer's buffers are nginx's default, 9 pages.
+# A connection with its request takes 5.5 KB in nginx, as measured. The answer's buffers are nginx's default, 9 pages.
 POOLS_KB, ANSWER_KB = 6, 36
-# nginx's processes with no connection: 22 MiB of RSS.
+# nginx's processes take 22 MiB of RSS without any connection.
 IDLE_MB = 22
 LIMITS = {
     "docker-compose.yml": r"mem_limit: (\d+)m\n    # Longer than the 60 s that nginx",

@@ -1,4 +1,4 @@
-"""Overload is shed: nobody's requests are not served, what waits too long and what is too much is refused."""
+"""Under overload the stack refuses what is too much and what has waited too long, and drops what a client has left."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_requests_of_clients_that_have_left_are_not_served(edge: Start) -> None:
     assert stack.get("/?name=patient").status_code == 200
     names = stack.served()
     assert names[-1] == "patient"
-    # The one in flight; a second, where the close came late.
+    # The request in flight, and a second one if the client closed the connection late.
     assert len(names) <= 3
     assert '"event": "shed"' in stack.log("uwsgi")
 
@@ -59,7 +59,7 @@ def test_what_is_too_much_is_refused_at_once(edge: Start) -> None:
     with ThreadPoolExecutor(120) as pool:
         answers = [pool.submit(stack.get, "/?sleep=0.1&name=small") for _ in range(120)]
         wait_until("some are refused", lambda: sum(one.done() for one in answers) >= 50)
-        # Far more are refused than can have been served meanwhile.
+        # Far more requests are refused than can have been served in that time.
         assert len(stack.served()) < 40
         statuses = [one.result().status_code for one in answers]
     assert statuses.count(200) == len(stack.served()) >= 64
@@ -80,7 +80,7 @@ def test_liveness_does_not_wait_behind_requests(edge: Start) -> None:
 
 
 def ping(stack: Edge) -> int:
-    """What a container's health check says."""
+    """The result of the container's health check."""
     return subprocess.run([sys.executable, "-m", "lowtide.ping", "/healthz"], env=stack.environment).returncode
 
 
@@ -106,7 +106,7 @@ def test_an_application_that_is_gone_is_not_alive(edge: Start) -> None:
 
 
 def served_a_second(stack: Edge, clients: int, seconds: float, patience: float) -> tuple[float, set[int]]:
-    """What clients that each ask again and again are served with, by the second; and every status that they saw."""
+    """How many answers a second clients get that ask again and again, and every status that they got."""
     end = time.monotonic() + seconds
 
     def ask(_: int) -> list[int]:
@@ -115,7 +115,7 @@ def served_a_second(stack: Edge, clients: int, seconds: float, patience: float) 
             with suppress(requests.Timeout):
                 statuses.append(stack.get("/?sleep=0.05", timeout=patience).status_code)
                 if statuses[-1] == 503:
-                    # Retry-After says 5 s; these are less polite.
+                    # Retry-After says 5 s, but these clients do not wait that long.
                     time.sleep(0.5)
         return statuses
 
@@ -128,7 +128,7 @@ def test_ten_times_the_load_takes_nothing_from_what_is_served(edge: Start) -> No
     stack = edge(SMALL_IN_FLIGHT="16")
     usual, statuses = served_a_second(stack, 4, 5, 10)
     assert statuses == {200}
-    # A queue of 16 takes 0.8 s. Who waits for less than that leaves in the middle of being served.
+    # A queue of 16 takes 0.8 s. A client that waits for less than that would leave while its request is served.
     overloaded, statuses = served_a_second(stack, 40, 10, 2)
     assert statuses <= {200, 503}
     assert overloaded >= 0.8 * usual

@@ -1,4 +1,4 @@
-"""Whatever measures never touches a database that is the user's: it works on its own, or refuses."""
+"""No measuring command touches the user's database: it uses one of its own, or refuses."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.stack.conftest import free_port
 
 pytestmark = pytest.mark.stack
 
-# Each command, and what it says once it has filled a database; then it is interrupted, or it takes many minutes.
+# Each command, with what it prints once it has filled a database. Then it is interrupted, as it would take minutes.
 COMMANDS = {
     "loadtest": "load ",
     "loadtest.commands.sweep": "load ",
@@ -30,7 +30,7 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "{pat
 
 @dataclass
 class Theirs:
-    """A checkout with a user's database beside it."""
+    """A checkout with a database of the user beside it."""
 
     copy: Path
     path: Path
@@ -67,11 +67,11 @@ class Theirs:
 
 @pytest.fixture
 def theirs() -> Iterator[Theirs]:
-    # Not tmp_path, which is too long for unix sockets.
+    # tmp_path is too long for unix sockets.
     with tempfile.TemporaryDirectory(prefix="lowtide-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         copy, path = planted.checkout(folder), folder / "shop.sqlite3"
-        # As `make up` leaves it.
+        # The state in which `make up` leaves a checkout.
         (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\n")
         yield Theirs(copy, path, planted.users_database(copy, path), folder)
 
@@ -81,7 +81,7 @@ def in_settings(theirs: Theirs) -> None:
 
 
 def in_the_server_alone(theirs: Theirs) -> None:
-    """As where manage.py and the WSGI module name different settings."""
+    """This happens where manage.py and the WSGI module use different settings."""
     (theirs.copy / "app/config/production.py").write_text(
         "from config.settings import *  # noqa: F403\n" + HARD_WIRED.format(path=theirs.path)
     )
@@ -91,7 +91,7 @@ def in_the_server_alone(theirs: Theirs) -> None:
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_measures_on_a_database_of_its_own(module: str, theirs: Theirs) -> None:
-    """Although .env and the shell name another."""
+    """It does so although .env and the shell name another database."""
     planted.append(theirs.copy / ".env", f"DATABASE_URL={theirs.url}\n")
     with theirs.begin(module, DATABASE_URL=theirs.url) as process:
         assert process.stdout

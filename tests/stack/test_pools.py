@@ -1,4 +1,4 @@
-"""Large requests are contained: in workers of their own, in number, and away from small requests."""
+"""Large requests run in workers of their own, only so many at once, and do not hold up small requests."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 
 def settled(stack: Stack) -> list[int]:
-    """Requests of each worker, with those of earlier tests counted."""
+    """Requests of each worker, those of earlier tests included."""
     counts: list[int] = []
     for _ in range(50):
         before, counts = counts, stack.served()
@@ -26,7 +26,7 @@ def settled(stack: Stack) -> list[int]:
 
 
 def served_since(stack: Stack, before: list[int], count: int) -> list[int]:
-    """What each worker has served since, once that is `count` in all."""
+    """How many requests each worker has served since then. Waits until these are `count` in all."""
     return [after - old for old, after in zip(before, stack.served(sum(before) + count), strict=True)]
 
 
@@ -54,9 +54,9 @@ def test_small_requests_go_to_the_small_pool(stack: Stack) -> None:
 
 
 def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: Stack, feed: bytes) -> None:
-    """24 large requests at once, where one runs and five wait, two places being kept for clients with a token.
+    """Of 24 large requests at once one runs and five wait; two places are kept for clients with a token.
 
-    The others are refused, small ones served meanwhile.
+    The others are refused, and small requests are served meanwhile.
     """
     done = threading.Event()
     small: list[int] = []
@@ -82,7 +82,7 @@ def test_a_full_large_pool_says_come_back_and_small_requests_do_not_wait(stack: 
     assert {retry for retry, _ in refused} == {"5"}
     assert '"error": "busy"' in refused[0][1]
     assert set(small) == {200}
-    # While one worker served the large ones after each other, the small pool went on.
+    # While one worker served the large requests one after the other, the small pool went on serving.
     assert len(small) > statuses.count(200)
 
 

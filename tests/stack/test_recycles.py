@@ -1,4 +1,4 @@
-"""Each reason for a recycle, provoked on a real uWSGI with the uwsgi.ini that ships; and that not all leave at once."""
+"""Each reason for a recycle, provoked on a real uWSGI with the uwsgi.ini that ships, and that workers take turns."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_lifetime(serve: Serve) -> None:
 
 
 def test_idle(serve: Serve) -> None:
-    """20 MiB that stay are no case for reload-on-rss, but a worker that nobody needs starts anew."""
+    """20 MiB that stay are too little for reload-on-rss, but an idle worker that holds them is replaced."""
     server = serve()
     server.get("/keep")
     event = server.replaced()[0]
@@ -44,7 +44,7 @@ def test_idle(serve: Serve) -> None:
 
 
 def test_what_comes_back_in_the_successor_is_needed(serve: Serve) -> None:
-    """An application that loads 30 MiB on its first request would otherwise lose them after each."""
+    """If an application loads 30 MiB on its first request, that must not cost a worker after each pause."""
     server = serve()
     server.get("/load")
     server.replaced()
@@ -74,7 +74,8 @@ def test_an_idle_worker_that_kept_nothing_stays(serve: Serve) -> None:
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_signal(serve: Serve, number: int) -> None:
     server = serve()
-    # uWSGI lets a worker go without its last words while it is at the end of a request, after the answer.
+    # Between the answer and the end of a request, uWSGI lets a worker leave without calling lowtide, so nothing is
+    # logged.
     wait_until("it is idle", lambda: server.workers()[0]["status"] == "idle")
     os.kill(server.pids()[0], number)
     assert server.replaced()[0].event == "signal"
@@ -106,7 +107,7 @@ def test_nobody_is_recycled_without(serve: Serve) -> None:
 
 
 def test_the_articles_thousand_requests(serve: Serve) -> None:
-    """Verbatim it waits until the worker is 10 s old (min-worker-lifetime); freed from that it is exact."""
+    """With the article's values a worker must first be 10 s old (min-worker-lifetime); as shipped it need not."""
     server = serve("--min-worker-lifetime", "0", WORKER_MANAGEMENT="article")
     for _ in range(1001):
         server.get("/")
@@ -116,7 +117,7 @@ def test_the_articles_thousand_requests(serve: Serve) -> None:
 
 
 def drive(server: Server, enough: Callable[[], bool], path: str = "/") -> None:
-    """Eight clients ask until it is enough; after a minute that is an error."""
+    """Eight clients ask until the condition holds; after a minute the test fails."""
     over = threading.Event()
 
     def ask() -> None:
@@ -162,7 +163,7 @@ def test_nor_when_every_request_reaches_reload_on_rss(serve: Serve) -> None:
 
 
 def test_a_stop_while_the_application_loads_is_heard(serve: Serve) -> None:
-    """uWSGI by itself would come up and stay."""
+    """uWSGI alone ignores SIGTERM while it loads, and would come up and stay."""
     with pytest.raises(AssertionError) as ended:
         serve(STOP_AT_IMPORT="1")
     assert "python threads support enabled" in str(ended.value)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stack
 
 
 def access_log(stack: Stack, request_id: str) -> dict[str, object]:
-    """The line of nginx's log for this request, which is written a moment after the answer."""
+    """The line of nginx's log for this request. It is written a moment after the answer, so wait for it."""
     for _ in range(50):
         for line in (stack.var / "log/access.log").read_text().splitlines():
             entry: dict[str, object] = json.loads(line)
@@ -98,7 +98,7 @@ def test_the_request_id_is_in_djangos_log_and_cannot_be_forged(stack: Stack) -> 
 
 
 def test_a_form_is_accepted_from_the_sites_own_address(stack: Stack) -> None:
-    """A browser names scheme, host and port in Origin; Django compares them with what nginx hands on."""
+    """A browser sends scheme, host and port in Origin, and Django compares them with what nginx passes on."""
     stack.environment["DJANGO_SUPERUSER_PASSWORD"] = "a-password-for-tests"
     words = ("createsuperuser", "--noinput", "--username=ann", "--email=ann@shop.example")
     made = stack.control("run", *described.MANAGE, *words)
@@ -120,7 +120,7 @@ def test_a_form_is_accepted_from_the_sites_own_address(stack: Stack) -> None:
 
 
 def test_the_host_is_the_one_that_nginx_went_by(stack: Stack) -> None:
-    """Of a full URL in the request line, the host in the URL counts (RFC 9112, 3.2.2), not the header's."""
+    """If the request line has a full URL, the host in it counts (RFC 9112, 3.2.2), and not the header Host."""
 
     def status(target: str, host: str) -> str:
         address = urlsplit(stack.url)
@@ -237,7 +237,7 @@ def test_a_setting_that_cannot_be_used_is_named(setting: str, value: str, says: 
 
 
 def test_a_server_that_does_not_stay_up_is_said_at_once(stack: Stack) -> None:
-    # uWSGI reads options from the environment too, and refuses those that do not exist (strict).
+    # uWSGI takes variables UWSGI_* for options, and with `strict` refuses to start for one that it does not know.
     broken = {"UWSGI_NO_SUCH_OPTION": "1", "PORT": str(free_port()), "VAR_DIR": str(stack.var / "fourth")}
     done = Stack("", stack.var, stack.environment | broken).control("up")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""A stop loses nothing and waits for nobody who is slow; what still waits for the application is told to come back."""
+"""A stop loses no request and does not wait for slow clients; queued requests are answered 503 with Retry-After."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def begin_stop(stack: Edge, name: str, number: int) -> None:
 
 
 def test_nginx_serves_what_it_has_before_it_stops(edge: Start) -> None:
-    """In flight, queued, and an upload that is on its way."""
+    """Requests in flight, requests in the queue, and an upload that is not complete."""
     stack = edge()
     upload = stack.client(UPLOAD + "x" * 1_000_000)
     with ThreadPoolExecutor(20) as pool:
@@ -46,7 +46,7 @@ def test_nginx_serves_what_it_has_before_it_stops(edge: Start) -> None:
 
 
 def test_nobody_who_is_slow_delays_a_stop(edge: Start) -> None:
-    """Waiting for an answer takes as long as the application does; a client that drips does not count."""
+    """nginx waits until the application has answered, but not for a client that sends its bytes one by one."""
     stack = edge()
     half = [stack.client(UPLOAD + "x"), stack.client("GET / HTTP/1.1\r\nHo")]
     unread = stack.client("GET /?bytes=50000000&name=unread HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -56,7 +56,7 @@ def test_nobody_who_is_slow_delays_a_stop(edge: Start) -> None:
         wait_until("it runs", lambda: "running" in stack.served())
         begin_stop(stack, "nginx", signal.SIGQUIT)
         assert running.result().status_code == 200
-        # Nothing is left to do for anybody: far less than the 60 s that a dripping client could take.
+        # No request is left to answer. That takes far less than the 60 s that a slow client could take.
         assert stack.processes["nginx"].wait(20) == 0
     for connection in (*half, unread):
         connection.close()
@@ -109,7 +109,7 @@ def test_whoever_waits_at_a_uwsgi_that_stops_is_told_to_come_back(edge: Start, b
         time.sleep(1)
         begin_stop(stack, "uwsgi", signal.SIGTERM)
         if busy == "small":
-            # The idle worker of the other pool answers for all, long before the running ones are done.
+            # The idle worker of the other pool answers all that wait, long before the running requests are done.
             wait_until("they are told", lambda: all(one.done() for one in queued))
             assert not any(one.done() for one in running)
         answers = [one.result() for one in (*queued, *uploads)]
@@ -130,7 +130,7 @@ def test_a_worker_that_dies_with_a_request_is_a_friendly_502(edge: Start) -> Non
         os.kill(stack.workers()[0]["pid"], signal.SIGKILL)
         assert (cut.result().status_code, cut.result().json()["error"]) == (502, "bad_gateway")
     assert stack.get().status_code == 200
-    # The request may have changed something: it is not sent a second time.
+    # nginx does not send the request a second time, because it may have changed something.
     assert stack.served() == ["cut"]
 
 
@@ -141,12 +141,12 @@ def test_a_master_that_is_killed_leaves_nobody_and_its_successor_serves(edge: St
         running = pool.submit(stack.get, "/?sleep=2&name=running")
         wait_until("it runs", stack.served)
         stack.processes.pop("uwsgi").kill()
-        # In a container all would be killed with it; elsewhere its workers must not serve on, unseen.
+        # In a container the workers would be killed with the master. Elsewhere they must not go on serving without one.
         assert running.result().status_code == 502
         wait_until("the old workers have ended", lambda: not any(memory.tree(pid) for pid in workers))
         away = stack.get()
         assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
-        # What a supervisor does.
+        # A supervisor would start it again in this way.
         stack.begin_uwsgi()
         wait_until("the successor serves", stack.answers)
     assert {stack.get().status_code for _ in range(50)} == {200}

@@ -1,1 +1,1 @@
-"""The planted application keeps nothing: there is nothing to migrate and nothing to collect."""
+"""The planted application has no database and no static files, so there is nothing to migrate or to collect."""

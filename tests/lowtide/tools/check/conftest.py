@@ -14,7 +14,7 @@ from lowtide.tools.check.rules import Context, run_rules
 
 HERE = Path(__file__).parent
 
-# The surroundings that stay as they are unless a test says otherwise: nothing of the machine gets in.
+# The surroundings of the checked file unless a test says otherwise, so that nothing depends on this machine.
 Findings = Callable[..., list[Finding]]
 
 

@@ -1,4 +1,4 @@
-"""The command: exit codes, formats, --fix, the surroundings, and one line for what cannot be read."""
+"""The command: exit codes, formats, --fix, surroundings, and one line for a file that cannot be read."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Command lines: where they stand, what a shell does to them, and the rules that only they can break."""
+"""Command lines: where files contain them, what a shell makes of them, and the rules that only they can break."""
 
 import json
 import os
@@ -56,7 +56,7 @@ CASES = [
     Case("workers-not-respawned", "a.sh", "exec granian a:a", "note", "exec granian --respawn-failed-workers a:a"),
     Case("rss-sampled", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "note", COMPOSE % RSS),
     Case("kill-timeout", "compose.yml", COMPOSE % "granian --workers-max-rss 90 a:a", "warning", COMPOSE % RSS),
-    # The same facts as in uWSGI, by the same codes.
+    # The same facts about other servers have the same codes as for uWSGI.
     Case("memory-over-limit", "compose.yml", COMPOSE % RSS.replace("100", "900"), "error", COMPOSE % RSS),
     Case("recycle-together", "gunicorn.conf.py", "workers = 2\nmax_requests = 9", "warning", "workers = 2"),
     Case("delta-without-limit", "gunicorn.conf.py", "max_requests_jitter = 9", "warning", "max_requests = 9"),

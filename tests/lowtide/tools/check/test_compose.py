@@ -1,4 +1,4 @@
-"""Variables of a Compose file by Compose's rules, read here and by Compose itself."""
+"""Variables in a Compose file follow Compose's rules, whether the check reads the file or Compose itself does."""
 
 import os
 import shutil
@@ -55,7 +55,8 @@ def test_compose_itself_reads_the_same(tmp_path: Path, compose: dict[str, str]) 
     )
     (tmp_path / "a.env").write_text("V0=below\nQUOTED='a b'\n")
     (tmp_path / ".env").write_text("MEMORY=256m\n")
-    # With image the file is whole, and Compose is asked; without, it is read here.
+    # With `image` Compose accepts the file and is asked. Without it Compose refuses, and the check reads the file
+    # itself.
     environ = VALUES | {"PASSED": "on"}
     asked = read_container(path, "app", compose | environ)
     path.write_text(path.read_text().replace("    image: app\n", ""))

@@ -102,7 +102,7 @@ def test_compose_reads_its_env_files(tmp_path: Path) -> None:
     write(tmp_path / "b.env", "# none\nWORKERS=3\n")
     write(tmp_path / ".env", "M=256m\n")
     app = read_container(path, None, {})
-    # What .env says is for the file's own ${...}; the container does not get it.
+    # Compose uses .env for ${...} in the file; the container does not get its variables.
     assert (app.memory, app.environment) == (256, {"WORKERS": "3"})
     assert read_container(path, None, {"M": "512m"}).memory == 512
     assert read_container(path, None, {}, dot_env=False).memory == 1024

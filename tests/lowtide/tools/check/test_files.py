@@ -1,4 +1,4 @@
-"""Whole files: common published patterns draw what they should, correct files nothing above a note."""
+"""Whole files: published patterns get the expected findings, and correct files nothing above a note."""
 
 import json
 import os
@@ -13,7 +13,7 @@ REPOSITORY = HERE.parents[3]
 PUBLISHED = HERE / "published"
 CORRECT = HERE / "correct"
 EXPECTED: dict[str, list[str]] = json.loads((PUBLISHED / "expected.json").read_text())
-# What the stack's start script sets beside .env.
+# Variables that lowtide.start sets beside those of .env.
 STACK = ["RUN_DIR=/run/lowtide", "SMALL_WORKER_IDS=1,2,3", "LARGE_WORKER_IDS=4"]
 STACK += ["APP_DIR=/srv/lowtide/app", "WSGI_CALLABLE=config.wsgi:application"]
 RELEASES = ["--uwsgi-version", "2.0.31", "--somaxconn", "4096"]

@@ -99,12 +99,12 @@ def test_draws_what_it_should(entry: Entry, tmp_path: Path, capsys: pytest.Captu
     assert tuple(sorted({row["code"] for row in rows if row["level"] != "note"})) == entry.codes
 
 
-# Codes over which uWSGI does not start; no-socket is a note in a file, whose socket the command line may give.
+# The codes of faults with which uWSGI does not start. no-socket is only a note, because the command line may name one.
 REFUSALS = {"start-refused", "cheaper-not-below-processes", "lifetime-order", "listen-over-somaxconn", "hook-fails"}
 REFUSALS |= {"not-parsed", "no-socket", "include-missing", "block-nested", "set-without-value", "placeholder-is-option"}
 # What uWSGI's log says, and the code that says it here.
 WARNINGS = {"invalid cheaper-initial value": "start-warned", "falling back to spare": "start-warned"}
-# What is not on this machine, or would act on it.
+# Entries that need something that is not on this machine, or that would change something on it.
 ELSEWHERE = re.compile(
     r"chdir|home|virtualenv|pythonpath|module|wsgi|wsgi-file|file|callable|need-app|mount|pidfile|logto|daemonize|"
     r"touch-.*|plugins?|binary-path|chown-socket|env|py-autoreload|show-config|vassals-.*|https|subscribe-to|logger|"
@@ -113,7 +113,7 @@ ELSEWHERE = re.compile(
 
 
 def neutral(entry: Entry, folder: Path) -> str:
-    """The entry's options as one INI file that opens unix sockets in `folder` and needs nothing else."""
+    """The options of the entry in one INI file, whose sockets are unix sockets in `folder`."""
     table = load_options()
     told = dict(pair.split("=", 1) for pair in entry.arguments if "=" in pair)
     path = folder / NAMES[entry.kind]
@@ -142,7 +142,7 @@ def neutral(entry: Entry, folder: Path) -> str:
 
 
 def start_real(folder: Path) -> tuple[bool, str]:
-    """Start uWSGI in `folder`; whether it serves, and its log. It is ended by its process group."""
+    """Start uWSGI in `folder`; whether it serves, and its log. Its whole process group is killed afterwards."""
     uwsgi = find_uwsgi()
     assert uwsgi, "these tests need a real uwsgi beside this Python or on PATH"
     (folder / "empty").mkdir()
@@ -165,7 +165,7 @@ def start_real(folder: Path) -> tuple[bool, str]:
             if process.poll() is not None or serves:
                 break
             time.sleep(0.05)
-        # Hooks of the master and the loop of a worker fail only after the first worker is there.
+        # Hooks of the master and the loop of a worker fail only after the first worker has started.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
         text = log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""The reading agrees with a real uWSGI's over a corpus of files."""
+"""The check reads each file of a corpus as a real uWSGI does."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each rule finds what it is for, at the right line, and is silent on the line that puts it right."""
+"""Each rule finds its fault at the right line, and finds nothing once the line is corrected."""
 
 import re
 from collections.abc import Callable
@@ -634,7 +634,7 @@ def test_values_of_the_environment_are_read_alike(
     (found,) = (each for each in findings_in("master = true", environ={variable: value}) if each.code == code)
     assert (found.file, found.line, found.written) == ("environment", 0, value)
     assert effective in (None, found.effective)
-    # Kubernetes' variables of a service named uwsgi: no options, no finding.
+    # Kubernetes sets these variables for a service named uwsgi. They are no options, so there is nothing to find.
     assert code not in {
         each.code for each in findings_in("master = true", environ={"UWSGI_PORT": "tcp://10.0.0.1 ; x"})
     }

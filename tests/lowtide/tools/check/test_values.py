@@ -1,4 +1,4 @@
-"""Numbers and switches come out as a real uWSGI has them, asked from inside its Python."""
+"""The check reads numbers and switches as a real uWSGI does, whose Python is asked for its values."""
 
 import json
 import os
@@ -84,7 +84,7 @@ TERM = {
     "die": ("die-on-term = true", "SIGINT/SIGTERM received...killing workers", "die-on-term"),
     "hook": (HOOK, "graceful shutdown triggered", None),
     "hook-and-die": (f"{HOOK}\ndie-on-term = true", "graceful shutdown triggered", None),
-    # The blank that uWSGI splits at is the one behind the sign.
+    # uWSGI splits the value at the blank behind the sign.
     "hook-behind-a-sign": (HOOK.replace(" grace", "\t# grace"), "graceful shutdown triggered", None),
 }
 

@@ -1,4 +1,4 @@
-"""The truth table: each planted application, in processes of its own, gets the verdict that is true of it.
+"""Each planted application gets the verdict that is true of it. A table lists them; each runs in its own processes.
 
 DIAGNOSE_ATTEMPTS=3 repeats the table three times.
 """
@@ -90,7 +90,7 @@ ATTEMPTS = range(int(os.environ.get("DIAGNOSE_ATTEMPTS", "1")))
 
 @pytest.fixture(scope="module")
 def diagnoses() -> Iterator[Callable[[str, str, int, int], Diagnosis]]:
-    """Every row of the table, measured side by side; the first who asks starts them all."""
+    """The outcome of every row of the table. The rows are measured side by side, and the first test starts them all."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
         @functools.cache
@@ -116,7 +116,7 @@ def test_truth_table(
 
 
 def test_what_is_not_known_yet_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """A dictionary that is emptied at a thousand entries, and a run that ends before."""
+    """A dictionary is emptied at a thousand entries, and the run ends before that."""
     document = planted(capsys, "habits:cache_cleared", "--at-most", "200", times=20)
     assert document["verdict"] == "growing"
     assert document["evidence"]["requests"] >= 200
@@ -158,7 +158,7 @@ def test_native_growth_names_the_c_function(capsys: pytest.CaptureFixture[str]) 
     first = document["evidence"]["c_functions"][0]
     assert first["function"].startswith("deflateInit")
     assert first["line"].endswith("planted/native_zlib.py:15")
-    # zlib's own documentation: 256 KiB and some for the windows of level 6.
+    # The documentation of zlib says that level 6 takes a little more than 256 KiB for its windows.
     assert 256 * 1024 <= first["bytes_per_request"] < 300 * 1024
     assert "deflateInit" in document["next"]
 
@@ -198,7 +198,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("variables")
 def test_the_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """10,000 records, 22 MB: the large request of the experiment."""
+    """The large request of the experiment: 10,000 records, 22 MB."""
     feed = tmp_path / "feed"
     feed.write_bytes(described.large_body(tmp_path))
     arguments = ["--app", described.APPLICATION.wsgi, "--chdir", str(CHECKOUT / "app"), "--https", "--times", "10"]
@@ -236,7 +236,7 @@ def test_answers_that_are_no_success_are_said(capsys: pytest.CaptureFixture[str]
         (["--app", f"{PLANTED}.refusing:application", "--path", "/raise"], "RuntimeError: no database here"),
         (["--app", f"{PLANTED}.clean:application"], "--path"),
         (["--app", f"{PLANTED}.clean:application", "--path", "/", "--chdir", "/nowhere"], "no such folder"),
-        # Said before the measuring, not after it.
+        # The command says this before it measures, and not after.
         (["--app", "no_such_module:a", "--path", "/", "--picture", "/nowhere/a.png"], "/nowhere/a.png: no such folder"),
         (["--pid", "999999999"], "no such process"),
     ],

@@ -51,7 +51,7 @@ def values(found: dict[str, Any]) -> dict[str, int]:
 def test_from_a_summary(capsys: pytest.CaptureFixture[str], summary: str) -> None:
     found = answer(capsys, summary)
     assert found["fits"] is True
-    # lowtide's idle memory, the largest of the needs.
+    # The idle memory of the variant lowtide, and the largest of the needs.
     assert (found["measured"]["idle_mb"], found["measured"]["large_mb"]) == (100, 150)
     assert found["bound"]["total_mb"] == 397
     assert values(found) == {
@@ -178,7 +178,7 @@ def test_memory_that_cannot_carry_the_load(capsys: pytest.CaptureFixture[str], s
     out = " ".join(capsys.readouterr().out.split())
     assert "300 MiB cannot carry this: idle 100 + 4 workers x 25 of growth + 1 large request x 165" in out
     assert "400 MiB would carry 4 workers and 1 large request at once." in out
-    # 300 - 100 - 4 x 25 - 32: what is left for one large request.
+    # 300 - 100 - 4 x 25 - 32 is left for one large request.
     assert "let no request need more than 68 MiB" in out
     found = answer(capsys, summary, "--memory", "300m", "--workers", "4", code=1)
     assert (found["fits"], found["memory_mb"], found["bound"]["total_mb"]) == (False, 300, 397)
@@ -300,7 +300,7 @@ def test_a_live_server_by_its_master(capsys: pytest.CaptureFixture[str], prefork
     assert 70 < measured["idle_mb"] < 110
     assert 50 < measured["worker_rss_mb"] < 75
     assert 20 <= measured["worker_private_mb"] < 40
-    # The peak was over before anybody looked.
+    # The peak was over before the command began to look.
     assert 55 < measured["large_mb"] < 75
 
 

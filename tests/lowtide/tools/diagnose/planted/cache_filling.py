@@ -1,4 +1,4 @@
-"""Cache: a bounded one that is full after 20 requests."""
+"""Cache: it has a bound and is full after 20 requests."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Cache: a bounded one, too large to be full when the measuring ends."""
+"""Cache: it has a bound, but so large a one that it is not full when the measurement ends."""
 
 import functools
 import itertools

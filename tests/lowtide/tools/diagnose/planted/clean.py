@@ -1,4 +1,4 @@
-"""Clean: works with some MiB of small objects and keeps nothing."""
+"""Clean: takes some MiB of small objects and keeps nothing."""
 
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse, answer
 

@@ -1,4 +1,4 @@
-"""DEBUG: a Django application that was deployed with it."""
+"""DEBUG: a Django application that was deployed with DEBUG on."""
 
 import os
 

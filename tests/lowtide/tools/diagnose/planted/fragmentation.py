@@ -1,4 +1,4 @@
-"""Fragmentation: of many small objects a few stay, replaced by the next request, and hold whole arenas."""
+"""Fragmentation: of many small objects a few stay until the next request, and keep whole blocks of memory with them."""
 
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse, answer
 

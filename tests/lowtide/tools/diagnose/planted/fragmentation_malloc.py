@@ -1,4 +1,4 @@
-"""Fragmentation of glibc's heap: between blocks that are freed small ones stay, at least one on each page."""
+"""Fragmentation of glibc's heap: small blocks stay between those that are freed, at least one on each page."""
 
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse, answer
 

@@ -5,7 +5,7 @@ import zlib
 
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse, answer
 
-# Loaded already, by the extension module.
+# The extension module has loaded this library already.
 libz = ctypes.CDLL("libz.so.1")
 STREAM = 112
 

@@ -1,4 +1,4 @@
-"""An application that never succeeds."""
+"""An application that answers every request with an error."""
 
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse
 

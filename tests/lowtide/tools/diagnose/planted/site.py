@@ -1,4 +1,4 @@
-"""A Django project, DEBUG off, whose pages have a habit each."""
+"""A Django project with DEBUG off. Each page has a habit that may look like a leak."""
 
 import itertools
 import tempfile
@@ -20,7 +20,7 @@ shipped = Signal()
 
 
 def cursors(request: HttpRequest) -> HttpResponse:
-    """A connection that lives on between requests, and a few statements."""
+    """A few statements on a connection that stays open between requests."""
     with connection.cursor() as cursor:
         for number in range(3):
             cursor.execute("SELECT %s", [number])
@@ -28,7 +28,7 @@ def cursors(request: HttpRequest) -> HttpResponse:
 
 
 def cached(request: HttpRequest) -> HttpResponse:
-    """Django's cache in memory: 300 entries, then a third of them goes."""
+    """Django's cache in memory. At 300 entries it drops a third of them."""
     cache.set(f"page {next(numbers)}", "page " * 400)
     return HttpResponse("planted")
 
@@ -53,7 +53,7 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def leak_receivers(request: HttpRequest) -> HttpResponse:
-    """A receiver connected inside the view, and held."""
+    """A receiver that the view connects, and that stays connected."""
 
     feed = bytes(200_000)
 
