@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # A migration takes as long as it takes.
+    # A migration may take long, so statements have no time limit here.
     os.environ["DATABASE_TIMEOUT"] = "0"
     try:
         execute_from_command_line(sys.argv)
@@ -19,5 +19,5 @@ if __name__ == "__main__":
     except OperationalError as error:
         if connection.connection is not None:
             raise
-        # The first line names server and cause; no traceback says more.
+        # The first line names the server and the cause, and a traceback would add nothing.
         sys.exit(f"manage.py: the database of DATABASE_URL cannot be reached: {str(error).splitlines()[0]}")

@@ -1,4 +1,4 @@
-"""The admin's pages. Nothing on them grows without bound with the data: nothing lists all categories to choose from."""
+"""The pages of the admin. However much data there is, they stay small: no page lists all categories to choose from."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,13 +9,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from catalog.models import Category, Product
 
-# Objects that a page names before something is deleted.
+# The most objects that a page names before something is deleted.
 NAMED = 100
 
 
 class BoundedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *place: Any) -> HttpResponse | None:
-        """An action on what was chosen, unless that is more than a page shows: the next page would name each."""
+        """Run an action, unless more was chosen than one page shows, because the next page would name each object."""
         if request.POST.get("select_across") == "1" and queryset.count() > self.list_max_show_all:
             self.message_user(request, f"Choose at most {self.list_max_show_all} at once.", messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
@@ -24,13 +24,13 @@ class BoundedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """What would go, and what keeps it from going: on a page, the first of each."""
+        """What would be deleted, and what prevents it. A page shows only the first of each."""
         going, counts, lacking, protected = super().get_deleted_objects(objs, request)
         return first(going), counts, lacking, first(protected)
 
 
 def first(names: Iterable[Any]) -> list[Any]:
-    """The first of nested lists of names, NAMED in all at most in each."""
+    """The nested lists, each cut to NAMED names in all."""
     shown: list[Any] = []
     for name in names:
         if len(shown) == NAMED:

@@ -18,10 +18,10 @@ from catalog.models import Product
 from lowtide.django.access import token_or_permission
 
 FIELDS = ("sku", "name", "category", "description", "price", "stock")
-# Rows fetched at a time. On PostgreSQL they come through a server-side cursor.
+# How many rows are fetched at a time. On PostgreSQL they come through a server-side cursor.
 CHUNK = 200
 PART_BYTES = 64 * 1024
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet treats a cell that begins with one of these as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Row = dict[str, str | int]
@@ -75,7 +75,7 @@ def stream_csv(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def ndjson_lines(some_rows: Iterable[Row]) -> Iterator[str]:
-    """A record a line, and as the last one {"end": true, "records": N}, which an import checks."""
+    """A line for each record, and a last line {"end": true, "records": N}, which an import checks."""
     records = 0
     for row in some_rows:
         yield json.dumps(row) + "\n"
@@ -84,7 +84,7 @@ def ndjson_lines(some_rows: Iterable[Row]) -> Iterator[str]:
 
 
 def csv_lines(some_rows: Iterable[Row], end: bool = False) -> Iterator[str]:
-    """A head, a record a line, and with `end` as the last one "#end" and their number: no SKU begins with "#"."""
+    """A head, a line for each record, and with `end` a last line "#end" and their number. No SKU begins with "#"."""
     text = io.StringIO()
     writer = csv.writer(text)
 
@@ -104,12 +104,12 @@ def csv_lines(some_rows: Iterable[Row], end: bool = False) -> Iterator[str]:
 
 
 def no_formula(cell: str | int) -> str | int:
-    """The cell with an apostrophe before what a spreadsheet would compute. It shows such a cell without it."""
+    """The cell, with an apostrophe in front if a spreadsheet would compute it. Spreadsheets hide the apostrophe."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def parts(lines: Iterable[str]) -> Iterator[bytes]:
-    """The lines put together into parts of about PART_BYTES: a write to the server for each line would be slow."""
+    """The lines, joined into parts of about PART_BYTES, because a write to the server for each line would be slow."""
     part = bytearray()
     for line in lines:
         part += line.encode()

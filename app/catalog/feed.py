@@ -1,4 +1,4 @@
-"""One record of a product feed, checked and brought into the shape in which it is stored. Knows no database."""
+"""Checks one record of a product feed and brings it into the shape in which it is stored. Uses no database."""
 
 import re
 import unicodedata
@@ -12,13 +12,14 @@ MAX_SKU = 32
 MAX_NAME = 200
 MAX_CATEGORY = 100
 MAX_DESCRIPTION = 10_000
-# Trimming and NFC shorten a text, decomposed Vietnamese to a third. What is longer than this times its limit is refused
-# unread: whatever is done to a field is done to a bounded length.
+# Trimming and NFC normalisation shorten a text, decomposed Vietnamese to a third. So a text may be longer than its
+# limit before that, but one that is longer than ROOM times its limit is refused at once, so that no work is done on
+# long texts.
 ROOM = 4
 # Digits of a price, its exponent included.
 MAX_DIGITS = 40
-# Combining characters in a row, as in Unicode's Stream-Safe Text Format (UAX 15): normalising sorts them, which takes
-# time with the square of their number. No language needs more than a handful.
+# The most combining characters in a row, as in Unicode's Stream-Safe Text Format (UAX 15). Normalising sorts them, and
+# the time for that grows with the square of their number. No language needs more than a handful.
 MAX_MARKS = 30
 MAX_PRICE = Decimal("99999999.99")
 MAX_STOCK = 2**31 - 1
@@ -26,13 +27,13 @@ MAX_STOCK = 2**31 - 1
 sku_matches = re.compile(SKU_PATTERN).fullmatch
 # What PostgreSQL cannot store (NUL, halves of surrogate pairs) or no page can show; tab and line feed are fine.
 find_unprintable = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
-# Decimal() takes 1_000, NaN and the digits of every script too.
+# Decimal() would also accept 1_000, NaN and the digits of every script.
 decimal_matches = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A valid product: what `Product` stores, with the category by its name."""
+    """A valid product, with the values that `Product` stores and the name of its category."""
 
     sku: str
     name: str
@@ -115,7 +116,7 @@ def _sku(raw: Mapping[str, object], errors: dict[str, str]) -> str:
 
 def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
     value = raw.get("price")
-    # A Decimal is a number in the JSON with a fraction: the feed is parsed with parse_float=Decimal.
+    # Numbers with a fraction are Decimals here, because the feed is parsed with parse_float=Decimal.
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         errors["price"] = 'must be a decimal such as "12.34"' if "price" in raw else "is missing"
         return Decimal(0)
@@ -133,7 +134,7 @@ def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
     except InvalidOperation:
         errors["price"] = 'must be a decimal such as "12.34"'
         return Decimal(0)
-    # There is a -0, and a page would show it.
+    # A Decimal can be -0, and a page would show the sign.
     return abs(price)
 
 

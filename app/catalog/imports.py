@@ -1,7 +1,7 @@
 """POST /catalog/import/: products from a feed, in memory (JSON) or line by line (NDJSON).
 
-The two do the same work for each record. They differ in what they hold: JSON is parsed as a whole, so a feed of
-23 MB costs several times as much memory; NDJSON costs one batch, whatever its length.
+The two do the same work for each record, but need different amounts of memory. JSON is parsed as a whole, so a feed of
+23 MB takes several times as much. NDJSON takes the memory of one batch, however long the feed is.
 """
 
 import itertools
@@ -24,27 +24,27 @@ from catalog.feed import MAX_SKU, InvalidRecord, Record, clean
 from catalog.upsert import BATCH, one_at_a_time, upsert
 from lowtide.django.access import token_or_permission
 
-# Records of a feed, and lines of one that is NDJSON. The answer names each, so this bounds the answer too.
+# The most records of a feed, or lines of NDJSON. The answer has a result for each, so this bounds the answer too.
 MAX_RECORDS = 100_000
-# Invalid records whose errors are told; of others it is only said that they are invalid.
+# The answer has the errors of this many invalid records. Of further ones it only says that they are invalid.
 MAX_TOLD = 1_000
 # The longest line of NDJSON, in bytes. A valid record needs at most some 120 KB, with every character escaped.
 MAX_LINE = 256 * 1024
-# Values (numbers, texts, lists, objects) of a JSON feed. Each costs up to 200 bytes, however short it is in the body. A
-# record that is as short as can be has twelve bytes a value.
+# The most values (numbers, texts, lists, objects) of a JSON feed. In memory each takes up to 200 bytes, however short
+# it is in the body. BYTES_PER_VALUE is below that of the shortest valid record, which has twelve bytes for each value.
 MAX_VALUES = 1_000_000
 BYTES_PER_VALUE = 8
 FEW_VALUES = 10_000
 PART_BYTES = 64 * 1024
 
-# A text of JSON, or one without an end. Never goes back over what it has read.
+# A text in JSON, also one without an end. The expression never backtracks, so its time is in proportion to the length.
 json_texts = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL).finditer
 
 Result = dict[str, Any]
 
 
 class BadFeed(Exception):
-    """Nothing of the feed can be used. `details` says what is wrong and where."""
+    """The feed as a whole cannot be used. `details` says what is wrong and where."""
 
     def __init__(self, status: HTTPStatus, error: str, **details: object) -> None:
         super().__init__(error)
@@ -58,7 +58,7 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
     """Validate a feed and store what is valid, or only validate it with ?dry_run=1.
 
     Answers 200 with one result for each record: its number in the feed, its sku, a status (created, updated, valid
-    or invalid) and the errors by field. An invalid record does not keep out the others. A feed that cannot be read
+    or invalid) and the errors by field. The other records are stored even if one is invalid. A feed that cannot be read
     to its end answers 4xx and stores nothing. Sending a feed again changes nothing.
     """
     try:
@@ -84,7 +84,7 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
 
 
 def import_json(request: HttpRequest, dry_run: bool) -> HttpResponse:
-    """The whole feed in memory."""
+    """Import a feed that is held in memory as a whole."""
     answer, counts = process(parse_feed(request), dry_run)
     head = json.dumps({"dry_run": dry_run, "totals": totals(counts), "results": []}).encode().removesuffix(b"]}")
     results = b"".join(parts(answer)).replace(b"\n", b", ").removesuffix(b", ")
@@ -92,9 +92,9 @@ def import_json(request: HttpRequest, dry_run: bool) -> HttpResponse:
 
 
 def import_ndjson(request: HttpRequest, dry_run: bool) -> StreamingHttpResponse:
-    """One record a line, in and out, and the totals in the last line.
+    """Import a feed with one record a line, and answer with one result a line and the totals in the last line.
 
-    The answer waits in a file until the body has been read: nginx stops sending a body once an answer begins.
+    The answer waits in a file until the body has been read, because nginx stops sending a body once an answer begins.
     """
     answer, counts = process(parse_lines(request), dry_run)
     answer.write(json_line({"dry_run": dry_run, "totals": totals(counts)}))
@@ -102,10 +102,10 @@ def import_ndjson(request: HttpRequest, dry_run: bool) -> StreamingHttpResponse:
 
 
 def process(records: Iterable[object], dry_run: bool) -> tuple[IO[bytes], Counter[str]]:
-    """Check and store records batch by batch, all of them or, when one cannot be read, none.
+    """Check and store records batch by batch. If one of them cannot be read, none is stored.
 
     Returns:
-        A file with the result of each, a line of JSON, and how many there are of each status.
+        A file with a line of JSON for the result of each record, and how many records have each status.
     """
     answer = SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115 - parts() closes it
     counts: Counter[str] = Counter()
@@ -148,7 +148,7 @@ def parse_feed(request: HttpRequest) -> list[object]:
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The whole body. Not request.body, which is bounded for forms (DATA_UPLOAD_MAX_MEMORY_SIZE). Raises BadFeed."""
+    """The whole body. Raises BadFeed. request.body has a lower limit, for forms (DATA_UPLOAD_MAX_MEMORY_SIZE)."""
     body = request.read(settings.MAX_BODY + 1)
     if len(body) > settings.MAX_BODY:
         raise BadFeed(
@@ -160,17 +160,18 @@ def read_body(request: HttpRequest) -> bytes:
 
 
 def check_values(text: str) -> None:
-    """Raise BadFeed for JSON of very many very short values: it would take thirty times its length in memory."""
+    """Raise BadFeed for JSON of very many very short values, which would take thirty times its length in memory."""
     allowed = min(MAX_VALUES, FEW_VALUES + len(text) // BYTES_PER_VALUE)
-    # Outside of texts too, so this is more than there are; it is fast, and enough for almost every feed.
+    # A quick count first. It also counts what is inside texts, so it is too high, but enough to accept almost every
+    # feed.
     if count_values(text, 0, len(text)) <= allowed:
         return
     values = quoted = end = 0
-    for found in json_texts(text):
-        values += count_values(text, end, found.start())
+    for quotation in json_texts(text):
+        values += count_values(text, end, quotation.start())
         # Names of fields are texts too, so two texts may be one value.
         quoted += 1
-        end = found.end()
+        end = quotation.end()
         if max(values, quoted // 2) > allowed:
             break
     else:
@@ -186,7 +187,7 @@ def count_values(text: str, start: int, end: int) -> int:
 
 
 def parse_lines(request: HttpRequest) -> Iterator[object]:
-    """What each line of the body holds, or the InvalidRecord that it is. Holds one line of at most MAX_LINE bytes.
+    """For each line of the body its record, or an InvalidRecord. Keeps one line of at most MAX_LINE bytes in memory.
 
     Raises BadFeed when a line {"end": true, "records": N}, as exports end, is not the last or says another number.
     """
@@ -263,7 +264,7 @@ def parse_fraction(text: str) -> Decimal:
 
 
 def refuse_constant(name: str) -> None:
-    """Python reads NaN and Infinity as numbers; JSON has no such thing."""
+    """Refuse NaN and Infinity, which Python reads as numbers although JSON does not have them."""
     raise ValueError(f"{name} is not a number")
 
 

@@ -1,4 +1,4 @@
-"""What the experiment sends: made of words and a seed, without Django (lowtide.toml names it)."""
+"""The bodies that the experiment sends, made from words and a seed without Django. lowtide.toml names them."""
 
 import json
 import random
@@ -13,7 +13,7 @@ CATEGORIES = ("Carpentry", "Garden", "Hall", "Kitchen", "Lighting", "Metalwork",
 
 
 def feed(records: int, seed: int) -> bytes:
-    """The body of an import: a JSON list of products, each with 0.3 to 4 KB of text. 10,000 make 22 MiB."""
+    """The body of an import: a JSON list of products, each with 0.3 to 4 KB of text. 10,000 records are 22 MiB."""
     draw = random.Random(seed)  # noqa: S311 - repeatable, not secret
     text = " ".join(draw.choices(WORDS, k=20_000))
     products = []

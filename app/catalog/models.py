@@ -1,10 +1,10 @@
-"""What the catalogue holds."""
+"""The tables of the catalogue."""
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
 
-# Capitals, so that no product hides behind /catalog/import/ or /catalog/report/.
+# Capitals only, so that the address of a product is never /catalog/import/ or /catalog/report/.
 SKU_PATTERN = r"[A-Z0-9][A-Z0-9-]{0,31}"
 
 
@@ -27,7 +27,7 @@ class Product(models.Model):
         validators=[RegexValidator(rf"^{SKU_PATTERN}\Z", "Capitals, digits and hyphens.")],
     )
     name = models.CharField(max_length=200)
-    # Its index is product_by_category.
+    # The index product_by_category serves this field, too.
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="products", db_index=False)
     description = models.TextField()
     price = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])

@@ -9,9 +9,10 @@ from django.db import connection, transaction
 from catalog.feed import Record
 from catalog.models import Category, Product
 
-# Rows a statement.
+# How many rows one statement stores.
 BATCH = 500
-# Of PostgreSQL's advisory locks, which are known by number. Any will do that no other part of the database uses.
+# The number of the advisory lock in PostgreSQL that imports take. Any number will do that nothing else in the database
+# uses.
 LOCK = 7_269_436_583
 
 Values = tuple[str, int, str, Decimal, int]
@@ -19,7 +20,7 @@ Values = tuple[str, int, str, Decimal, int]
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """One transaction for all that a feed stores, after those of other feeds.
+    """One transaction for everything that a feed stores. It waits until those of other feeds have ended.
 
     Two feeds with the same products in another order would each wait for rows that the other one has. SQLite has one
     writer anyway.
@@ -33,7 +34,7 @@ def one_at_a_time() -> Iterator[None]:
 
 @transaction.atomic(savepoint=False)
 def upsert(records: Iterable[Record]) -> set[str]:
-    """Store every record in one transaction; the SKUs that were not there before.
+    """Store every record in one transaction; returns the SKUs that were not there before.
 
     Of two records with the same SKU the later one is kept, as if they had been stored one after the other. What is
     stored already is not written again.
@@ -62,7 +63,7 @@ def upsert(records: Iterable[Record]) -> set[str]:
 
 
 def stored(skus: list[str]) -> dict[str, Values]:
-    """What the catalogue has of `skus` already."""
+    """The values that the catalogue already has of the products `skus`."""
     known: dict[str, Values] = {}
     for start in range(0, len(skus), BATCH):
         products = Product.objects.filter(sku__in=skus[start : start + BATCH])
@@ -72,7 +73,7 @@ def stored(skus: list[str]) -> dict[str, Values]:
 
 
 def store_categories(names: set[str]) -> dict[str, int]:
-    """The id of each category in `names`, which are made where they are new."""
+    """The id of each category in `names`. Categories that are new are made."""
     known = category_ids(names)
     if new := sorted(names - known.keys()):
         Category.objects.bulk_create([Category(name=name) for name in new], BATCH, ignore_conflicts=True)

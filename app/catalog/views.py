@@ -9,16 +9,16 @@ from django.views.decorators.http import require_safe
 from catalog.models import Category, Product
 
 PER_PAGE = 24
-# Nothing on a page grows without bound with the data: a page shows so many categories, and the report so many products.
+# However much data there is, a page shows only this many categories, and the report only this many products.
 CATEGORIES = 40
 REPORT_PRODUCTS = 20_000
-# Characters of a search. Longer ones would only cost the database time.
+# The most characters of a search. A longer one would only take up the time of the database.
 LONGEST_QUERY = 200
 
 
 @require_safe
 def product_list(request: HttpRequest) -> HttpResponse:
-    """One page of products, those that ?q= and ?category= leave. A ?page= out of range shows the nearest one."""
+    """One page of the products that match ?q= and ?category=. If ?page= is out of range, the nearest page is shown."""
     query = request.GET.get("q", "")[:LONGEST_QUERY].strip()
     category = request.GET.get("category", "")[:LONGEST_QUERY].strip()
     products = Product.objects.select_related("category").defer("description")
@@ -30,7 +30,7 @@ def product_list(request: HttpRequest) -> HttpResponse:
         products = products.filter(Q(name__icontains=word) | Q(sku__istartswith=word))
     paginator = Paginator(products, PER_PAGE)
     page = paginator.get_page(request.GET.get("page"))
-    # One more than is shown, to know whether there are more.
+    # Fetch one more than is shown, to know whether there are more.
     categories = list(Category.objects.all()[: CATEGORIES + 1])
     return render(
         request,
@@ -54,7 +54,7 @@ def product(request: HttpRequest, sku: str) -> HttpResponse:
 
 @require_safe
 def report(request: HttpRequest) -> HttpResponse:
-    """Products on one page, rendered in memory: what a server is asked for when somebody wants to print it."""
+    """All products on one page, to be printed. The whole page is rendered in memory."""
     wanted = Product.objects.select_related("category").order_by("category__name", "name", "sku")
     products = list(wanted[: REPORT_PRODUCTS + 1])
     more = len(products) > REPORT_PRODUCTS

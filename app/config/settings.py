@@ -1,4 +1,4 @@
-"""Settings, all from the environment. Nothing here is secret, and with no variable but SECRET_KEY they are safe.
+"""Settings, all from the environment. No secret stands here, and with no variable set but SECRET_KEY they are safe.
 
 A value that cannot be used stops the start with ImproperlyConfigured, which names the variable and what to write.
 """
@@ -28,8 +28,8 @@ def written(name: str) -> str:
     return text.strip()
 
 
-# django-environ's own casts, where they say what is wrong: its bool takes every word that it does not know for off, and
-# its int names neither the variable nor what to write.
+# Not django-environ's casts: its bool reads every word that it does not know as off, and its int names neither the
+# variable nor what to write.
 def read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
     """The environment variable `name`, parsed; `default` where it is unset or empty."""
     text = written(name)
@@ -44,7 +44,7 @@ def read(name: str, default: T, parse: Callable[[str], T], expected: str) -> T:
 
 
 def switch(name: str, default: bool) -> bool:
-    """An on/off variable. A misspelt `off` must not be read as one of the two."""
+    """An on/off variable. A misspelt word is refused, because neither on nor off would be a safe guess."""
     words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
     return read(name, default, lambda text: words[text.lower()], "on or off")
 
@@ -89,17 +89,18 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-# How long a browser remembers to come by HTTPS only. An hour, so that a mistake heals; a year (31536000) once it works.
+# How long a browser remembers to come by HTTPS only. With an hour a mistake is soon over; set a year (31536000) once
+# HTTPS works.
 SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 3600, minimum=0) if HTTPS else 0
-# Both bind other hosts than this site's, and browsers forget neither soon: a choice, not a default. `check --deploy`
-# recommends them to everybody.
+# Both also bind other hosts than this site's, and browsers remember them for long, so they are off unless somebody
+# chooses them. `check --deploy` recommends them to everybody; its two warnings are silenced.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = switch("HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = switch("HSTS_PRELOAD", False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# The largest body of an import. nginx refuses bigger ones first (client_max_body_size). For forms, which anybody may
-# send to the login page, Django's own limit of 2.5 MB stays (DATA_UPLOAD_MAX_MEMORY_SIZE): parsing one takes many times
-# its length.
+# The largest body of an import. nginx refuses larger ones before (client_max_body_size). Forms keep Django's own limit
+# of 2.5 MB (DATA_UPLOAD_MAX_MEMORY_SIZE), because anybody may send one to the login page, and parsing a form takes many
+# times its length in memory.
 MAX_BODY = whole_number("MAX_BODY_MB", 32, minimum=1) * 1024 * 1024
 
 # The bearer token that opens imports and exports to programs (lowtide.django.access). Unset, only logged-in users with
@@ -118,7 +119,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     # Counts failed logins.
     "axes",
-    # The command `diagnose`.
+    # Has the commands `diagnose` and `stores`.
     "lowtide.django",
     "catalog",
 ]
@@ -150,17 +151,18 @@ TEMPLATES = [
         },
     }
 ]
-# Checking a password costs half a second of processor time, whoever asks. After ten failures an address gets no more
-# tries for a quarter of an hour, and neither does an account, wherever they come from. That keeps its owner out too:
-# `manage.py axes_reset_username NAME` lets them in. The counts are in the database, which all workers share.
+# Checking a password takes half a second of processor time. After ten failed logins from one address, or for one
+# account, that address or account gets no more tries for a quarter of an hour. That also locks out the owner of the
+# account: `manage.py axes_reset_username NAME` lets them in again. The counts are in the database, which all workers
+# share.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
-# Otherwise each try would add to what is stored, and prolong the wait.
+# Otherwise each further try during the wait would be stored, and prolong the wait.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "429.html"
-# Django keeps the last login of each user; a row for each would grow for ever.
+# Axes would add a row for each login, without end. Django already keeps the last login of each user.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
@@ -196,18 +198,19 @@ def database(url: str) -> dict[str, Any]:
         # The same, with bounds on waiting for a database that is away or silent.
         config["ENGINE"] = "lowtide.django.postgresql"
     options = config.setdefault("OPTIONS", {})
-    # Connections live on between requests. With SQLite too: the last one to close writes the whole WAL into the
-    # database while everybody waits, half a second after a large import.
+    # Connections stay open between requests, with SQLite too: when the last connection closes, SQLite writes the whole
+    # WAL (write-ahead log) into the database, and after a large import everybody would wait half a second for that.
     config["CONN_MAX_AGE"] = whole_number("CONN_MAX_AGE", 60, minimum=0)
     if parts.scheme == "sqlite":
         Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-        # WAL: readers do not wait for the writer. IMMEDIATE: a transaction takes the write lock when it begins and
-        # waits its turn (20 s); one that asked in the middle would be refused at once with "database is locked".
+        # With WAL readers do not wait for the writer. With IMMEDIATE a transaction takes the write lock when it begins,
+        # and waits up to 20 s for it. If it took the lock in the middle, it would fail at once with "database is
+        # locked".
         options.setdefault("init_command", "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
     else:
-        # One that the server has closed meanwhile is opened again.
+        # A connection that the server has closed meanwhile is opened again.
         config["CONN_HEALTH_CHECKS"] = True
         options["timeout_s"] = whole_number("DATABASE_TIMEOUT", 15, minimum=0)
     return config
@@ -235,10 +238,10 @@ LOGGING = {
         "handlers": ["stderr"],
         "level": read("LOG_LEVEL", "INFO", log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     },
-    # Without its own handlers, which e-mail the administrators, Django's log goes the way of all others.
+    # Django's own handlers, which e-mail the administrators, are taken away, so that its log goes where all others go.
     "loggers": {
         "django": {"handlers": [], "level": "NOTSET"},
-        # It writes three lines for each failed login.
+        # Axes writes three lines for each failed login.
         "axes": {"level": "WARNING"},
     },
 }

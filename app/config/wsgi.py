@@ -1,4 +1,4 @@
-"""What the server loads (lowtide.toml, wsgi)."""
+"""The WSGI application that the server loads (`wsgi` in lowtide.toml)."""
 
 import os
 

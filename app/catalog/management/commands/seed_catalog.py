@@ -14,7 +14,7 @@ from catalog.upsert import BATCH, upsert
 
 
 class Range(NamedTuple):
-    """What one category sells, of what kinds, for what use, and for how much (cheapest and dearest, in whole euros)."""
+    """What is made up for one category: products, kinds, uses, and the lowest and the highest price in whole euros."""
 
     things: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -176,13 +176,13 @@ class Command(BaseCommand):
 
 
 def made_up(seed: int, number: int) -> Record:
-    """Product `number` of `seed`: it does not depend on how many others there are."""
-    # Not for secrets; and the same on every version of Python, which seeds from text since 3.2.
+    """Product `number` of `seed`. It is the same however many others there are."""
+    # This is not for secrets. It is the same on every version of Python, which have seeded from text since 3.2.
     rng = random.Random(f"{seed}/{number}")  # noqa: S311
     category = rng.choice(sorted(RANGES))
     range_ = RANGES[category]
     line, thing, kind, use = map(rng.choice, (LINES, range_.things, range_.kinds, range_.uses))
-    # Most products are small and cheap, a few large and dear; prices end as they do in shops.
+    # Most products are small and cheap, a few are large and dear. Prices end in digits that are usual in shops.
     size = 1 + int(rng.random() ** 2.5 * 24)
     euros = range_.cheapest + (range_.dearest - range_.cheapest) * size // 24 * rng.randint(70, 100) // 100
     price = Decimal(euros) + Decimal(rng.choice(("0.00", "0.50", "0.90", "0.95", "0.99")))
