@@ -28,7 +28,7 @@ _START_S = 300
 
 
 def check(session: boto3.Session, environment: Environment, chosen: list[str], revision: str) -> dict[str, str]:
-    """Everything that can be known beforehand to be wrong; returns the parameters that only AWS knows."""
+    """Refuse what is known to fail, before anything changes. Returns the parameters that only AWS knows."""
     preflight.account(session, environment)
     wanted = {name for stack in chosen for name in cfn.load(stack).get("Parameters", {})}
     known = {"Revision": revision}
@@ -126,7 +126,7 @@ def run_loadtest(session: boto3.Session, environment: Environment, options: argp
         print(f"Load from {options.workers} workers: {started[0]}", flush=True)
         code = tasks.wait(session, found, started[0], _MIGRATION_S)
     except BaseException:
-        # Load that nobody watches must not go on.
+        # When this command ends, the load must end too, because nobody watches it any more.
         for arn in started:
             tasks.stop(session, found, arn, "The command that watched the load test has ended")
         raise
@@ -136,7 +136,7 @@ def run_loadtest(session: boto3.Session, environment: Environment, options: argp
 
 
 def master_command(host: str, workers: int) -> list[str]:
-    """Locust's arguments: wait for the workers, work off the list once, end."""
+    """Locust's arguments: wait for the workers, send the list once, end."""
     expect = ["--expect-workers", str(workers), "--expect-workers-max-wait", str(_START_S)]
     return ["--master", "--headless", "--only-summary", "--host", host, *expect]
 

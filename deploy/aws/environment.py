@@ -11,12 +11,12 @@ from lowtide import application, defaults, sizing
 
 HERE = Path(__file__).parent
 APP = HERE.parents[1] / "app"
-# uWSGI counts what lies in the container's /tmp (service.yml, Tmpfs) as the application's memory too, MiB.
+# What the container's /tmp may hold (service.yml, Tmpfs), MiB. The kernel counts it as memory of the container.
 TMPFS_MB = 64
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,15}")
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):certificate/.+")
 _SIZING = {"workers": 1, "large_workers": 0, "reload_on_rss": 1, "large_need": 0, "memory": 1}
-# Parameters that follow from [sizing], which keeps them in step with each other.
+# Parameters that are computed from [sizing], so that they always fit together.
 _SIZED = {"Workers", "LargeWorkers", "ReloadOnRss", "LargeNeedMb", "AppMemory", "AppMemoryReservation"}
 
 
@@ -26,7 +26,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Memory of the application's container, MiB: beyond `hard_mb` the kernel kills, `soft_mb` is the most at rest."""
+    """Memory of the application's container, MiB.
+
+    Attributes:
+        hard_mb: beyond this the kernel kills.
+        soft_mb: the most that the container holds while no large request runs.
+    """
 
     hard_mb: int
     soft_mb: int
@@ -77,7 +82,7 @@ def limits(
 
 @dataclass(frozen=True)
 class Environment:
-    """environments/NAME.toml, checked as far as that goes without asking AWS."""
+    """What environments/NAME.toml says, checked as far as is possible without asking AWS."""
 
     name: str
     account: str
@@ -91,7 +96,7 @@ class Environment:
 
     @property
     def stacks(self) -> list[str]:
-        """The templates in the order in which they need each other."""
+        """The templates in the order in which they are deployed, because later ones need outputs of earlier ones."""
         order = ["registry", "network", "database", "roles", "edge", "cluster", "migrate", "service", "alarms"]
         return [*order, "ci"] if self.github else order
 
@@ -130,7 +135,7 @@ class Environment:
 
 
 def _check_parameter(file: str, name: str, value: Any) -> None:
-    """Hold an entry of [parameters] against what the templates say of it, before the first of them is deployed.
+    """Check an entry of [parameters] against the rules in the templates, before the first of them is deployed.
 
     Raises:
         Refused: no template has it, it does not come from here, or its value is not one of those allowed.

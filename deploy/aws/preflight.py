@@ -8,24 +8,26 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy.aws.environment import Environment, Refused
 
 PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
-# What is built of the Dockerfile: parameter of the templates, target, repository.
+# The images: the parameter of the templates, and the Dockerfile's target, which is also in the repository's name.
 IMAGES = {"AppImage": "app", "NginxImage": "nginx", "LocustImage": "locust"}
 
 
 def account(session: boto3.Session, environment: Environment) -> None:
-    """The credentials belong to the environment's account."""
+    """Check that the credentials belong to the environment's account."""
     try:
-        found = session.client("sts").get_caller_identity()["Account"]
+        credentials_account = session.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         raise Refused(
             f"AWS does not know who is asking: {error}. Sign in first (`aws sso login`, AWS_PROFILE)."
         ) from None
-    if found != environment.account:
-        raise Refused(f"These credentials are of account {found}, {environment.name} is in {environment.account}.")
+    if credentials_account != environment.account:
+        raise Refused(
+            f"These credentials are of account {credentials_account}, {environment.name} is in {environment.account}."
+        )
 
 
 def certificates(session: boto3.Session, environment: Environment) -> None:
-    """Both certificates exist, are issued, and are for the domain."""
+    """Check that both certificates exist, are issued, and are for the domain."""
     for key, arn in (
         ("certificate", environment.certificate),
         ("cloudfront_certificate", environment.cloudfront_certificate),

@@ -61,7 +61,7 @@ def _docker(*words: str, given: str | None = None) -> None:
 
 
 def _critical(session: boto3.Session, target: str, revision: str) -> int:
-    """How many critical findings ECR's scan of an image has, once it is through."""
+    """How many critical findings ECR's scan of an image has. Waits until the scan is done."""
     ecr = session.client("ecr")
     end = time.monotonic() + _SCAN_S
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""CloudFormation stacks through change sets: what would change, and changing it."""
+"""Shows what would change in CloudFormation stacks, and changes it, both through change sets."""
 
 import time
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 
 class Failed(Exception):
-    """A change was begun and did not end well; the message says where it stands."""
+    """A change was begun and failed; the message says in what state it is."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One line of a plan. `action` is Add, Modify or Remove; `replaces`: what is there now is thrown away."""
+    """One line of a plan. `action` is Add, Modify or Remove. With `replaces` the present resource is deleted."""
 
     action: str
     resource: str
@@ -36,7 +36,10 @@ class Change:
 
 
 class Stacks:
-    """The stacks of one environment. `known` are parameters beyond the environment's own; `role_arn` acts for us."""
+    """The stacks of one environment.
+
+    `known` are parameters that the environment's file does not have. CloudFormation acts with the role `role_arn`.
+    """
 
     def __init__(
         self, session: boto3.Session, environment: Environment, known: dict[str, str], role_arn: str | None = None
@@ -56,7 +59,7 @@ class Stacks:
             if "does not exist" in error.response["Error"]["Message"]:
                 return None
             raise
-        # What is left of a change set that was never carried out.
+        # A stack in this state was never created: a change set for it was made and not carried out.
         return None if found["StackStatus"] == "REVIEW_IN_PROGRESS" else found
 
     def outputs(self) -> dict[str, str]:
@@ -68,14 +71,14 @@ class Stacks:
         return found
 
     def parameters(self, stack: str) -> tuple[dict[str, str], list[str]]:
-        """The values for a template, and the names of those that nobody knows yet."""
+        """The values for a template's parameters, and the names of those that have no value yet."""
         values = self.outputs() | self.known
         wanted: dict[str, Any] = cfn.load(stack).get("Parameters", {})
         given = {name: values[name] for name in wanted if name in values}
         return given, [name for name, rule in wanted.items() if name not in given and "Default" not in rule]
 
     def plan(self, stack: str) -> list[Change]:
-        """What deploying would change. A stack that exists is asked with a change set, which is deleted again."""
+        """What deploying would change. For a stack that exists a change set is made, read and deleted again."""
         if not self.describe(stack):
             resources = cfn.load(stack)["Resources"]
             return [Change("Add", name, resource["Type"]) for name, resource in resources.items()]
@@ -91,7 +94,7 @@ class Stacks:
         """Create or update a stack; False when there was nothing to do.
 
         Raises:
-            Failed: it did not end well; or an existing stack would change otherwise than `planned`.
+            Failed: the change failed, or an existing stack would change otherwise than `planned`.
         """
         exists = self.describe(stack)
         change_set = self._create(stack, "UPDATE" if exists else "CREATE")
@@ -119,7 +122,7 @@ class Stacks:
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
             Capabilities=["CAPABILITY_NAMED_IAM"],
             Tags=[{"Key": "lowtide:environment", "Value": self.environment.name}],
-            # A stack that cannot be made leaves nothing behind; the next try starts anew.
+            # If a stack cannot be created, what was made of it is deleted, so that the next try starts anew.
             **({"OnStackFailure": "DELETE"} if kind == "CREATE" else {}),
             **self.role,
         )

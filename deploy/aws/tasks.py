@@ -14,7 +14,7 @@ _WAIT_S = 5
 def start(
     session: boto3.Session, known: dict[str, str], task: str, group: str, command: list[str] | None = None
 ) -> str:
-    """Start one task in the private subnets; its ARN. `command` replaces that of its only container."""
+    """Start one task in the private subnets; returns its ARN. `command` replaces the command of its only container."""
     ecs = session.client("ecs")
     overrides: dict[str, Any] = {}
     if command:
@@ -45,7 +45,7 @@ def describe(session: boto3.Session, known: dict[str, str], arn: str) -> dict[st
 
 
 def stop(session: boto3.Session, known: dict[str, str], arn: str, reason: str) -> None:
-    """End a task; one that has ended already stays so."""
+    """End a task. It is no error if it has ended already."""
     session.client("ecs").stop_task(cluster=known["Cluster"], task=arn, reason=reason)
 
 

@@ -1,7 +1,8 @@
-"""The application's own variables (app/lowtide.toml, [variables]) in the templates, which name none of them.
+"""Adds the application's own variables (app/lowtide.toml, [variables]) to the templates, which name none of them.
 
-A secret that is generated becomes one of Secrets Manager in database.yml. Of any other the parameter NAMESecret takes
-the ARN; a variable that is no secret is the parameter NAME. Both are set under [parameters] of an environment.
+A secret with `generate` becomes a secret of Secrets Manager in database.yml. For any other secret the parameter
+NAMESecret takes its ARN. A variable that is no secret becomes the parameter NAME. Both are set under [parameters] of an
+environment.
 """
 
 from pathlib import Path
@@ -11,14 +12,15 @@ from lowtide import application
 from lowtide.application import Variable
 
 APP = Path(__file__).resolve().parents[2] / "app"
-# Which containers of which template read them. manage.py loads the same settings as the server.
+# For each template the container that reads them. `migrate` does, because manage.py loads the same settings as the
+# server.
 _READERS = {"service": "app", "migrate": "migrate", "loadtest": "locust"}
-# Which roles start them.
+# The roles that start these containers.
 _ROLES = ("ExecutionRole", "MigrationRole", "LoadtestRole")
 
 
 def parameter(name: str, variable: Variable) -> str:
-    """UPLOAD_KEY is UploadKey, and as a secret UploadKeySecret."""
+    """The parameter of a variable: UploadKey for UPLOAD_KEY, and UploadKeySecret if it is a secret."""
     return "".join(word.capitalize() for word in name.split("_")) + ("Secret" if variable.secret else "")
 
 
@@ -39,9 +41,9 @@ def add(stack: str, template: dict[str, Any], variables: dict[str, Variable]) ->
                 {"Type": "String"} if variable.secret else {"Type": "String", "Default": ""}
             )
             (container,) = (
-                each
-                for each in template["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
-                if each["Name"] == _READERS[stack]
+                definition
+                for definition in template["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
+                if definition["Name"] == _READERS[stack]
             )
             if variable.secret:
                 container.setdefault("Secrets", []).append({"Name": name, "ValueFrom": reference})
@@ -64,7 +66,7 @@ def _generated(name: str, variable: Variable) -> dict[str, Any]:
 
 def _may_read(role: dict[str, Any], reference: dict[str, str]) -> None:
     statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    reading = next((each for each in statements if each["Action"] == "secretsmanager:GetSecretValue"), None)
+    reading = next((rule for rule in statements if rule["Action"] == "secretsmanager:GetSecretValue"), None)
     if reading is None:
         reading = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": []}
         statements.append(reading)
