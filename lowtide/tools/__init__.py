@@ -1,1 +1,1 @@
-"""What an operator runs at a desk: check, size, diagnose. Not in the production image, and never imported by it."""
+"""Tools for developers and operators: check, size, diagnose, top. The runtime never imports them."""

@@ -1,4 +1,4 @@
-"""`python -m lowtide.tools`: the same as the `lowtide` command."""
+"""`python -m lowtide.tools` is the same as the command `lowtide`."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The `lowtide` command: one sub-command for each tool, which is imported only when it is called.
+"""The command `lowtide`: it has a sub-command for each tool, and imports a tool only when it is called.
 
-A tool's module `command` has HELP, DESCRIPTION, add_arguments and run. An image may leave a tool out.
+A tool's module `command` has HELP, DESCRIPTION, add_arguments and run. A tool that is not installed is left out.
 """
 
 import argparse
@@ -14,7 +14,7 @@ TOOLS = ("check", "diagnose", "size", "top")
 
 
 def build_parser(chosen: str) -> argparse.ArgumentParser:
-    """The parser, with the options of the tool that was chosen; of the others only the names."""
+    """The parser. It has all options of the tool that was chosen, and only the names of the others."""
     parser = argparse.ArgumentParser(prog="lowtide", description="Keep the memory of an application behind uWSGI low.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in TOOLS:
@@ -31,7 +31,7 @@ def build_parser(chosen: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return its exit code; 2 is a command line that cannot be understood."""
+    """Run one sub-command and return its exit code; 2 for a command line that is wrong."""
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = build_parser(words[0] if words else "").parse_args(words)
     try:

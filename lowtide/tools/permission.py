@@ -1,4 +1,4 @@
-"""Whether load may be sent to a site: to this machine always, elsewhere only by whoever says that it is theirs."""
+"""Decides whether load may be sent to a site: always to this machine, elsewhere only if the user says it is theirs."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -20,10 +20,10 @@ def is_loopback(host: str) -> bool:
 
 
 def permit(host: str, owned: bool) -> None:
-    """Return where load may be sent to the URL `host`; `owned` is the flag --i-own-this-host.
+    """Do nothing if load may be sent to the URL `host`; `owned` is the flag --i-own-this-host.
 
     Raises:
-        Forbidden: it is no URL of a web server, or not this machine's and not said to be one's own.
+        Forbidden: it is not the URL of a web server, or it is another machine and the flag was not given.
     """
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -1,4 +1,4 @@
-"""An amount of memory as Docker and as Kubernetes write it: the one place that reads either."""
+"""Reads amounts of memory as Docker and Kubernetes write them."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""`lowtide check`: what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts."""
+"""`lowtide check`: says how uWSGI reads a uwsgi.ini, and what that does to memory and to restarts."""

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> Report:
-    """Read, apply the rules, and with --fix rewrite and read again.
+    """Read the configuration and apply the rules; with --fix, rewrite it and repeat until nothing is left to rewrite.
 
     Raises UnreadableError.
     """
@@ -158,7 +158,8 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, str]:
-    """What --env says, which wins over the shell and --env-file; between those two the shell wins, as in Compose."""
+    """The variables of --env. They override the shell's, and the shell's override those of --env-file, as in
+    Compose."""
     return dict(pair(text) for text in arguments.env)
 
 

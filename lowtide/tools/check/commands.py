@@ -1,5 +1,5 @@
-"""Find the command line that starts a server: in a Dockerfile, a Compose service, a Kubernetes or ECS container, a
-supervisor program, a systemd service, a Procfile or a shell script; and where its files are here."""
+"""Finds the command line that starts a server in a Dockerfile, a Compose service, a Kubernetes or ECS container, a
+supervisor program, a systemd service, a Procfile or a shell script; and finds the server's files on this machine."""
 
 import configparser
 import json
@@ -19,7 +19,7 @@ from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.sizes import docker_mb
 
 _SERVER = re.compile(r"(.*/)?(py)?(uwsgi(_python3?|-core)?|gunicorn3?|granian)")
-# What may stand before a server's name: it runs the rest in its own place.
+# Words that may stand before a server's name: programs that run the rest of the line, and their options.
 _RUNNERS = re.compile(
     r"(.*/)?(exec|sudo|gosu|su-exec|tini|dumb-init|catatonit|env|nice|chroot|setpriv|uv|poetry|pipenv|pdm|python[\d.]*|run|"
     r"newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument|-.*|\w+=.*|\w+(:\w+)?)"
@@ -29,7 +29,7 @@ _SUBSTITUTION = re.compile(r"\$\(+([^()]*)\)+|`([^`]*)`")
 
 
 class _Values(dict[str, str]):
-    """Variables for `interpolate`; one that is not known stays, as $(NAME), which no rule takes for a value."""
+    """Variables for `interpolate`. An unknown one becomes $(NAME), which no rule takes for a value."""
 
     def get(self, name: str, default: str | None = None) -> str:  # type: ignore[override]
         return dict.get(self, name, f"$({name})")
@@ -37,8 +37,8 @@ class _Values(dict[str, str]):
 
 @dataclass
 class Start:
-    """How a server is started: the command, its environment and what surrounds it. `copies` are pairs of a path in the
-    container and the path that it was copied from."""
+    """How a server is started: the command, its environment and its container. `copies` are pairs of a path in the
+    container and the path here from which it was copied."""
 
     path: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Start:
     copies: list[tuple[str, Path]] = field(default_factory=list)
 
     def locate(self, name: str) -> Path | None:
-        """The file here that the server knows by this name."""
+        """The file on this machine that has this name where the server runs."""
         beside = self.path.parent
         full = posixpath.normpath(posixpath.join(self.folder, name))
         paths = [beside / name.lstrip("/"), beside / posixpath.relpath(full, self.folder), beside / Path(name).name]
@@ -59,7 +59,7 @@ class Start:
         return next((path for path in paths if path.is_file()), None)
 
     def set_command(self, words: list[str], line: RawLine, shell: str = "") -> None:
-        """Find the server among these words; a script that stands in its place is read."""
+        """Find the server's command in these words. If they start a script, read the script."""
         for number, word in enumerate(words):
             if _SERVER.fullmatch(word):
                 self.command = Command(tuple(words[number:]), shell, line)
@@ -74,7 +74,7 @@ class Start:
                     return
 
     def read_shell(self, text: str, path: Path, first: int, script: bool = False) -> None:
-        """The last server that a shell starts; assignments on the way count."""
+        """Find the last server that a shell script starts, and apply the assignments before it."""
         values = _Values(self.environ)
         joined = re.sub(r"\\\n", lambda _: " \x00", text)
         number = first
@@ -117,7 +117,7 @@ class Start:
 
 
 def _marked(substitution: re.Match[str]) -> str:
-    """$(nproc) as one word, which the lexer would take apart."""
+    """Replace $(nproc) by one word, because the lexer would split it."""
     return f"\x01{re.sub(r'[^a-z0-9_]+', '-', substitution[1] or substitution[2])}\x02"
 
 
@@ -131,10 +131,10 @@ def _expand(word: str, values: _Values) -> str:
 def find_start(
     path: Path, service: str | None, told: Mapping[str, str], shell: Mapping[str, str], dot_env: bool
 ) -> Start | None:
-    """How the server in this file is started; None where the file is a configuration of uWSGI's own. `told` are
-    variables that win over those in the file, `shell` those that Compose fills in.
+    """How this file starts a server; None if the file is a configuration of uWSGI itself. `told` are variables that
+    override those in the file, `shell` those that Compose fills in.
 
-    Raises UnreadableError, with what to do, where there is a file of this kind and no server in it.
+    Raises UnreadableError, with what to do, if the file starts programs but no server.
     """
     name = path.name.lower()
     try:
@@ -170,7 +170,7 @@ def find_start(
 
 
 def _dockerfile(start: Start, text: str) -> None:
-    """The last stage, with what it takes over from the stages that it is made from."""
+    """Read the last stage, with what it inherits from the stages on which it is built."""
     start.container = replace(start.container, source="image", kind="container")
     own = dict(start.environ)
     stages: dict[str, tuple[dict[str, str], str, list[tuple[str, Path]], dict[str, tuple[str, int]]]] = {}
@@ -207,7 +207,7 @@ def _dockerfile(start: Start, text: str) -> None:
 
 
 def _form(rest: str) -> list[str]:
-    """The words of CMD and ENTRYPOINT: a JSON list is the exec form, anything else is for a shell."""
+    """The words of CMD or ENTRYPOINT: a JSON list is the exec form, anything else is run by a shell."""
     try:
         words = json.loads(rest)
         return [str(word) for word in words] if isinstance(words, list) else ["/bin/sh", "-c", rest]
@@ -229,7 +229,7 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _contained(start: Start, service: str | None, shell: Mapping[str, str], dot_env: bool) -> None:
-    """A service of Compose, a container of Kubernetes or ECS, above what its Dockerfile says."""
+    """Read a Compose service or a container of Kubernetes or ECS. Its settings override those of its Dockerfile."""
     container = read_container(start.path, service, shell, dot_env)
     own = {**container.environment, **start.environ}
     if container.dockerfile and container.dockerfile.is_file():
@@ -305,7 +305,7 @@ def _systemd(start: Start, text: str) -> None:
 
 
 def _settings(text: str) -> Iterator[tuple[int, str, str]]:
-    # A comment between the lines that a backslash joins is left out, as systemd does.
+    # As systemd does, leave out a comment between lines that a backslash joins.
     joined = re.sub(r"\\\n(\s*[#;].*\n)?", lambda end: "\x00" * end[0].count("\n"), text)
     number = 1
     for row in joined.split("\n"):

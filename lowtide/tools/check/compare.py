@@ -1,8 +1,8 @@
-"""Compare this package's reading of a configuration with that of a real uWSGI.
+"""Compares how this package reads a configuration with how a real uWSGI reads it.
 
-`--show-config` prints the options as loaded, and a clock that does not exist makes uWSGI exit right after it
-(core/uwsgi.c:2374-2397), before it opens a socket or loads an application. What acts earlier than that (commands,
-plugins, log files, signals to other servers) keeps a configuration from being compared at all.
+`--show-config` prints the options that uWSGI has loaded, and the name of a clock that does not exist makes it exit
+right after that (core/uwsgi.c:2374-2397), before it opens a socket or loads an application. A configuration with
+options that act before that point (commands, plugins, log files, signals to other servers) is not compared.
 """
 
 import os
@@ -30,8 +30,8 @@ _ACTS = re.compile(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it. `version` is the uWSGI asked. `differences` are pairs (ours, uWSGI's) of option texts,
-    `refusal` is what uWSGI said when it exited before, `skipped` why it was not asked."""
+    """The result. `version` is that of the real uWSGI. `differences` are pairs of option texts (this package's,
+    uWSGI's), `refusal` is what uWSGI printed if it refused the configuration, `skipped` why it was not run."""
 
     version: str | None = None
     compared: int = 0
@@ -51,12 +51,12 @@ class Comparison:
 
 
 def find_uwsgi() -> Path | None:
-    """The uwsgi beside this Python, else the first on PATH."""
+    """The uwsgi in the folder of this Python, otherwise the first on PATH."""
     beside = Path(sys.executable).with_name("uwsgi")
     if os.access(beside, os.X_OK):
         return beside
-    found = shutil.which("uwsgi")
-    return Path(found) if found else None
+    on_path = shutil.which("uwsgi")
+    return Path(on_path) if on_path else None
 
 
 def uwsgi_version(uwsgi: Path) -> str | None:
@@ -69,8 +69,8 @@ def uwsgi_version(uwsgi: Path) -> str | None:
 
 
 def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -> tuple[list[str] | None, str]:
-    """The options that uWSGI loads from `target` as `name = value` texts, and all its output; None when it exited
-    before.
+    """The options that uWSGI loads from `target`, as `name = value` texts, and all its output. The options are None if
+    uWSGI exited before it printed them.
 
     Raises OSError or subprocess.TimeoutExpired.
     """
@@ -94,8 +94,8 @@ def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -
     body, end, _ = rest.partition(";end of configuration\n")
     if not start or not end:
         return None, output
-    ours = {"show-config = true", f"clock = {_CLOCK}", f"{option[2:]} = {target}"}
-    return [line for line in body.split("\n")[:-1] if line not in ours], output
+    added_here = {"show-config = true", f"clock = {_CLOCK}", f"{option[2:]} = {target}"}
+    return [line for line in body.split("\n")[:-1] if line not in added_here], output
 
 
 def as_text(option: Option) -> str:
@@ -104,7 +104,7 @@ def as_text(option: Option) -> str:
 
 
 def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, str], cwd: Path) -> Comparison:
-    """Ask `uwsgi` for its reading of `target` and set it beside ours."""
+    """Let `uwsgi` read `target`, and compare the result with `reading`."""
     for option in reading.options:
         if _ACTS.match(option.name):
             return Comparison(skipped=f"`{option.name}` would act on this machine")
@@ -123,17 +123,17 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
     unstable = {
         (line.file, line.number) for line in reading.lines if re.search(f"%[{''.join(sorted(UNSTABLE))}]", line.source)
     }
-    ours = [as_text(option) for option in reading.options]
+    read_here = [as_text(option) for option in reading.options]
     stable = [(option.file, option.line) not in unstable for option in reading.options]
-    different = [pair for pair, same in zip(zip(ours, loaded, strict=False), stable, strict=False) if same]
-    differences = [pair for pair in different if not _same(*pair)]
-    if len(ours) != len(loaded):
-        differences.append((f"{len(ours)} options", f"{len(loaded)} options"))
+    pairs = [pair for pair, kept in zip(zip(read_here, loaded, strict=False), stable, strict=False) if kept]
+    differences = [pair for pair in pairs if not _same(*pair)]
+    if len(read_here) != len(loaded):
+        differences.append((f"{len(read_here)} options", f"{len(loaded)} options"))
     return Comparison(version, len(loaded), tuple(differences))
 
 
-def _same(ours: str, theirs: str) -> bool:
-    """Equal, or cut at a blank by uWSGI itself: cron2 and its kin split their value in place before it is shown."""
-    return ours == theirs or (
-        ours.startswith(theirs + " ") and theirs.startswith(("cron", "unique-cron", "legion-cron"))
+def _same(read_here: str, loaded: str) -> bool:
+    """Whether both are equal. The options of cron are too if uWSGI's ends at a blank, because it splits their value."""
+    return read_here == loaded or (
+        read_here.startswith(loaded + " ") and loaded.startswith(("cron", "unique-cron", "legion-cron"))
     )

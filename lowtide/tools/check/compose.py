@@ -1,7 +1,7 @@
-"""The services of a Compose file as Compose itself makes them: variables filled in, extensions and env_file merged.
+"""Reads the services of a Compose file as Compose does: with variables filled in, and extensions and env_file merged.
 
-Where `docker compose` is here, it is asked. Where it is not, or where it refuses the file, which need only be a part of
-a project and may lack the secrets of `${NAME:?}`, the file is read here by Compose's rules.
+If `docker compose` is installed, it does this. Otherwise, or if it refuses the file, this module applies Compose's
+rules itself. Compose may refuse a file that is only a part of a project, or whose `${NAME:?}` has no value here.
 """
 
 import json
@@ -19,9 +19,9 @@ _BRACE = re.compile(r"\$\{|\}")
 
 
 def services(path: Path, document: dict[str, Any], environ: Mapping[str, str], dot_env: bool) -> dict[str, Any]:
-    """The services by name; `document` is what the file at `path` holds as YAML.
+    """The services by name; `document` is the parsed YAML of the file at `path`.
 
-    Without `dot_env` the `.env` beside the file counts for nothing, as when Compose is given another.
+    Without `dot_env` the `.env` beside the file is ignored, as Compose does when it is given another one.
 
     Raises:
         ValueError: a `${` that is not closed or an operator that does not exist.
@@ -51,13 +51,13 @@ def _ask_compose(path: Path, environ: Mapping[str, str], dot_env: bool) -> dict[
         return None
     if done.returncode:
         return None
-    # The output is a Compose file again, so each dollar is written as two.
-    found: dict[str, Any] = _map_text(json.loads(done.stdout)["services"], lambda text: text.replace("$$", "$"))
-    return found
+    # The output is itself a Compose file, in which each dollar is written as two.
+    answer: dict[str, Any] = _map_text(json.loads(done.stdout)["services"], lambda text: text.replace("$$", "$"))
+    return answer
 
 
 def _complete(service: Any, values: Mapping[str, str], folder: Path) -> Any:
-    """A service with its variables filled in and its env_file merged below its environment."""
+    """A service with its variables filled in and its env_file merged; `environment` overrides env_file."""
     filled = _map_text(service or {}, lambda text: interpolate(text, values))
     if not isinstance(filled, dict):
         return filled
@@ -70,13 +70,13 @@ def _complete(service: Any, values: Mapping[str, str], folder: Path) -> Any:
 
 
 def _env_files(given: Any, folder: Path) -> dict[str, str]:
-    """What a service's env_file sets, the later file before the earlier; one that is not here sets nothing."""
-    found: dict[str, str] = {}
+    """The variables of a service's env_file. A later file overrides an earlier one; a missing file is left out."""
+    variables: dict[str, str] = {}
     for entry in given if isinstance(given, list) else [given]:
         path = folder / (entry["path"] if isinstance(entry, dict) else entry)
         if path.is_file():
-            found |= read_env_file(path)
-    return found
+            variables |= read_env_file(path)
+    return variables
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -88,7 +88,7 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:
-    """Compose's `$NAME`, `${NAME}`, its defaults (`:-` also for an empty value, `-` only for none), `?`, `+` and `$$`.
+    """Fill in Compose's `$NAME` and `${NAME}` with `:-` (also for an empty value), `-` (only if unset), `?`, `+`; `$$`.
 
     Raises:
         ValueError: a `${` that is not closed or an operator that does not exist.
@@ -122,7 +122,7 @@ def _value(name: str, operator: str, word: str, values: Mapping[str, str]) -> st
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the brace that was opened before `start` is closed; defaults may hold variables of their own."""
+    """The position of the brace that closes the one before `start`. There may be others between, in a default."""
     depth = 1
     for brace in _BRACE.finditer(text, start):
         depth += 1 if brace[0] == "${" else -1

@@ -1,9 +1,8 @@
-"""What surrounds the server: the container's command and environment, its memory limit, its stop grace and signal, its
-kernel limits.
+"""Reads a server's container: command, environment, memory limit, stop signal and grace period, kernel limits.
 
-Read from a Compose file, a Kubernetes manifest, an ECS task definition (JSON) or a CloudFormation template with one.
-YAML needs PyYAML here: these files use anchors, merge keys and tags, which a small reader of our own would get wrong
-without saying so. It is imported only when such a file is given.
+The source is a Compose file, a Kubernetes manifest, an ECS task definition (JSON) or a CloudFormation template with
+one. Reading YAML needs PyYAML, because these files use anchors, merge keys and tags, which a small reader of our own
+would misread. PyYAML is imported only when such a file is given.
 """
 
 import json
@@ -28,9 +27,9 @@ SERVERS = r"\b(uwsgi|gunicorn|granian)\b"
 
 @dataclass(frozen=True)
 class Container:
-    """What is around the server; None where nothing is known. `memory` is in MiB, `stop_grace` in seconds. `kind` is
-    container, or service where supervisor or systemd runs it; `signals_all`: the workers get the stop signal too.
-    `prestop` is False where Kubernetes could have one and has none. `volumes` are pairs (here, inside)."""
+    """A server's container; None where a figure is not known. `memory` is in MiB, `stop_grace` in seconds. `kind` is
+    container, or service if supervisor or systemd runs the server. `signals_all`: the workers get the stop signal too.
+    `prestop` is False for a Kubernetes container without a preStop hook. `volumes` are pairs (here, inside)."""
 
     source: str
     memory: float | None = None
@@ -62,43 +61,45 @@ def parse_duration(text: str) -> float:
 def read_container(
     path: Path, service: str | None, environ: Mapping[str, str] = os.environ, dot_env: bool = True
 ) -> Container:
-    """The limits of the one container in `path` that runs uWSGI; `service` names it where there are several. Without
-    `dot_env` the `.env` beside a Compose file counts for nothing, as when Compose is given another.
+    """The container in `path` that runs the server; `service` names it if there are several. Without `dot_env` the
+    `.env` beside a Compose file is ignored, as Compose does when it is given another one.
 
     Raises UnreadableError, with what to do, when the file or the container cannot be understood.
     """
     documents = [document for document in _parse(path) if isinstance(document, dict)]
-    found: dict[str, Container] = {}
+    containers: dict[str, Container] = {}
     try:
-        documents = [each for document in documents for each in _listed(document)]
+        documents = [part for document in documents for part in _listed(document)]
         maps = {
-            each["metadata"]["name"]: each.get("data") or {} for each in documents if each.get("kind") == "ConfigMap"
+            document["metadata"]["name"]: document.get("data") or {}
+            for document in documents
+            if document.get("kind") == "ConfigMap"
         }
         for document in documents:
             if isinstance(document.get("services"), dict):
                 for name, definition in compose.services(path, document, environ, dot_env).items():
-                    found[name] = _compose(name, definition, path.parent)
+                    containers[name] = _compose(name, definition, path.parent)
             elif "kind" in document:
-                found.update(_kubernetes(document, maps))
+                containers.update(_kubernetes(document, maps))
             elif "Resources" in document:
-                found.update(_cloudformation(document))
+                containers.update(_cloudformation(document))
             else:
-                found.update(_ecs(document.get("taskDefinition", document)))
+                containers.update(_ecs(document.get("taskDefinition", document)))
     except KeyError as error:
         raise UnreadableError(f"{path}: not understood: {error} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
-    if not found:
+    if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
-    if service is None and len(found) == 1:
-        return next(iter(found.values()))
-    serving = [name for name, container in found.items() if re.search(SERVERS, " ".join(container.command))]
+    if service is None and len(containers) == 1:
+        return next(iter(containers.values()))
+    serving = [name for name, container in containers.items() if re.search(SERVERS, " ".join(container.command))]
     if service is None and len(serving) == 1:
-        return found[serving[0]]
-    if service not in found:
+        return containers[serving[0]]
+    if service not in containers:
         asked = f"no container {service!r}" if service else "several containers"
-        raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(found))}")
-    return found[service]
+        raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(containers))}")
+    return containers[service]
 
 
 def _parse(path: Path) -> list[Any]:
@@ -116,7 +117,7 @@ def _parse(path: Path) -> list[Any]:
         ) from None
 
     class Loader(yaml.SafeLoader):
-        """SafeLoader that takes CloudFormation's !Ref for its long form, and !Sub and others for unknown values."""
+        """A SafeLoader that reads CloudFormation's !Ref as its long form, and !Sub and other tags as unknown values."""
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: {"Ref": node.value} if suffix == "Ref" else None)
     try:
@@ -128,14 +129,14 @@ def _parse(path: Path) -> list[Any]:
 
 
 def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The documents of a Kubernetes List, else the document itself."""
+    """The documents in a Kubernetes List, or the document itself if it is not a List."""
     if document.get("kind") != "List":
         return [document]
-    return [each for item in document.get("items") or [] for each in _listed(item)]
+    return [part for item in document.get("items") or [] for part in _listed(item)]
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    """A command as a list; as one text, Compose splits it without a shell."""
+    """A command as a list of words. A command that is one text is split, as Compose does, without a shell."""
     return tuple(shlex.split(value) if isinstance(value, str) else map(str, value or ()))
 
 
@@ -170,14 +171,14 @@ def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
 
 
 def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
-    """`maps` are the ConfigMaps of the same file. A Secret's values are not looked at."""
+    """`maps` are the ConfigMaps of the same file. Values from a Secret are not read."""
     spec = document.get("spec") or {}
     for step in ("jobTemplate", "spec", "template", "spec"):
         spec = spec.get(step, spec) or {}
     sysctls = {item["name"]: item["value"] for item in (spec.get("securityContext") or {}).get("sysctls") or []}
     somaxconn = sysctls.get("net.core.somaxconn")
-    # An init container that is always restarted is a sidecar: it runs beside the others.
-    sidecars = [each for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"]
+    # An init container that is always restarted is a sidecar, which runs beside the others.
+    sidecars = [init for init in spec.get("initContainers") or [] if init.get("restartPolicy") == "Always"]
     for container in [*sidecars, *(spec.get("containers") or [])]:
         environment: dict[str, Any] = {}
         for source in container.get("envFrom") or []:
@@ -202,8 +203,8 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
 
 
 def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:
-    """The task definitions of a template. A reference to a parameter is its default, any other is not known."""
-    defaults = {name: each.get("Default") for name, each in (template.get("Parameters") or {}).items()}
+    """The task definitions of a template. A reference to a parameter gets its default; any other is unknown."""
+    defaults = {name: parameter.get("Default") for name, parameter in (template.get("Parameters") or {}).items()}
 
     def resolved(value: Any) -> Any:
         if isinstance(value, dict):
@@ -218,7 +219,7 @@ def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]
 
 
 def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
-    """A task definition; CloudFormation writes the same names with a capital."""
+    """The containers of a task definition. CloudFormation writes the same keys with a capital."""
 
     def get(mapping: dict[str, Any], name: str) -> Any:
         return mapping.get(name, mapping.get(name[0].upper() + name[1:]))

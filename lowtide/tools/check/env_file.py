@@ -1,4 +1,4 @@
-"""Variables from a `.env` file, read by python-dotenv, and from a command line."""
+"""Reads variables from a `.env` file, with python-dotenv, and from a command line."""
 
 import io
 from pathlib import Path
@@ -7,10 +7,10 @@ from lowtide.tools.check.files import UnreadableError, read_text
 
 
 def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:
-    """The variables in the file at `path`. A line that is no NAME=VALUE is left out.
+    """The variables in the file at `path`. A line that is not NAME=VALUE is left out, or with `strict` an error.
 
     Raises:
-        UnreadableError: the file cannot be read, python-dotenv is missing, or, when `strict`, such a line is in it.
+        UnreadableError: the file cannot be read, python-dotenv is missing, or `strict` and such a line.
     """
     try:
         from dotenv import dotenv_values
@@ -25,7 +25,7 @@ def read_env_file(path: Path, strict: bool = False) -> dict[str, str]:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE in two; raises UnreadableError where it is not that."""
+    """The name and the value of NAME=VALUE; raises UnreadableError for any other text."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise UnreadableError(f"{text!r} is not NAME=VALUE")

@@ -1,4 +1,4 @@
-"""Read a text file of any kind, or say in one line why not."""
+"""Reads a text file, or says in one line why it cannot be read."""
 
 from pathlib import Path
 
@@ -10,9 +10,10 @@ class UnreadableError(Exception):
 
 
 def read_text(path: Path) -> str:
-    """The file's text; bytes that are not UTF-8 are read as Latin-1, as uWSGI does not care about encodings.
+    """The file's text. If it is not UTF-8 it is read as Latin-1, because uWSGI ignores encodings.
 
-    Raises UnreadableError for what no uWSGI configuration is: a folder, a device, more than 1 MiB, NUL bytes.
+    Raises UnreadableError for a file that cannot be a uWSGI configuration: a folder, a device, more than 1 MiB, or a
+    file with NUL bytes.
     """
     try:
         if not path.is_file():

@@ -20,12 +20,12 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about a configuration.
+    """One fact about a configuration that its author should know.
 
-    `written` is the text in the file and `effective` what the server works with; both None where no value is
-    concerned. `line` counts from 1; 0 is the environment. `message` says what the server does and why that matters,
-    `instead` what to write. `fixes` is what --fix puts in the place of which lines; without any it is left to people.
-    `weight` orders the text: what ends the server before what merely looks odd.
+    `written` is the value in the file and `effective` the value that the server uses; both are None if the finding is
+    not about a value. `line` counts from 1; 0 is the environment. `message` says what the server does and why that
+    matters, `instead` what to write. `fixes` are line numbers and the lines that --fix writes there; empty if it cannot
+    fix it. `weight` orders the output, so that what stops the server comes before what only looks odd.
     """
 
     level: Level
@@ -44,8 +44,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """`target` as given on the command line, `file` the one read first, `compared` one sentence about the real uWSGI,
-    `fixed` lines rewritten."""
+    """The result of one run. `target` is as given on the command line, `file` is the file that was read first,
+    `compared` is a sentence about the comparison with a real uWSGI, and `fixed` is how many lines were rewritten."""
 
     target: str
     file: str

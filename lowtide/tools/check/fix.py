@@ -1,4 +1,4 @@
-"""`--fix`: put right what can be put right without guessing, and keep the rest of the file as it is."""
+"""`--fix`: corrects what can be corrected without guessing, and keeps the rest of the file as it is."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +10,8 @@ from lowtide.tools.check.findings import Finding
 def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
     """Rewrite the lines of `path` (called `shown` in the findings) that have a fix; return how many.
 
-    Encoding, line ends and every other line stay as they are. One fix a line: a second one is for the next run. Raises
-    UnreadableError where the file cannot be written.
+    The encoding, line ends and all other lines stay as they are. A line gets only one fix in a run; the next run
+    applies the next one. Raises UnreadableError if the file cannot be written.
     """
     data = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""The %x variables that uWSGI puts into a file's text before it looks at the lines (core/uwsgi.c:1045-1174)."""
+"""The %x variables, which uWSGI replaces in a file's text before it reads the lines (core/uwsgi.c:1045-1174)."""
 
 import grp
 import os
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFINED = frozenset("%([vhtTVkuUgGbopdscenxij0123456789ODPSCENXIJ")
-# Values that differ from one start to the next, or that only uWSGI itself knows; a comparison skips them.
+# Variables whose value differs from one start to the next, or that only uWSGI knows; a comparison skips them.
 UNSTABLE = frozenset("tTijIJbVk")
 
 
 class MagicTable:
-    """What %x stands for; a letter without an entry stands for nothing, so `%z` disappears (core/utils.c:1853)."""
+    """The values of the %x variables. A letter without a value becomes empty text, so `%z` disappears
+    (core/utils.c:1853)."""
 
     def __init__(self, cwd: Path, version: str) -> None:
         user, group = os.getuid(), os.getgid()
@@ -40,7 +41,7 @@ class MagicTable:
         }
 
     def fill(self, path: Path, target: str, section: str) -> None:
-        """config_magic_table_fill: the file's own names. The capitals keep those of the first file."""
+        """Set the variables of this file (uWSGI's config_magic_table_fill). Capital letters keep the first file's."""
         full = path if path.is_symlink() else path.resolve()
         folder = str(full.parent).rstrip("/") + "/"
         parts = [part for part in folder.split("/") if part]
@@ -61,7 +62,7 @@ class MagicTable:
             self._first = False
 
     def reuse(self, section: str) -> None:
-        """`ini = :section` keeps the names of the file before it, a YAML file included."""
+        """Set the variables for `ini = :section`, which keeps those of the file before it, even of a YAML file."""
         self._values.update({"o": "", "x": section})
 
     def __getitem__(self, letter: str) -> str:
@@ -77,9 +78,9 @@ def _name(look_up: Callable[[], str], number: int) -> str:
 
 @dataclass
 class ExpandedText:
-    """Text after magic expansion: each line with the number of the source line it starts on.
+    """Text in which the %x variables are replaced: each line with the number of the source line where it starts.
 
-    `swallowed` are the source lines whose last character is a lone `%`, which takes the line's end with it.
+    `swallowed` are the source lines that end in a single `%`, which removes the line's end too.
     """
 
     lines: list[tuple[int, str]]
@@ -87,7 +88,7 @@ class ExpandedText:
 
 
 def expand_magic(text: str, table: MagicTable) -> ExpandedText:
-    """magic_sub, core/utils.c:1823, with line numbers kept."""
+    """Replace the %x variables as uWSGI's magic_sub does (core/utils.c:1823), and keep track of line numbers."""
     lines: list[tuple[int, str]] = []
     swallowed: list[int] = []
     start, pending = 1, ""

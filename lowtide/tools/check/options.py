@@ -1,6 +1,6 @@
-"""The options that uWSGI knows: names, argument types, and the release in which each appeared.
+"""The options that uWSGI knows: their names, the types of their arguments, and the release in which each appeared.
 
-The data is `options.json`, made from uWSGI's own sources by tests/lowtide/tools/check/make_data.py.
+tests/lowtide/tools/check/make_data.py makes the data, `options.json`, from uWSGI's sources.
 """
 
 import difflib
@@ -23,10 +23,10 @@ SCALARS = NUMBERS | BOOLEANS | {"string"}
 class Known:
     """One option of uWSGI's tables.
 
-    `kind` is how uWSGI turns the text into a value: a number, a switch, a string, or "other". `argument` is "no",
-    "required" or "optional". `immediate` options are applied while the file is read, before variables are expanded.
-    `wants_master` options switch the master on. `target` names the C variable that is set, which aliases share. `since`
-    is a release, None when older than the data.
+    `kind` is how uWSGI reads the value: as a number, a switch, a string, or "other". `argument` is "no", "required" or
+    "optional". An `immediate` option is applied while the file is read, before variables are expanded. An option that
+    `wants_master` switches the master on. `target` is the C variable that the option sets; aliases set the same one.
+    `since` is the release in which it appeared; None if it is older than the data.
     """
 
     name: str
@@ -55,23 +55,23 @@ class OptionTable:
         return self._known.get(name)
 
     def aliases(self, name: str) -> list[str]:
-        """All names that set the same variable as `name`, `name` included: processes and workers."""
+        """All names of the option `name`, itself included; for example processes and workers."""
         known = self._known.get(name)
         return self._aliases.get(known.target or "", [name]) if known else [name]
 
     def complete(self, name: str) -> str:
-        """What getopt_long takes an abbreviated name for: the only option that starts with it."""
+        """The full name for an abbreviated one, as getopt_long finds it: the only option that starts with it."""
         full = [name] if name in self._known else [option for option in self._known if option.startswith(name)]
         return full[0] if len(full) == 1 else name
 
     def nearest(self, name: str) -> str | None:
-        """The known option most like `name`, or None when nothing is like it."""
+        """The known option that is most similar to `name`; None if none is similar."""
         spelt = name.strip().lstrip("-").replace("_", "-").lower()
         if spelt in self._known:
             return spelt
         if len(spelt) > 60:
             return None
-        # log-buffering is no slip of the pen for post-buffering: the first words have to be alike too.
+        # The first words must be similar too: nobody who writes log-buffering means post-buffering.
         near = difflib.get_close_matches(spelt, self._known, n=3, cutoff=0.8)
         first = spelt.partition("-")[0]
         return next((n for n in near if difflib.get_close_matches(first, [n.partition("-")[0]], cutoff=0.6)), None)
@@ -87,6 +87,6 @@ def load_options() -> OptionTable:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """`2.0.25.1` as (2, 0, 25, 1); whatever follows the digits (`-dev`, `.post1`) is dropped."""
+    """`2.0.25.1` as (2, 0, 25, 1); text behind the digits (`-dev`, `.post1`) is dropped."""
     digits = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in digits.group().split(".")) if digits else ()

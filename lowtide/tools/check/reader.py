@@ -1,8 +1,8 @@
-"""Read a uWSGI configuration the way uWSGI reads it.
+"""Reads a uWSGI configuration the way uWSGI reads it.
 
-Every function names the place in uWSGI 2.0.31's sources that it mirrors. Where uWSGI would exit, the reader notes a
-problem and reads on, so that one run shows all of them. Nothing here executes anything: values that come from a
-command, the network or a name server stay unread and are noted.
+Each function names the place in uWSGI 2.0.31's sources that it imitates. Where uWSGI would exit, the reader notes a
+problem and continues, so that one run shows all problems. It executes nothing: where a value comes from a command, the
+network or a name server, it notes that the value was not read.
 """
 
 import difflib
@@ -24,25 +24,26 @@ MAX_FILES = 200
 MAX_OPTIONS = 5_000
 MAX_EXPANSIONS = 1000
 
-# core/config.c:436. They end a block wherever they stand.
+# Keywords that end a block anywhere (core/config.c:436).
 BLOCK_ENDS = frozenset({"end", "endfor", "endif", "end-if", "end-for"})
-# core/utils.c:1601. Environment variables that look like options and are not.
+# Environment variables that look like options but are not (core/utils.c:1601).
 _NOT_OPTIONS = re.compile(
     "UWSGI_(RELOADS|VASSALS_DIR|EMPEROR_FD|BROODLORD_NUM|EMPEROR_FD_CONFIG|EMPEROR_PROXY|JAIL_PID|ORIGINAL_PROC_NAME)"
 )
 _FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
 _READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_xml}
-# The marks of a template: Jinja and Helm, ERB and EJS. A statement or a comment leaves nothing, an expression a value.
+# The marks of a template (Jinja, Helm, ERB, EJS). A statement or a comment becomes nothing, an expression becomes a
+# value.
 _STATEMENT = re.compile(r"\{%[^%]*%\}|\{#[^#]*#\}|<%(?!=)[^%]*%>")
 _EXPRESSION = re.compile(r"\{\{-?([^{}]*)\}\}|<%=([^%]*)%>")
 
 
 @dataclass
 class Option:
-    """One option as uWSGI has it in its list (struct uwsgi_opt).
+    """One option in uWSGI's list (struct uwsgi_opt).
 
-    `written` is the text in the file, `value` what uWSGI has after expansion. `line` counts from 1; the environment
-    has file None and line 0. `unknown`: the value is computed where the server runs.
+    `written` is the text in the file, `value` what uWSGI has after expansion. `line` counts from 1; an option from the
+    environment has the file None and the line 0. `unknown`: the value is computed only where the server runs.
     """
 
     name: str
@@ -57,8 +58,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that went wrong while reading. `kind` is what rules/structure.py looks for, `detail` goes into its
-    text."""
+    """Something that went wrong while reading. rules/structure.py has a message for each `kind`, and puts `detail` into
+    it."""
 
     kind: str
     detail: str
@@ -70,8 +71,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line that starts a server: its words from the server's name on, where it stands, and whether a shell
-    runs it: "" (none), "exec", "single" (one command) or "several"."""
+    """A command line that starts a server: its words from the server's name on, and its place. `shell` says how a shell
+    runs it: "" (no shell), "exec", "single" (the shell's only command) or "several"."""
 
     words: tuple[str, ...]
     shell: str
@@ -87,11 +88,11 @@ _SERVER = re.compile(r"^(?:py)?(uwsgi|gunicorn|granian).*")
 
 @dataclass
 class Reading:
-    """All that the server has after reading.
+    """Everything that the server knows after reading its configuration.
 
-    `options` in uWSGI's order, placeholders and block keywords included. `lines` are all `key = value` lines of the
-    sections read, in blocks not taken too. `spelling` are the names that another server has for uWSGI's options,
-    `known` all of its own.
+    `options` are in uWSGI's order and include placeholders and block keywords. `lines` are all `key = value` lines of
+    the sections that were read, also those in blocks whose condition is false. For another server than uWSGI,
+    `spelling` has its names for uWSGI's options, and `known` all names of its own.
     """
 
     options: list[Option] = field(default_factory=list)
@@ -109,10 +110,10 @@ class Reading:
 
 
 class Reader:
-    """uWSGI's start, from the environment to the last inherited file (core/uwsgi.c:2256-2271).
+    """Does what uWSGI does at its start, from the environment to the last inherited file (core/uwsgi.c:2256-2271).
 
-    `environ` is the environment that uWSGI would start with and `cwd` its working directory. `locate` finds here what
-    has another name where uWSGI runs, such as a file of an image.
+    `environ` is uWSGI's environment and `cwd` its working directory. `locate` finds a file on this machine that has
+    another path where uWSGI runs, such as a file of an image.
     """
 
     def __init__(
@@ -146,8 +147,8 @@ class Reader:
         return self._finish()
 
     def read_command(self, command: Command) -> Reading:
-        """Read what a command line starts (uwsgi_commandline_config, core/config.c:264): its options in order, then
-        the words that belong to none."""
+        """Read a command line (uwsgi_commandline_config, core/config.c:264): first its options in order, then the words
+        that belong to no option."""
         self.reading.command = command
         self._read_environment()
         words: list[str] = []
@@ -162,7 +163,8 @@ class Reader:
         return self._finish()
 
     def _arguments(self, command: Command, words: list[str]) -> Iterator[tuple[str, str]]:
-        """getopt_long: abbreviated names, values behind `=` or in the next word, short options in one word."""
+        """Split a command line as getopt_long does: names may be abbreviated, a value stands behind `=` or in the next
+        word, and several short options may be one word."""
         left = list(command.words[1:])
         while left:
             word = left.pop(0)
@@ -214,15 +216,15 @@ class Reader:
             self.reading.problems.append(Problem(kind, detail, line.file, line.number, line.key, line.written))
 
     def _read_environment(self) -> None:
-        """parse_sys_envs, core/utils.c:1595: UWSGI_MAX_REQUESTS=5 is max-requests = 5, before any file."""
+        """Read options from the environment: UWSGI_MAX_REQUESTS=5 is max-requests = 5, and comes before any file
+        (parse_sys_envs, core/utils.c:1595)."""
         for name, value in self.environ.items():
             if name.startswith("UWSGI_") and not _NOT_OPTIONS.fullmatch(name):
                 self._add(name.removeprefix("UWSGI_").lower().replace("_", "-"), value, None)
 
     def _load(self, target: str, line: RawLine | None, option: str = "") -> None:
-        """uwsgi_opt_load and its kin, core/uwsgi.c:4658-4757. `option` is ini, include..., empty for the main file.
-
-        Relative names are relative to the working directory, not to the file that includes.
+        """Load a file (uwsgi_opt_load and others, core/uwsgi.c:4658-4757). `option` is ini, include..., or empty for
+        the main file. A relative name is relative to the working directory, not to the file that includes it.
         """
         path, section = self._split_section(target)
         if "://" in target or target == "-" or path is None:
@@ -261,13 +263,14 @@ class Reader:
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
 
     def _cannot_read(self, message: str, line: RawLine | None) -> None:
-        """A missing main file ends the check; uWSGI exits over a missing include too, but the rest deserves a check."""
+        """End the check if the main file is missing. If an include is missing, uWSGI exits too, but the check goes
+        on."""
         if line is None:
             raise UnreadableError(message)
         self._problem("include-missing", message, line)
 
     def _split_section(self, target: str) -> tuple[Path | None, str]:
-        """`file.ini:section`, core/ini.c:95-112; `:section` alone means the INI file read last."""
+        """Split `file.ini:section` (core/ini.c:95-112). `:section` alone means the INI file that was read last."""
         name, colon, section = target.rpartition(":")
         if not colon:
             name, section = target, ""
@@ -298,7 +301,7 @@ class Reader:
             self._add(line.key, line.value, line)
 
     def _add(self, key: str, value: str, line: RawLine | None) -> None:
-        """add_exported_option_do, core/config.c:396-546."""
+        """Add one option to the list (add_exported_option_do, core/config.c:396-546)."""
         if not self._block_running:
             if key in BLOCK_ENDS:
                 if self._block is None:
@@ -324,7 +327,7 @@ class Reader:
             self._apply_immediate(known, option, line)
 
     def _apply_immediate(self, known: Known, option: Option, line: RawLine | None) -> None:
-        """What the options flagged UWSGI_OPT_IMMEDIATE do while the file is being read."""
+        """Apply an option with the flag UWSGI_OPT_IMMEDIATE, which acts while the file is being read."""
         if known.kind == "logic":
             if self._block:
                 self._problem("block-nested", self._block[0], line)
@@ -346,7 +349,8 @@ class Reader:
             self._problem("include-not-read", option.value, line)
 
     def _add_placeholder(self, name: str, value: str, line: RawLine | None) -> None:
-        """placeholder_only in add_exported_option_do: never expanded itself, because it counts as configured."""
+        """Add a placeholder (placeholder_only in add_exported_option_do). It counts as configured, so it is never
+        expanded itself."""
         if self.table.get(name):
             self._problem("placeholder-is-option", name, line)
         self.declared.add(name)
@@ -356,7 +360,7 @@ class Reader:
         self.reading.options.append(option)
 
     def _in_block(self, key: str, value: str, line: RawLine | None) -> None:
-        """The uwsgi_logic_opt_* functions, core/config.c:42-340: add the option as often as the block says."""
+        """Add an option in a block as often as the block says (uwsgi_logic_opt_* functions, core/config.c:42-340)."""
         assert self._block  # noqa: S101 - callers hold it
         keyword, argument, _ = self._block
         known = self.table.get(key)
@@ -367,12 +371,12 @@ class Reader:
             self._add(key, value if item is None else value.replace("%(_)", item), line)
 
     def _block_items(self, keyword: str, argument: str) -> list[str | None]:
-        """What %(_) stands for, once for each time that a line of the block is read; None leaves it as it is."""
+        """The values of %(_), one for each time that a line of the block is read; None leaves %(_) as it is."""
         if keyword == "for":
             return [word for word in argument.split(" ") if word]
         if keyword == "for-glob":
-            found = sorted(glob.glob(argument, root_dir=self.cwd))  # noqa: PTH207 - as C's glob
-            return [name + "/" * (self.cwd / name).is_dir() for name in found] or [argument]
+            names = sorted(glob.glob(argument, root_dir=self.cwd))  # noqa: PTH207 - as C's glob
+            return [name + "/" * (self.cwd / name).is_dir() for name in names] or [argument]
         if keyword == "for-times":
             return [str(number) for number in range(1, min(leading_number(argument), MAX_OPTIONS) + 1)]
         if keyword == "for-readline":
@@ -389,9 +393,9 @@ class Reader:
         base = base.removeprefix("not-")
         if base in ("env", "opt"):
             name, equals, wanted = argument.partition("=")
-            found = self.environ.get(name) if base == "env" else self._first(name)
-            taken = found is not None and (not equals or found == wanted)
-            return taken != negated, found
+            value = self.environ.get(name) if base == "env" else self._first(name)
+            taken = value is not None and (not equals or value == wanted)
+            return taken != negated, value
         tests: dict[str, Callable[[], bool]] = {
             "exists": lambda: bool(argument) and os.access(self.cwd / argument, os.R_OK),
             "file": lambda: bool(argument) and (self.cwd / argument).is_file(),
@@ -409,11 +413,13 @@ class Reader:
         return taken != negated, None if base == "reload" else argument
 
     def _first(self, name: str) -> str | None:
-        """uwsgi_get_exported_opt, core/config.c:687: the first occurrence, while the last one is the one in force."""
+        """The value of the first line with this name (uwsgi_get_exported_opt, core/config.c:687), although the last
+        line is the one that takes effect."""
         return next((option.value for option in self.reading.options if option.name == name), None)
 
     def _placeholder(self, expression: str) -> str | None:
-        """uwsgi_manage_placeholder, core/config.c:730: a name, or names and numbers joined by + - * / ++ --."""
+        """The value of a placeholder: a name, or names and numbers joined by + - * / ++ -- (uwsgi_manage_placeholder,
+        core/config.c:730)."""
         if " " not in expression:
             return self._first(expression)
         current: str | None = None
@@ -435,7 +441,7 @@ class Reader:
         return current
 
     def _read_for_expansion(self, name: str) -> str | None:
-        """@(file); @(exec://...) and @(http://...) would run something and stay unread."""
+        """The value of @(file). @(exec://...) and @(http://...) would run something, so they are not read."""
         if "://" in name:
             return None
         try:
@@ -444,7 +450,8 @@ class Reader:
             return None
 
     def _expand(self, symbol: str, look_up: Callable[[str], str | None]) -> None:
-        """uwsgi_apply_config_pass, core/utils.c:3008: only options not applied yet, so never an immediate one."""
+        """Expand the options that are not applied yet, so never an immediate one (uwsgi_apply_config_pass,
+        core/utils.c:3008)."""
         for option in self.reading.options:
             if not option.configured and symbol in option.value:
                 option.value = self._expand_one(option, symbol, look_up)
@@ -461,7 +468,7 @@ class Reader:
         raise UnreadableError(f"{option.file or 'environment'}:{option.line}: {option.name} expands for ever")
 
     def _configure(self) -> None:
-        """uwsgi_configure, core/config.c:589: apply what is left, from the start again after each inherited file."""
+        """Apply the other options, and start again after each inherited file (uwsgi_configure, core/config.c:589)."""
         position = 0
         while position < len(self.reading.options):
             option = self.reading.options[position]
@@ -483,14 +490,14 @@ class Reader:
                 self.environ.pop(option.value, None)
 
     def is_strict(self) -> bool:
-        """Whether `strict` is in force: then an unknown name stops the start."""
+        """Whether `strict` is on. Then uWSGI does not start if the file has an unknown name."""
         values = [option.value for option in self.reading.options if option.name == "strict"]
         return bool(values) and not is_false(values[-1])
 
 
 def _form(option: str, target: str, path: Path) -> str:
-    """Which reader uWSGI chooses. include and inherit look at the end of the whole text, a section included, and the
-    pluggable system behind them knows no form in a default build."""
+    """The reader that uWSGI chooses. include and inherit look at the end of the whole text, which may be a section, and
+    in a default build they refuse any file whose ending is unknown."""
     named = _FORMS.get(f".{option.removesuffix('config')}")
     if named or option == "config":
         return named or "refused"
@@ -499,7 +506,7 @@ def _form(option: str, target: str, path: Path) -> str:
 
 
 def _blank(mark: re.Match[str]) -> str:
-    """The line ends of what is taken out, so that the other lines keep their numbers."""
+    """The line ends in a text that is removed, so that the other lines keep their numbers."""
     return "\n" * mark[0].count("\n")
 
 
@@ -526,9 +533,10 @@ def _calculate(left: str, operator: str, right: str) -> str:
 def _expand_first(text: str, symbol: str, look_up: Callable[[str], str | None], position: int) -> str | None:
     """Replace the first placeholder at or after `position` that has a value; None when there is none.
 
-    The scanner of uwsgi_apply_config_pass with its states: 0 outside, 1 behind the symbol, 2 and up inside. A symbol
-    inside starts over, so of two nested placeholders the inner one is expanded first. After each replacement uWSGI
-    scans again from the second character (`j = 0`, then `j++`): a placeholder that has come to stand first stays.
+    This is the scanner of uwsgi_apply_config_pass with its states: 0 is outside, 1 is behind the symbol, 2 is inside.
+    A symbol inside starts a new placeholder, so of two nested ones the inner is expanded first. After each replacement
+    uWSGI scans again from the second character (`j = 0`, then `j++`), so a placeholder that then starts at the first
+    character is not expanded.
     """
     state = depth = start = 0
     for place in range(position, len(text)):

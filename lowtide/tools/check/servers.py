@@ -1,10 +1,9 @@
-"""Read the configuration of gunicorn and granian: the file, the environment and the command line, the later before the
-earlier.
+"""Reads the configuration of gunicorn and granian: file, environment and command line, each overriding the one before.
 
-Where a setting is the same fact as an option of uWSGI's it goes by that option's name, so that the same rules see it;
-Reading.spelling holds the server's own name. `servers.json` has each setting with its flags and whether they take a
-value. gunicorn's file is Python, and nothing of it is run: constants and os.environ.get(NAME, default) have a value
-here, everything else is unknown.
+A setting that means the same as an option of uWSGI gets that option's name, so that the same rules apply to it;
+Reading.spelling has the server's own name. `servers.json` has each setting with its flags and whether they take a
+value. gunicorn's file is Python and is not run: constants and os.environ.get(NAME, default) have a value here, and
+everything else is unknown.
 """
 
 import ast
@@ -34,7 +33,7 @@ _Locate = Callable[[str], Path | None]
 
 
 def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, main: Path) -> Reading:
-    """What the command line of gunicorn or granian starts."""
+    """Read the configuration that a command line of gunicorn or granian starts."""
     server = command.server
     names: dict[str, list[Any]] = _NAMES[server]
     spelling = {canonical: own for own, canonical in _CANONICAL[server].items()}
@@ -67,7 +66,7 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
 
 
 def read_gunicorn_file(path: Path, environ: Mapping[str, str]) -> Reading:
-    """gunicorn's file alone, as `gunicorn -c PATH` would read it."""
+    """Read only gunicorn's file, as `gunicorn -c PATH` would."""
     command = Command(("gunicorn", "-c", path.name), "", RawLine(path, 1, "", ""))
     reading = read_server(command, environ, lambda _: path, path)
     reading.lines = [line for line in reading.lines if line.form == "python"]
@@ -138,14 +137,14 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
         for node in ast.walk(ast.Module(statements, []))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    # A name that the file itself reads is a variable of its own, and one that is private or shouts too.
+    # A name that the file itself reads is a variable and not a setting; so is one that is private or in capitals.
     reading.known |= {
         line.key for line in reading.lines if line.key in used or line.key.startswith("_") or line.key.isupper()
     }
 
 
 def _value(node: ast.expr, environ: Mapping[str, str], names: Mapping[str, Any]) -> Any:
-    """The value of an expression, None where it is not known here."""
+    """The value of an expression; None if it is not known here."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""Questions that the rules ask a reading: which value is in force, from which line."""
+"""Answers the rules' questions about a configuration: which value takes effect, and from which line."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from lowtide.tools.check.options import BOOLEANS, NUMBERS, OptionTable
 from lowtide.tools.check.reader import Option, Reading
 from lowtide.tools.check.values import has_placeholder, is_false, read_number
 
-# Set in the server's own start (uWSGI: core/init.c:95-135); every other number starts at 0.
+# The servers' own defaults (uWSGI: core/init.c:95-135); every other number is 0 by default.
 DEFAULTS = {
     "uwsgi": {
         "processes": 1,
@@ -24,8 +24,8 @@ DEFAULTS = {
 
 @dataclass
 class Settings:
-    """The values in force: of several lines for one variable, aliases included, the last one counts. `processes` is a
-    number of workers given elsewhere, which counts instead of the file's."""
+    """The values that take effect: the last of several lines for one variable, aliases included. `processes` is a
+    number of workers from elsewhere, which replaces the file's."""
 
     reading: Reading
     table: OptionTable
@@ -37,7 +37,7 @@ class Settings:
         return [option for option in self.reading.options if option.name in names]
 
     def option(self, name: str) -> Option | None:
-        """The option in force, None when nothing sets it."""
+        """The option that takes effect; None if nothing sets it."""
         options = self.all(name)
         return options[-1] if options else None
 
@@ -46,9 +46,8 @@ class Settings:
         return next((option for name in names if (option := self.option(name))), None)
 
     def number(self, name: str) -> int | None:
-        """The number in force in the option's own unit, its default when unset; None when a variable in it has no
-        value here, when the machine that runs uWSGI decides (%k) or uWSGI refuses it, so that no rule builds on a
-        number nobody knows."""
+        """The number that takes effect, in the option's own unit; its default if unset. It is None if it cannot be
+        known here: a variable in it has no value, it depends on the machine (%k), or uWSGI refuses it."""
         if name == "processes" and self.processes is not None:
             return self.processes
         option = self.option(name)
@@ -60,12 +59,12 @@ class Settings:
         return None if option.unknown or "%k" in option.written else read_number(known.kind, option.value)
 
     def positive(self, name: str) -> int:
-        """The number in force, 0 when it is off or not known."""
+        """The number that takes effect; 0 if the option is off or the number is not known."""
         return self.number(name) or 0
 
     @property
     def cores(self) -> int:
-        """Requests that one worker has at a time: threads, or greenlets (core/init.c:423)."""
+        """How many requests one worker serves at a time, with threads or greenlets (core/init.c:423)."""
         return max(self.positive("threads"), self.positive("async"), self.positive("gevent"))
 
     def is_on(self, name: str) -> bool:
@@ -76,7 +75,8 @@ class Settings:
         return not is_false(option.value)
 
     def has_master(self) -> bool:
-        """Asked for by `master`, or switched on by an option that needs it (core/config.c:498)."""
+        """Whether there is a master: `master` asks for it, or an option that needs it switches it on
+        (core/config.c:498)."""
         if self.option("master"):
             return self.is_on("master")
         known = (self.table.get(option.name) for option in self.reading.options)

@@ -1,4 +1,4 @@
-"""Split INI, YAML, JSON and XML text into keys and values as uWSGI's own readers do (core/ini.c, yaml.c, json.c,
+"""Splits INI, YAML, JSON and XML text into keys and values as uWSGI's own readers do (core/ini.c, yaml.c, json.c,
 xmlconf.c)."""
 
 import json
@@ -14,10 +14,10 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass
 class RawLine:
-    """One `key = value` line of a section that is read, or one option of a command line (`form` is then "command", or
-    "shell" where a shell puts variables in); without a file, UWSGI_KEY=value of the environment. `source` is the whole
-    line before magic expansion, `active` whether at least one option came of it (a line in a block not taken leaves
-    none)."""
+    """One `key = value` line of a section that is read, or one option of a command line (then `form` is "command", or
+    "shell" if a shell fills in variables); without a file it is UWSGI_KEY=value of the environment. `source` is the
+    whole line before %x variables are replaced. `active` says whether the line led to an option; a line in a block
+    whose condition is false does not."""
 
     file: Path | None
     number: int
@@ -46,44 +46,44 @@ class RawFile:
 
 
 def read_ini(path: Path, text: ExpandedText, wanted: str) -> RawFile:
-    """uwsgi_ini_config, core/ini.c:79-170.
+    """Read INI as uwsgi_ini_config does (core/ini.c:79-170).
 
-    A section header loses its first and its last character, whatever that is. A line without `=` is a key with an
-    empty value. Comments are lines whose first character is `;` or `#`, and nothing else.
+    The name of a section is its header without the first and the last character, whatever they are. A line without `=`
+    is a key with an empty value. Only a line whose first character is `;` or `#` is a comment.
     """
-    found = RawFile()
+    file = RawFile()
     section = ""
     sections: list[tuple[int, str]] = []
     for number, line in text.lines:
         key = line.strip(_BLANK)
         if number == 1 and line.startswith(_BYTE_ORDER_MARK):
-            found.problems.append(("byte-order-mark", 1, line.removeprefix(_BYTE_ORDER_MARK)))
+            file.problems.append(("byte-order-mark", 1, line.removeprefix(_BYTE_ORDER_MARK)))
         if not key or key[0] in ";#":
             continue
         if key[0] == "[":
             section = key[1:-1]
             sections.append((number, key))
             if not key.endswith("]") or section != section.strip(_BLANK):
-                found.problems.append(("section-header", number, key))
+                file.problems.append(("section-header", number, key))
             continue
         key, _, value = key.partition("=")
         if section == wanted:
-            found.lines.append(RawLine(path, number, key.rstrip(_BLANK), value.strip(_BLANK)))
+            file.lines.append(RawLine(path, number, key.rstrip(_BLANK), value.strip(_BLANK)))
         elif not sections and not line.startswith(_BYTE_ORDER_MARK):
-            found.problems.append(("before-section", number, line.strip(_BLANK)))
-    if not found.lines:
+            file.problems.append(("before-section", number, line.strip(_BLANK)))
+    if not file.lines:
         number = sections[0][0] if sections else 1
-        found.problems.append(("section-missing", number, wanted))
-    return found
+        file.problems.append(("section-missing", number, wanted))
+    return file
 
 
 def read_yaml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
-    """uwsgi_yaml_config without libyaml, core/yaml.c:215-285, which is what a default build uses.
+    """Read YAML as uwsgi_yaml_config does without libyaml (core/yaml.c:215-285), which is what a default build uses.
 
-    It is no YAML: one level of `key: value` below the section; a list, a nested map or a key without a value ends the
-    reading, quotes stay in the value, and `#` starts a comment anywhere.
+    It reads less than YAML: only one level of `key: value` below the section. A list, a nested map or a key without a
+    value ends the reading, quotes stay in the value, and `#` starts a comment anywhere.
     """
-    found = RawFile()
+    file = RawFile()
     inside = False
     current_depth = 0
     for number, line in text.lines:
@@ -102,7 +102,7 @@ def read_yaml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
             continue
         if key[0] in "-[{":
             if inside:
-                found.problems.append(("yaml-stops", number, key))
+                file.problems.append(("yaml-stops", number, key))
                 break
             continue
         if not inside:
@@ -111,12 +111,12 @@ def read_yaml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
             continue
         name, separator, value = _split_yaml(content.lstrip(_BLANK))
         if not separator:
-            found.problems.append(("yaml-stops", number, key))
+            file.problems.append(("yaml-stops", number, key))
             break
-        found.lines.append(RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t")))
-    if not found.lines:
-        found.problems.append(("section-missing", 1, wanted))
-    return found
+        file.lines.append(RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t")))
+    if not file.lines:
+        file.problems.append(("section-missing", 1, wanted))
+    return file
 
 
 def _split_yaml(content: str) -> tuple[str, str, str]:
@@ -139,8 +139,8 @@ def _depth(content: str) -> int:
 
 
 def read_json(path: Path, text: ExpandedText, wanted: str) -> RawFile:
-    """uwsgi_json_config, core/json.c: a list repeats its key, of a repeated key the last value counts; maps and numbers
-    with a point are left out."""
+    """Read JSON as uwsgi_json_config does (core/json.c): a list repeats its key, the last value of a repeated key
+    counts, and maps and numbers with a decimal point are left out."""
     whole = "\n".join(line for _, line in text.lines)
     try:
         section = json.loads(whole)[wanted]
@@ -163,8 +163,9 @@ def read_json(path: Path, text: ExpandedText, wanted: str) -> RawFile:
 
 
 def read_xml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
-    """uwsgi_xml_config with expat, core/xmlconf.c: elements below the first <uwsgi>, whose attributes count for
-    nothing but its id; of a text that comes in pieces the first one, of an empty element 1."""
+    """Read XML as uwsgi_xml_config does with expat (core/xmlconf.c): the elements below the first <uwsgi>, of whose
+    attributes only the id counts. Of a text that comes in pieces the first is used; an empty element has the value
+    1."""
     lines = RawFile()
     parser = expat.ParserCreate()
     open_key: list[str] = []

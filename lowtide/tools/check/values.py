@@ -1,14 +1,14 @@
-"""What uWSGI makes of the text behind an option: the C library's atoi and strtoul, and uWSGI's own idea of false."""
+"""Reads an option's value as uWSGI does: with the C library's atoi and strtoul, and uWSGI's own words for false."""
 
 import re
 
 from lowtide.tools.check.options import BOOLEANS, NUMBERS
 
-# core/uwsgi.c:3947. Everything else is true, the empty text included. "0" is compared exactly, the words are not.
+# core/uwsgi.c:3947. Every other text is true, also an empty one. uWSGI ignores the case of the words.
 FALSE_WORDS = frozenset({"false", "off", "no", "0"})
 
 _LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?\d+)")
-# The marks of a template are a placeholder too: what comes out of it is not known here.
+# The marks of a template count as placeholders, because the value that replaces them is not known here.
 _PLACEHOLDER = re.compile(r"[$%@]\([^()]*\)|\{\{|<%")
 
 
@@ -18,9 +18,9 @@ def is_false(text: str) -> bool:
 
 
 def leading_number(text: str) -> int:
-    """atoi: the digits at the start, 0 when there are none."""
-    found = _LEADING_NUMBER.match(text)
-    return int(found.group(1)) if found else 0
+    """The number at the start of a text, as C's atoi reads it; 0 if there is none."""
+    match = _LEADING_NUMBER.match(text)
+    return int(match.group(1)) if match else 0
 
 
 def has_placeholder(text: str) -> bool:
@@ -29,10 +29,10 @@ def has_placeholder(text: str) -> bool:
 
 
 def read_number(kind: str, text: str) -> int | None:
-    """The number that a numeric option ends up with, in the option's own unit; None where uWSGI refuses to start.
+    """The number that uWSGI reads for a numeric option, in the option's own unit; None if uWSGI refuses to start.
 
-    megabytes stay megabytes (MiB) here; uWSGI multiplies them by 1024 * 1024 itself. Unsigned options read a negative
-    number as one near 2**64.
+    Megabytes (MiB) are not multiplied by 1024 * 1024 here, as uWSGI does. An unsigned option reads a negative number as
+    one near 2**64.
     """
     number = leading_number(text)
     if kind == "int":
@@ -45,7 +45,7 @@ def read_number(kind: str, text: str) -> int | None:
 
 
 def effective(kind: str, text: str) -> str:
-    """The value that uWSGI works with, written for people; of a switch, whether the option is on."""
+    """The value that uWSGI uses, as text for people; for a switch, whether it is on."""
     if kind in NUMBERS:
         number = read_number(kind, text)
         if number is None:

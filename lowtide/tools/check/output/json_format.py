@@ -1,4 +1,4 @@
-"""Findings as JSON: `{"schema": 1, "findings": [...]}`. The keys are a contract and only ever grow."""
+"""Findings as JSON: `{"schema": 1, "findings": [...]}`. Keys may be added, but none is removed or renamed."""
 
 import json
 

@@ -11,7 +11,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def render(report: Report) -> str:
-    """The log of one run. Every rule is listed, so that a viewer can explain a code."""
+    """The log of one run. It lists every rule, so that a viewer can explain each code."""
     rules = [
         {
             "id": rule.code,
@@ -33,7 +33,8 @@ def render(report: Report) -> str:
 
 
 def _result(finding: Finding, main: str) -> dict[str, object]:
-    """One result. What comes from the environment has no place, but code hosts refuse a log with such a result."""
+    """One result. A finding about the environment is placed on line 1 of `main`, because code hosts refuse a log with a
+    result that has no place."""
     file, line = (finding.file, finding.line) if finding.line else (main, 1)
     place = {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": line}}
     return {

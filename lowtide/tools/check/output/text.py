@@ -1,4 +1,4 @@
-"""Findings for people: what ends the server first, the findings of one rule together, at the end what to do first."""
+"""Findings as text. The most serious come first, those of one rule together; the end says what to do first."""
 
 import textwrap
 from collections import Counter
@@ -37,7 +37,8 @@ def _place(finding: Finding) -> str:
 
 
 def _group(group: list[Finding]) -> str:
-    """The findings of one rule, with its page once; a message that is the same again is not repeated."""
+    """The findings of one rule, with the address of its page once. A message is not repeated if it is the same
+    again."""
     lines: list[str] = []
     for number, finding in enumerate(group):
         written = f": {_shown(finding.option, finding.written)}" if finding.option else ""
@@ -58,7 +59,7 @@ def _shown(option: str | None, written: str | None) -> str:
 
 
 def _short(text: str) -> str:
-    """Text of a file on a terminal: blanks folded, control characters made visible, long lines cut."""
+    """Text of a file, safe for a terminal: blanks joined, control characters made visible, long lines cut."""
     text = " ".join(text.split())
     clean = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     return clean if len(clean) <= 200 else f"{clean[:197]}..."

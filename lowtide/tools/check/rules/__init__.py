@@ -1,4 +1,4 @@
-"""All rules: whatever class of a module in this folder is a Rule."""
+"""Collects all rules: every class in a module of this folder that is a Rule."""
 
 import pkgutil
 from importlib import import_module
@@ -19,7 +19,7 @@ RULES: list[Rule] = [
 
 
 def run_rules(context: Context) -> list[Finding]:
-    """Every finding of every rule once, by place; the same place keeps the rules' order. A file that is included twice
-    has its lines twice."""
+    """All findings of all rules, sorted by file and line. Equal findings are listed once, because a file that is
+    included twice has its lines twice."""
     findings = dict.fromkeys(finding for rule in RULES for finding in rule.findings(context))
     return sorted(findings, key=lambda finding: (finding.file, finding.line))

@@ -1,8 +1,9 @@
-"""What every rule is given, and what a rule is.
+"""The base class of rules, and the data on which they work.
 
-A rule is a small class in one of this package's modules, found by being there: its attributes say its code, its page
-and for which servers it is, its docstring is the explanation that `--codes` and SARIF show, and its `check` yields
-findings. Rules of one shape are rows of a table instead (structure.py, partners.py, refused.py).
+A rule is a small class in one of this package's modules, which are searched for rules. Its attributes are its code, its
+page and the servers to which it applies, its docstring is the explanation that `--codes` and SARIF show, and its method
+`check` yields findings. Rules that differ only in their data are rows of a table (structure.py, partners.py,
+refused.py).
 """
 
 import re
@@ -22,13 +23,13 @@ from lowtide.tools.check.syntax import RawLine
 
 DOCS = "https://uwsgi-docs.readthedocs.io/en/latest/"
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
-# What ends the server comes first in the text, what is harmless last.
+# Weights: in the text, findings that stop the server come first, and harmless ones last.
 ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
-# A file that draws more findings of one kind is no configuration.
+# A file with more findings of one rule is not a configuration.
 MAX_FINDINGS = 500
 Where = Option | RawLine | Problem | None
 
-# Options whose value is a command, a template or a text for people: `;`, `#`, quotes and %(...) belong to it.
+# Options whose value is a command, a template or a text for people, where `;`, `#`, quotes and %(...) are allowed.
 _FREE_TEXT = re.compile(
     r"""(exec|hook|call|cron|unique-cron|attach|smart-attach|legion|alarm|route|final-route|error-route|response-route|
     log-format|logformat|logger|log-encoder|log-req-encoder|req-logger|print|iprint|env$|declare-option|set$|set-p|eval|
@@ -44,8 +45,8 @@ def is_free_text(name: str) -> bool:
 
 @dataclass(kw_only=True)
 class Context(Settings):
-    """One configuration and its surroundings. `uwsgi` and `python` are the releases in use, as version tuples.
-    `environment_told`: somebody said what the server's environment is, so a variable that is not in it is a mistake."""
+    """One configuration and its container. `uwsgi` and `python` are the releases in use, as version tuples.
+    `environment_told`: the user gave the server's environment, so a variable that is not in it is a mistake."""
 
     main: Path
     cwd: Path
@@ -60,7 +61,7 @@ class Context(Settings):
     written: list[RawLine] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Every line of the files, and before them the options that the environment sets."""
+        """Set `written`: the options that the environment sets, then every line of the files."""
         environment = [
             RawLine(None, 0, option.name, option.written, active=True)
             for option in self.reading.options
@@ -86,7 +87,7 @@ class Context(Settings):
         return known is not None and (known.since is None or version_key(known.since) <= self.uwsgi)
 
     def options_of(self, line: RawLine) -> list[Option]:
-        """What uWSGI made of a line: nothing in a block not taken, several options in a loop."""
+        """The options that uWSGI made from a line: none in a block whose condition is false, several in a loop."""
         return self._by_place.get((line.file, line.number, line.key), [])
 
     @cached_property
@@ -97,7 +98,7 @@ class Context(Settings):
         return places
 
     def values_of(self, line: RawLine) -> list[str]:
-        """The expanded values of a line; the written one where uWSGI skips the line."""
+        """The expanded values of a line; if uWSGI skips the line, its value as written."""
         return list(dict.fromkeys(option.value for option in self.options_of(line))) or [line.value]
 
     def known_lines(self) -> Iterator[tuple[RawLine, Known]]:
@@ -108,7 +109,7 @@ class Context(Settings):
 
     @cached_property
     def placeholders(self) -> set[str]:
-        """Names that some line reads as %(name) or tests with if-opt: setting those is no mistake."""
+        """Names that a line reads as %(name) or tests with if-opt, so that setting them is not a mistake."""
         used: set[str] = set()
         for line in self.reading.lines:
             for expression in re.findall(r"%\(([^()]+)\)", line.value):
@@ -119,8 +120,9 @@ class Context(Settings):
 
 
 class Rule:
-    """`code` is stable kebab-case, `page` the page below DOCS (that of the first option unless said), `weight` its
-    place in the text, `servers` those in which the fact is the same. `options` are looked at one by one by `at`."""
+    """A rule. `code` is kebab-case and never changes. `page` is the page below DOCS, by default that of the first
+    option. `weight` is its place in the text. `servers` are those to which it applies. `at` is called for each of
+    `options`."""
 
     code: str
     page: str = ""
@@ -130,7 +132,7 @@ class Rule:
 
     @classmethod
     def instances(cls) -> Iterable["Rule"]:
-        """The rules of this class: one, or one for each row of its table."""
+        """The rules of this class: one, or one for each row if the class has a table."""
         return [cls()] if "code" in vars(cls) else []
 
     @property
@@ -154,7 +156,7 @@ class Rule:
                 yield from self.at(c, option)
 
     def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        """What there is to say about one of `options` that is in force."""
+        """The findings about one of `options` that takes effect."""
         raise NotImplementedError
 
 
@@ -168,7 +170,7 @@ def say(
     fixes: Fixes = (),
     weight: int = 0,
 ) -> Finding:
-    """A finding at an option, a line or a problem; None is the file as a whole."""
+    """Make a finding about an option, a line or a problem; None stands for the whole file."""
     if where is None:
         return Finding(level, c.shown(c.main), 1, None, None, effective, message, instead, fixes, weight=weight)
     if isinstance(where, RawLine):

@@ -1,4 +1,4 @@
-"""Rules about one line: what uWSGI makes of the text behind the `=`."""
+"""Rules about one line: how uWSGI reads the text behind the `=`."""
 
 import difflib
 import re
@@ -11,12 +11,12 @@ from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING,
 from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.check.values import effective, has_placeholder, is_false, leading_number
 
-# A comment, or a sign that was meant to end the line: `4 ; four`, `4;`, `/run/app.pid  //the master's`.
+# A comment behind a value, or a sign that was meant to end the line: `4 ; four`, `4;`, `/run/app.pid  //the master's`.
 _TRAILER = re.compile(r"(?:^|\s)([;#].*|(?<=.)//.*)$|(?<=[^\s;,])([;,]+)$")
 _SECONDS = re.compile(r"(mule-|spooler-|cron-)?harakiri$|.*-(mercy|lifetime|timeout|delta|delay)$|idle$")
 _SECONDS_IN = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _MEGABYTES_IN = {"m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
-# What to write where no digit says what is meant.
+# What to write if the value has no digit from which to guess.
 _USUAL = {"processes": 4, "workers": 4, "post-buffering": 8192, "cheaper": 1, "threads": 2}
 
 
@@ -25,12 +25,12 @@ def _is_quoted(value: str) -> bool:
 
 
 def _is_plain(value: str) -> bool:
-    """Neither a comment, quotes nor a variable, which other rules speak about."""
+    """Whether the value has no comment, quotes or variable, for which there are other rules."""
     return not (_TRAILER.search(value) or _is_quoted(value) or has_placeholder(value) or "$" in value)
 
 
 def _fix(line: RawLine, value: str) -> Fixes:
-    """The line with another value, its layout and a YAML comment kept; nothing where magic variables made the value."""
+    """Replace the value in a line, and keep its layout and YAML comment; empty if %x variables are in the value."""
     head, separator, tail = line.source.partition(":" if line.form == "yaml" else "=")
     if line.form not in ("ini", "yaml") or line.value not in tail:
         return ()

@@ -16,7 +16,7 @@ def _fits(c: Context, workers: int) -> int:
 
 
 def _room(c: Context, workers: int) -> str:
-    """The reload-on-rss that fits, or, where an idle worker would not fit below it, how many workers do."""
+    """The reload-on-rss that fits into the container; if it is below an idle worker, how many workers fit."""
     fits = _fits(c, max(workers, 1))
     if fits > 2 * IDLE_WORKER_MB or workers < 2:
         return f"{c.spell('reload-on-rss')} = {fits}"

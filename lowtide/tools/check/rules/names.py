@@ -9,7 +9,7 @@ from lowtide.tools.check.reader import BLOCK_ENDS, Option
 from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, say
 from lowtide.tools.check.values import effective
 
-# A file with more unknown names than this is no uWSGI configuration, and the search for near ones takes time.
+# A file with more unknown names is not a uWSGI configuration, and the search for similar names takes time.
 MAX_UNKNOWN = 100
 _NO_ELSE = "the lines below stay in the block above"
 _NEVER_THERE = {
@@ -21,7 +21,7 @@ _NEVER_THERE = {
 
 
 def _plugins(c: Context) -> set[str]:
-    """Plugins that the file loads and a default build does not have: they bring options of their own."""
+    """Plugins that the file loads and a default build does not have. They may add options of their own."""
     names = {name for key in ("plugin", "plugins", "need-plugin") for o in c.all(key) for name in o.value.split(",")}
     own = {name.strip().rpartition(":")[2] for name in names} - c.table.plugins
     return {name for name in own if name and not re.fullmatch(r"python[\d.]*|http|corerouter|logfile", name)}

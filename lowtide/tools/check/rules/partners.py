@@ -1,4 +1,4 @@
-"""Options that do nothing where they stand, because the option that would use them is not there."""
+"""Rules about options that do nothing, because the option that would use them is missing."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.rules.base import NOTE, WARNING, Context, Rule, say
 
-# Names (a pattern), the options of which one has to be there, and what uses them. `master` stands for a master process.
+# A pattern of names, the options of which one must be set, and what uses them. `master` stands for a master process.
 _ROUTER = "http https http2 https2 http-to-https httprouter http-socket-router http-subscription-server"
 _PARTNERS = tuple(
     (re.compile(pattern), partners.split(), user)
@@ -30,7 +30,7 @@ _PARTNERS = tuple(
          "http11-socket raw-socket https-socket stats zerg-pool", "a socket"),
     )
 )  # fmt: skip
-# The same in the other servers: the option, what it needs, and who would use it.
+# The same for the other servers: the option, what it needs, and what would use it.
 _GUNICORN_CLASSES = {"threads": "gthread", "worker-connections": "gthread gevent eventlet uvicorn tornado asgi"}
 
 

@@ -1,4 +1,4 @@
-"""Rules of one sentence: when it holds of an option, that is the finding. They are rows of a table."""
+"""Rules that consist of a condition on one option and a message. They are rows of a table."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lowtide import sizing
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
 
-# RSS in MB. An idle worker of a small Django application has about 52; no smaller one fits below this either.
+# RSS in MB. An idle worker of a small Django application has about 52, so a limit below this replaces idle workers.
 IDLE_WORKER_MB = 40
 _GUNICORN = "https://docs.gunicorn.org/en/stable/settings.html"
 _GRANIAN = "https://github.com/emmett-framework/granian"

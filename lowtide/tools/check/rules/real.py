@@ -1,4 +1,4 @@
-"""Rules about what a real uWSGI on this machine says of the same file."""
+"""Rules about how a real uWSGI on this machine reads the same file."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ class ReadingDiffers(Rule):
     page = "Configuration.html"
 
     def check(self, c: Context) -> Iterator[Finding]:
-        for ours, theirs in c.comparison.differences if c.comparison else ():
+        for read_here, loaded in c.comparison.differences if c.comparison else ():
             version = c.comparison.version if c.comparison else ""
-            message = f"This check reads `{ours}` where uWSGI {version} loads `{theirs}`."
-            yield say(c, None, WARNING, message, "Trust uWSGI, and report the file.", theirs)
+            message = f"This check reads `{read_here}` where uWSGI {version} loads `{loaded}`."
+            yield say(c, None, WARNING, message, "Trust uWSGI, and report the file.", loaded)

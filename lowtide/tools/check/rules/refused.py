@@ -1,4 +1,4 @@
-"""What uWSGI refuses at its start: a table, each row with the line of uWSGI 2.0.31's source that says so."""
+"""Rules about values that uWSGI refuses at its start: a table, with the line of uWSGI 2.0.31's source in each row."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ _EXPLANATIONS = {
 }
 _MEASURES = ("memory-report", "reload-on-rss", "reload-on-as", "evil-reload-on-rss", "evil-reload-on-as")
 _LOOPS = {"simple", "async", "gevent"}
-# Found wrong not by the first process but by each worker, over and over.
+# Not the first process but each worker refuses these, again and again.
 _WORKERS_EXIT = {"core/uwsgi.c:3620", "core/socket.c:1681"}
 _ALGORITHMS = {"spare", "backlog", "manual", "busyness"}
 
@@ -40,7 +40,7 @@ def _octal(value: str, *also: str) -> bool:
 
 
 def _socket_known(c: Context) -> bool:
-    """Whether a socket is opened, or something that is not read here may open one."""
+    """Whether the file opens a socket, or something that is not read here may open one."""
     names = {option.name for option in c.reading.options if re.fullmatch(r"(?!ch|map-)(.*-)?socket", option.name)}
     return bool(names) or any(problem.kind == "include-not-read" for problem in c.reading.problems)
 
@@ -49,7 +49,7 @@ def _workers(value: str) -> int:
     return max((int(number) for number in re.findall(r"\d+", value.partition(":")[2])), default=0)
 
 
-# Code, option, where the source says so, when it is refused, what uWSGI finds wrong, what to write. {0} is the value.
+# Code, option, place in the source, when it is refused, what uWSGI objects to, what to write. {0} is the value.
 _Refused = Callable[[Context, str], bool]
 _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
     ("cheaper-not-below-processes", "cheaper", "core/init.c:452",

@@ -18,7 +18,7 @@ def _term_hook(c: Context) -> Option | None:
 
 
 def _not_graceful(c: Context) -> tuple[str, str] | None:
-    """Why gracefully_kill_them_all does not let requests finish here, and what to do; None where it does."""
+    """Why gracefully_kill_them_all does not let requests finish here, and what to do; None if it does."""
     if c.container.signals_all:
         return "The workers get the signal themselves", "KillMode=mixed, so that only the master is told"
     if c.positive("async") > 1 or c.positive("gevent") > 1:

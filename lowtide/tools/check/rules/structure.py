@@ -1,4 +1,4 @@
-"""Rules about how the file is put together: sections, blocks, includes, variables."""
+"""Rules about the structure of the file: sections, blocks, includes, variables."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _INI, _LOGIC, _PLACEHOLDERS = "Configuration.html#ini-files", "ConfigLogic.html"
 
 
 # Problems that the reader notes: code, level, weight, page, explanation, message, what to write instead. {0} is the
-# problem's detail, {1} the option it is in, {2} what stands in the detail before its `=`, {3} a header's name.
+# problem's detail, {1} its option, {2} the part of the detail before `=`, {3} a header's name.
 _PROBLEMS = (
     ("byte-order-mark", ERROR, ENDS, _INI,
      "A byte order mark before the first character hides the section header on that line: uWSGI compares bytes, and "

@@ -7,7 +7,7 @@ from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
 from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
 
-# Options that end a worker and count on the master to start it again.
+# Options that end a worker and rely on the master to start it again.
 _ENDS_WORKERS = (
     "max-requests",
     "max-worker-lifetime",
@@ -77,7 +77,7 @@ class RecycleTogether(Rule):
 
     def check(self, c: Context) -> Iterator[Finding]:
         workers = c.positive("processes")
-        # With cheaper only so many start together; the others come and go with the load.
+        # With cheaper only so many workers start together; the others are started and stopped with the load.
         together = c.positive("cheaper-initial") or c.positive("cheaper") or workers
         for name in ("max-requests", "max-worker-lifetime") if workers > 1 and together > 1 else ():
             step, option, limit = f"{name}-delta", c.option(name), c.positive(name)
