@@ -48,8 +48,8 @@ def product_list(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def product(request: HttpRequest, sku: str) -> HttpResponse:
-    found = get_object_or_404(Product.objects.select_related("category"), sku=sku)
-    return render(request, "catalog/product.html", {"product": found})
+    item = get_object_or_404(Product.objects.select_related("category"), sku=sku)
+    return render(request, "catalog/product.html", {"product": item})
 
 
 @require_safe

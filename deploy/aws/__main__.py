@@ -101,8 +101,8 @@ def serving(session: boto3.Session, environment: Environment) -> str:
     described = Stacks(session, environment, {}).describe("service")
     for output in (described or {}).get("Outputs", []):
         if output["OutputKey"] == "Revision":
-            found: str = output["OutputValue"]
-            return found
+            revision: str = output["OutputValue"]
+            return revision
     raise Refused(f"{environment.name} has no service yet.")
 
 
@@ -116,21 +116,21 @@ def run_loadtest(session: boto3.Session, environment: Environment, options: argp
     known = check(session, environment, ["loadtest"], options.revision)
     stacks = Stacks(session, environment, known, options.role_arn)
     stacks.deploy("loadtest")
-    found = stacks.outputs()
-    place = (found["LoadtestTask"], found["LoadtestGroup"])
-    started = [tasks.start(session, found, *place, master_command(host, options.workers))]
+    outputs = stacks.outputs()
+    place = (outputs["LoadtestTask"], outputs["LoadtestGroup"])
+    started = [tasks.start(session, outputs, *place, master_command(host, options.workers))]
     try:
-        address = tasks.address(session, found, started[0], _START_S)
+        address = tasks.address(session, outputs, started[0], _START_S)
         for _ in range(options.workers):
-            started.append(tasks.start(session, found, *place, worker_command(address)))
+            started.append(tasks.start(session, outputs, *place, worker_command(address)))
         print(f"Load from {options.workers} workers: {started[0]}", flush=True)
-        code = tasks.wait(session, found, started[0], _MIGRATION_S)
+        code = tasks.wait(session, outputs, started[0], _MIGRATION_S)
     except BaseException:
         # When this command ends, the load must end too, because nobody watches it any more.
         for arn in started:
-            tasks.stop(session, found, arn, "The command that watched the load test has ended")
+            tasks.stop(session, outputs, arn, "The command that watched the load test has ended")
         raise
-    print(tasks.log(session, found["LoadtestLogs"], "loadtest", "locust", started[0], lines=60))
+    print(tasks.log(session, outputs["LoadtestLogs"], "loadtest", "locust", started[0], lines=60))
     if code:
         raise Failed(f"Locust ended with {code}.")
 

@@ -114,7 +114,7 @@ class Environment:
 
     def inputs(self) -> dict[str, str]:
         """What the file says, under the names of the templates' parameters."""
-        found = {
+        values = {
             "Environment": self.name,
             "Domain": self.domain,
             "CertificateArn": self.certificate,
@@ -123,15 +123,15 @@ class Environment:
             "AppMemoryReservation": str(self.limits.soft_mb),
         }
         if self.github:
-            found["GitHubRepository"] = self.github
+            values["GitHubRepository"] = self.github
         names = {
             "workers": "Workers",
             "large_workers": "LargeWorkers",
             "reload_on_rss": "ReloadOnRss",
             "large_need": "LargeNeedMb",
         }
-        found |= {names[key]: str(value) for key, value in self.sizing.items() if key in names}
-        return found | {key: str(value) for key, value in self.parameters.items()}
+        values |= {names[key]: str(value) for key, value in self.sizing.items() if key in names}
+        return values | {key: str(value) for key, value in self.parameters.items()}
 
 
 def _check_parameter(file: str, name: str, value: Any) -> None:

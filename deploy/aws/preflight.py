@@ -34,14 +34,14 @@ def certificates(session: boto3.Session, environment: Environment) -> None:
     ):
         client = session.client("acm", region_name=arn.split(":")[3])
         try:
-            found = client.describe_certificate(CertificateArn=arn)["Certificate"]
+            certificate = client.describe_certificate(CertificateArn=arn)["Certificate"]
         except ClientError as error:
             raise Refused(f"{key}: {arn} cannot be read: {error.response['Error']['Message']}") from None
-        names = {found["DomainName"], *found.get("SubjectAlternativeNames", [])}
+        names = {certificate["DomainName"], *certificate.get("SubjectAlternativeNames", [])}
         if not any(_covers(name, environment.domain) for name in names):
             raise Refused(f"{key}: {arn} is for {', '.join(sorted(names))}, not for {environment.domain}.")
-        if found["Status"] != "ISSUED":
-            raise Refused(f"{key}: {arn} is {found['Status']}, not ISSUED: finish its validation in DNS first.")
+        if certificate["Status"] != "ISSUED":
+            raise Refused(f"{key}: {arn} is {certificate['Status']}, not ISSUED: finish its validation in DNS first.")
 
 
 def _covers(pattern: str, domain: str) -> bool:
@@ -59,15 +59,15 @@ def digest(session: boto3.Session, environment: Environment, target: str, revisi
         if error.response["Error"]["Code"] in ("ImageNotFoundException", "RepositoryNotFoundException"):
             return None
         raise
-    found: str = answer["imageDetails"][0]["imageDigest"]
-    return found
+    image_digest: str = answer["imageDetails"][0]["imageDigest"]
+    return image_digest
 
 
 def images(session: boto3.Session, environment: Environment, revision: str, parameters: list[str]) -> dict[str, str]:
     """The images of a revision by digest, under the names of the templates' parameters."""
     suffix = "amazonaws.com.cn" if environment.region.startswith("cn-") else "amazonaws.com"
     host = f"{environment.account}.dkr.ecr.{environment.region}.{suffix}"
-    found = {}
+    by_parameter = {}
     for parameter in parameters:
         target = IMAGES[parameter]
         name = digest(session, environment, target, revision)
@@ -76,8 +76,8 @@ def images(session: boto3.Session, environment: Environment, revision: str, para
                 f"There is no image lowtide-{target}:{revision} in {environment.account} {environment.region}. "
                 f"Build and push it: python -m deploy.aws push {environment.name}"
             )
-        found[parameter] = f"{host}/lowtide-{target}@{name}"
-    return found
+        by_parameter[parameter] = f"{host}/lowtide-{target}@{name}"
+    return by_parameter
 
 
 def prefix_list(session: boto3.Session) -> str:
@@ -87,5 +87,5 @@ def prefix_list(session: boto3.Session) -> str:
     )
     if not answer["PrefixLists"]:
         raise Refused(f"This region has no prefix list {PREFIX_LIST}: CloudFront cannot reach a VPC in it.")
-    found: str = answer["PrefixLists"][0]["PrefixListId"]
-    return found
+    identifier: str = answer["PrefixLists"][0]["PrefixListId"]
+    return identifier

@@ -66,17 +66,17 @@ def _critical(session: boto3.Session, target: str, revision: str) -> int:
     end = time.monotonic() + _SCAN_S
     while time.monotonic() < end:
         try:
-            found = ecr.describe_image_scan_findings(repositoryName=f"lowtide-{target}", imageId={"imageTag": revision})
+            scan = ecr.describe_image_scan_findings(repositoryName=f"lowtide-{target}", imageId={"imageTag": revision})
         except ClientError as error:
             if error.response["Error"]["Code"] != "ScanNotFoundException":
                 raise
-            found = {}
-        status = found.get("imageScanStatus", {}).get("status", "PENDING")
+            scan = {}
+        status = scan.get("imageScanStatus", {}).get("status", "PENDING")
         if status in ("COMPLETE", "ACTIVE"):
-            return int(found.get("imageScanFindings", {}).get("findingSeverityCounts", {}).get("CRITICAL", 0))
+            return int(scan.get("imageScanFindings", {}).get("findingSeverityCounts", {}).get("CRITICAL", 0))
         if status not in ("PENDING", "IN_PROGRESS"):
             raise Failed(
-                f"ECR could not scan lowtide-{target}:{revision}: {found['imageScanStatus'].get('description', status)}"
+                f"ECR could not scan lowtide-{target}:{revision}: {scan['imageScanStatus'].get('description', status)}"
             )
         time.sleep(5)
     raise Failed(f"ECR's scan of lowtide-{target}:{revision} is not through after {_SCAN_S} s.")

@@ -52,23 +52,23 @@ class Stacks:
     def describe(self, stack: str) -> dict[str, Any] | None:
         """What CloudFormation says of a stack; None where there is none."""
         try:
-            found: dict[str, Any] = self.client.describe_stacks(StackName=self.environment.stack_name(stack))["Stacks"][
-                0
-            ]
+            described: dict[str, Any] = self.client.describe_stacks(StackName=self.environment.stack_name(stack))[
+                "Stacks"
+            ][0]
         except ClientError as error:
             if "does not exist" in error.response["Error"]["Message"]:
                 return None
             raise
         # A stack in this state was never created: a change set for it was made and not carried out.
-        return None if found["StackStatus"] == "REVIEW_IN_PROGRESS" else found
+        return None if described["StackStatus"] == "REVIEW_IN_PROGRESS" else described
 
     def outputs(self) -> dict[str, str]:
         """The outputs of every stack that exists."""
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for stack in [*self.environment.stacks, "loadtest"]:
             for output in (self.describe(stack) or {}).get("Outputs", []):
-                found[output["OutputKey"]] = output["OutputValue"]
-        return found
+                values[output["OutputKey"]] = output["OutputValue"]
+        return values
 
     def parameters(self, stack: str) -> tuple[dict[str, str], list[str]]:
         """The values for a template's parameters, and the names of those that have no value yet."""
@@ -100,10 +100,10 @@ class Stacks:
         change_set = self._create(stack, "UPDATE" if exists else "CREATE")
         if not change_set:
             return False
-        found = self._changes(change_set)
-        if exists and planned is not None and set(found) - set(planned):
+        changes = self._changes(change_set)
+        if exists and planned is not None and set(changes) - set(planned):
             self.client.delete_change_set(ChangeSetName=change_set)
-            extra = "\n".join(str(change) for change in found if change not in planned)
+            extra = "\n".join(str(change) for change in changes if change not in planned)
             raise Failed(f"{stack} would now change more than was shown; run again to see it:\n{extra}")
         self.client.execute_change_set(ChangeSetName=change_set)
         self._wait(stack)
@@ -128,34 +128,34 @@ class Stacks:
         )
         arn: str = answer["Id"]
         end = time.monotonic() + _CHANGE_SET_S
-        while (found := self.client.describe_change_set(ChangeSetName=arn))["Status"] in (
+        while (described := self.client.describe_change_set(ChangeSetName=arn))["Status"] in (
             "CREATE_PENDING",
             "CREATE_IN_PROGRESS",
         ):
             if time.monotonic() > end:
                 raise Failed(f"The change set of {stack} is not ready after {_CHANGE_SET_S} s: {arn}")
             time.sleep(_WAIT_S)
-        if found["Status"] == "FAILED":
+        if described["Status"] == "FAILED":
             self.client.delete_change_set(ChangeSetName=arn)
-            reason = found.get("StatusReason", "")
+            reason = described.get("StatusReason", "")
             if any(words in reason for words in _NOTHING):
                 return None
             raise Refused(f"{stack}: {reason}")
         return arn
 
     def _changes(self, change_set: str) -> list[Change]:
-        found = []
+        changes = []
         for page in self.client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set):
-            for change in (each["ResourceChange"] for each in page.get("Changes", [])):
+            for change in (entry["ResourceChange"] for entry in page.get("Changes", [])):
                 replaces = change.get("Replacement") in ("True", "Conditional")
-                found.append(Change(change["Action"], change["LogicalResourceId"], change["ResourceType"], replaces))
-        return found
+                changes.append(Change(change["Action"], change["LogicalResourceId"], change["ResourceType"], replaces))
+        return changes
 
     def _wait(self, stack: str) -> None:
         end = time.monotonic() + _STACK_S
         while time.monotonic() < end:
-            found = self.describe(stack)
-            status = found["StackStatus"] if found else "gone"
+            described = self.describe(stack)
+            status = described["StackStatus"] if described else "gone"
             if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
                 return
             if not status.endswith("_IN_PROGRESS"):

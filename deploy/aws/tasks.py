@@ -40,8 +40,8 @@ def start(
 
 
 def describe(session: boto3.Session, known: dict[str, str], arn: str) -> dict[str, Any]:
-    found: dict[str, Any] = session.client("ecs").describe_tasks(cluster=known["Cluster"], tasks=[arn])["tasks"][0]
-    return found
+    task: dict[str, Any] = session.client("ecs").describe_tasks(cluster=known["Cluster"], tasks=[arn])["tasks"][0]
+    return task
 
 
 def stop(session: boto3.Session, known: dict[str, str], arn: str, reason: str) -> None:
@@ -75,8 +75,8 @@ def address(session: boto3.Session, known: dict[str, str], arn: str, seconds: fl
         details = [pair for attachment in task.get("attachments", []) for pair in attachment.get("details", [])]
         for pair in details:
             if pair["name"] == "privateIPv4Address":
-                found: str = pair["value"]
-                return found
+                private_address: str = pair["value"]
+                return private_address
         if task["lastStatus"] == "STOPPED":
             break
         time.sleep(_WAIT_S)

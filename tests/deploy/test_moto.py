@@ -157,8 +157,8 @@ def deployed(cloud: Aws) -> Aws:
 
 
 def test_the_task_is_as_the_template_says(deployed: Aws) -> None:
-    found = deployed.client("ecs").describe_task_definition(taskDefinition="lowtide-test")["taskDefinition"]
-    app, nginx = found["containerDefinitions"]
+    definition = deployed.client("ecs").describe_task_definition(taskDefinition="lowtide-test")["taskDefinition"]
+    app, nginx = definition["containerDefinitions"]
     rule = limits(4, 1, 128)
     assert (app["memory"], app["memoryReservation"]) == (rule.hard_mb, rule.soft_mb)
     assert app["image"] == image("app")
@@ -170,8 +170,8 @@ def test_the_task_is_as_the_template_says(deployed: Aws) -> None:
 
 
 def test_the_service_runs_it_in_private_subnets(deployed: Aws) -> None:
-    found = deployed.client("ecs").describe_services(cluster="lowtide-test", services=["lowtide-test"])["services"][0]
-    assert found["taskDefinition"].rsplit("/")[-1].startswith("lowtide-test:")
+    service = deployed.client("ecs").describe_services(cluster="lowtide-test", services=["lowtide-test"])["services"][0]
+    assert service["taskDefinition"].rsplit("/")[-1].startswith("lowtide-test:")
     subnets = deployed.client("ec2").describe_subnets(
         Filters=[{"Name": "tag:Name", "Values": ["lowtide-test-private-*"]}]
     )["Subnets"]
@@ -228,8 +228,8 @@ def test_the_balancer_listens_with_tls_and_asks_for_health(deployed: Aws) -> Non
 
 
 def test_repositories_are_immutable(deployed: Aws) -> None:
-    found = deployed.client("ecr").describe_repositories()["repositories"]
-    assert {each["repositoryName"]: each["imageTagMutability"] for each in found} == {
+    repositories = deployed.client("ecr").describe_repositories()["repositories"]
+    assert {each["repositoryName"]: each["imageTagMutability"] for each in repositories} == {
         f"lowtide-{target}": "IMMUTABLE" for target in ("app", "nginx", "locust")
     }
 
@@ -243,8 +243,10 @@ def test_ci_may_be_assumed_by_this_repository_only(deployed: Aws) -> None:
 
 
 def test_the_migration_runs_the_same_image(deployed: Aws) -> None:
-    found = deployed.client("ecs").describe_task_definition(taskDefinition="lowtide-test-migrate")["taskDefinition"]
-    (container,) = found["containerDefinitions"]
+    definition = deployed.client("ecs").describe_task_definition(taskDefinition="lowtide-test-migrate")[
+        "taskDefinition"
+    ]
+    (container,) = definition["containerDefinitions"]
     assert container["image"] == image("app")
     assert container["command"] == ["python", "-m", "lowtide.application", "manage", "migrate", "--noinput"]
 

@@ -17,9 +17,11 @@ TMP = "/tmp"  # noqa: S108 - in the container
 
 def compose() -> dict[str, str]:
     """The defaults in docker-compose.yml (`${NAME:-default}`), which must be the same wherever a name occurs."""
-    found = set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
-    assert len(found) == len(dict(found)), f"two defaults for one name: {sorted(found)}"
-    return dict(found)
+    defaults_by_name = set(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (CHECKOUT / "docker-compose.yml").read_text()))
+    assert len(defaults_by_name) == len(dict(defaults_by_name)), (
+        f"two defaults for one name: {sorted(defaults_by_name)}"
+    )
+    return dict(defaults_by_name)
 
 
 def example() -> dict[str, str]:
@@ -31,12 +33,12 @@ def ecs(parsed: dict[str, Any]) -> dict[str, Any]:
     """The defaults of the parameters that the task definition passes on."""
     rules = parsed["service"]["Parameters"]
     app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
-    found = {
+    parameters = {
         each["Name"]: rules[each["Value"]["Ref"]].get("Default")
         for each in app["Environment"]
         if "Ref" in each["Value"]
     }
-    return found | {
+    return parameters | {
         "hard": rules[app["Memory"]["Ref"]]["Default"],
         "soft": rules[app["MemoryReservation"]["Ref"]]["Default"],
     }

@@ -63,19 +63,19 @@ def described(folder: Path, text: str) -> application.Application:
 
 
 def test_the_smallest_description(folder: Path) -> None:
-    found = described(folder, SMALLEST)
-    assert (found.wsgi, found.page, found.large, found.loadtest) == ("site:application", "/", (), None)
-    assert found.folder == folder
+    read = described(folder, SMALLEST)
+    assert (read.wsgi, read.page, read.large, read.loadtest) == ("site:application", "/", (), None)
+    assert read.folder == folder
 
 
 def test_what_is_left_out_has_a_default(folder: Path) -> None:
-    found = described(folder, WHOLE)
-    application.check(found)
-    assert found.loadtest
-    (listed, upload) = found.loadtest.requests
+    read = described(folder, WHOLE)
+    application.check(read)
+    assert read.loadtest
+    (listed, upload) = read.loadtest.requests
     assert (listed.method, listed.status, listed.streamed, upload.method) == ("GET", 200, None, "POST")
-    assert found.words(found.loadtest.draw["word"]) == ("a", "b")
-    assert found.load(upload.make_body)(1, 1) == b""
+    assert read.words(read.loadtest.draw["word"]) == ("a", "b")
+    assert read.load(upload.make_body)(1, 1) == b""
 
 
 def test_a_header_waits_for_its_variable(folder: Path) -> None:
@@ -143,9 +143,9 @@ def test_a_mistake_is_named(written: str, instead: str, says: str, folder: Path)
     ],
 )
 def test_what_cannot_be_imported_is_named(written: str, instead: str, says: str, folder: Path) -> None:
-    found = described(folder, WHOLE.replace(written, instead))
+    read = described(folder, WHOLE.replace(written, instead))
     with pytest.raises(application.Invalid) as refused:
-        application.check(found)
+        application.check(read)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 

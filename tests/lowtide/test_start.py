@@ -15,20 +15,20 @@ LOAD = Load(idle_mb=97, workers=4, worker_rss_mb=53, large_mb=192, worker_privat
 
 
 def test_defaults() -> None:
-    found = settings({})
-    assert (found["WORKERS"], found["SMALL_WORKER_IDS"], found["LARGE_WORKER_IDS"]) == ("4", "1,2,3", "4")
+    checked = settings({})
+    assert (checked["WORKERS"], checked["SMALL_WORKER_IDS"], checked["LARGE_WORKER_IDS"]) == ("4", "1,2,3", "4")
 
 
 def test_large_workers_come_last() -> None:
-    found = settings({"WORKERS": "5", "LARGE_WORKERS": "2"})
-    assert (found["SMALL_WORKER_IDS"], found["LARGE_WORKER_IDS"]) == ("1,2,3", "4,5")
+    checked = settings({"WORKERS": "5", "LARGE_WORKERS": "2"})
+    assert (checked["SMALL_WORKER_IDS"], checked["LARGE_WORKER_IDS"]) == ("1,2,3", "4,5")
 
 
 @pytest.mark.parametrize("environment", [{"WORKERS": "1"}, {"LARGE_WORKERS": "0"}])
 def test_one_pool(environment: dict[str, str]) -> None:
-    found = settings(environment)
-    assert found["LARGE_WORKERS"] == "0"
-    assert found["LARGE_WORKER_IDS"] == ""
+    checked = settings(environment)
+    assert checked["LARGE_WORKERS"] == "0"
+    assert checked["LARGE_WORKER_IDS"] == ""
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ def values(found: dict[str, Any]) -> dict[str, int]:
 
 
 def test_from_a_summary(capsys: pytest.CaptureFixture[str], summary: str) -> None:
-    found = answer(capsys, summary)
-    assert found["fits"] is True
+    said = answer(capsys, summary)
+    assert said["fits"] is True
     # The idle memory of the variant lowtide, and the largest of the needs.
-    assert (found["measured"]["idle_mb"], found["measured"]["large_mb"]) == (100, 150)
-    assert found["bound"]["total_mb"] == 397
-    assert values(found) == {
+    assert (said["measured"]["idle_mb"], said["measured"]["large_mb"]) == (100, 150)
+    assert said["bound"]["total_mb"] == 397
+    assert values(said) == {
         "workers": 4,
         "large-workers": 1,
         "large-need": 165,
@@ -67,7 +67,7 @@ def test_from_a_summary(capsys: pytest.CaptureFixture[str], summary: str) -> Non
         "hard limit": 400,
         "soft limit": 240,
     }
-    assert all(number["why"] for number in found["numbers"])
+    assert all(number["why"] for number in said["numbers"])
 
 
 def test_from_another_variant(capsys: pytest.CaptureFixture[str], summary: str) -> None:
@@ -82,9 +82,9 @@ def test_given_numbers_win_over_measured_ones(capsys: pytest.CaptureFixture[str]
 def test_a_summary_without_worker_rss_counts_the_worse_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_text(json.dumps(SUMMARY | {"variants": [{"name": "lowtide", "idle_mb": 100.0}]}))
-    found = answer(capsys, str(path))
-    assert values(found)["reload-on-rss"] == 150
-    assert found["bound"]["growth_mb"] == 130
+    said = answer(capsys, str(path))
+    assert values(said)["reload-on-rss"] == 150
+    assert said["bound"]["growth_mb"] == 130
     assert main(["size", str(path)]) == 0
     assert "--worker-rss-mb" in capsys.readouterr().out
 
@@ -107,8 +107,8 @@ def test_numbers_alone_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_idle_memory_of_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
-    found = answer(capsys, *NUMBERS, "--measured-workers", "2", "--worker-private-mb", "15")
-    assert found["bound"]["idle_mb"] == 130
+    said = answer(capsys, *NUMBERS, "--measured-workers", "2", "--worker-private-mb", "15")
+    assert said["bound"]["idle_mb"] == 130
 
 
 @pytest.mark.parametrize("memory", ["512m", "512Mi", "0.5g", "536870912", "512MB"])
@@ -129,8 +129,8 @@ def test_text_gives_each_number_its_reason(capsys: pytest.CaptureFixture[str], s
 
 
 def test_snippets_say_the_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    found = answer(capsys, *NUMBERS, "--memory", "512m")
-    snippets, numbers = found["snippets"], values(found)
+    said = answer(capsys, *NUMBERS, "--memory", "512m")
+    snippets, numbers = said["snippets"], values(said)
     assert set(snippets) == set(KINDS)
     hard, soft, rss = numbers["hard limit"], numbers["soft limit"], str(numbers["reload-on-rss"])
 
@@ -150,16 +150,16 @@ def test_snippets_say_the_numbers(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 def test_the_ini_snippet_reads_as_the_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    found = answer(capsys, *NUMBERS)
+    said = answer(capsys, *NUMBERS)
     path = tmp_path / "uwsgi.ini"
-    path.write_text(found["snippets"]["ini"])
+    path.write_text(said["snippets"]["ini"])
     Reader(load_options(), {}, tmp_path).read(str(path))
     options = dict(line.split(" = ") for line in path.read_text().splitlines() if " = " in line and line[0] != "#")
-    numbers = values(found)
+    numbers = values(said)
     for name in ("max-requests", "max-requests-delta", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss"):
         assert options[name] == str(numbers[name])
     assert options["processes"] == "4"
-    assert "map-socket = 0:1,2,3\nmap-socket = 1:4\n" in found["snippets"]["ini"]
+    assert "map-socket = 0:1,2,3\nmap-socket = 1:4\n" in said["snippets"]["ini"]
     assert "map-socket" not in answer(capsys, *NUMBERS, "--large-workers", "0")["snippets"]["ini"]
 
 
@@ -180,15 +180,15 @@ def test_memory_that_cannot_carry_the_load(capsys: pytest.CaptureFixture[str], s
     assert "400 MiB would carry 4 workers and 1 large request at once." in out
     # 300 - 100 - 4 x 25 - 32 is left for one large request.
     assert "let no request need more than 68 MiB" in out
-    found = answer(capsys, summary, "--memory", "300m", "--workers", "4", code=1)
-    assert (found["fits"], found["memory_mb"], found["bound"]["total_mb"]) == (False, 300, 397)
-    assert "400 MiB would carry" in found["instead"][0]
+    said = answer(capsys, summary, "--memory", "300m", "--workers", "4", code=1)
+    assert (said["fits"], said["memory_mb"], said["bound"]["total_mb"]) == (False, 300, 397)
+    assert "400 MiB would carry" in said["instead"][0]
 
 
 def test_fewer_workers_that_would_fit_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*NUMBERS, "--measured-workers", "4", "--worker-private-mb", "15", "--memory", "400m"]
-    found = answer(capsys, *arguments, "--large-workers", "3", code=1)
-    assert "In 400 MiB 4 workers of which 1 for large requests would fit." in found["instead"]
+    said = answer(capsys, *arguments, "--large-workers", "3", code=1)
+    assert "In 400 MiB 4 workers of which 1 for large requests would fit." in said["instead"]
 
 
 @pytest.mark.parametrize(
@@ -329,11 +329,11 @@ def test_needs_no_django() -> None:
 def test_the_figures_for_the_application_are_what_its_file_is_read_as(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    found = answer(capsys, *NUMBERS, "--memory", "512m")
+    said = answer(capsys, *NUMBERS, "--memory", "512m")
     needed = 'wsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
-    (tmp_path / "lowtide.toml").write_text(needed + found["snippets"]["app"])
+    (tmp_path / "lowtide.toml").write_text(needed + said["snippets"]["app"])
     load = sizing.measured(application.read(tmp_path))
     assert load
     assert (load.idle_mb, load.large_mb, load.workers) == tuple(
-        found["measured"][name] for name in ("idle_mb", "large_mb", "workers")
+        said["measured"][name] for name in ("idle_mb", "large_mb", "workers")
     )
