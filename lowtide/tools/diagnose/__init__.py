@@ -1,6 +1,6 @@
-"""`lowtide diagnose`: is it a leak, memory that the process keeps but does not need, or DEBUG?
+"""`lowtide diagnose`: says whether memory that grows is a leak, memory that is kept but not needed, a cache, or DEBUG.
 
-The order of work, one module each: `command` reads the arguments, `run` starts the measuring in processes of their own
-(`measure`, which sends the requests with `request` and reads `allocator` and `holder`), `verdict` judges what they
-measured, `text` and `picture` show it. `running` looks at a live process instead.
+`command` reads the arguments. `run` starts `measure` in processes of its own, which sends requests (`request`,
+`rounds`) and measures (`allocator`, `holder`). `verdict` judges the figures, `text` and `picture` show the result.
+`running` looks at a process that is already running instead.
 """

@@ -1,4 +1,4 @@
-"""What this process holds of the kernel's memory, and what the two allocators under Python know about it."""
+"""Reads how much memory this process has from the kernel, and what Python's two allocators say about it."""
 
 import ctypes
 import os
@@ -34,7 +34,7 @@ def anonymous_mb() -> float:
 
 
 def loaded_mb() -> float:
-    """Of `anonymous_mb`, what lies in mapped files: pages of libraries that the loader wrote to, proc(5), smaps."""
+    """The part of `anonymous_mb` in mapped files, that is, in pages of libraries that the loader changed: smaps."""
     total, in_file = 0, False
     with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as smaps:
         for line in smaps:
@@ -70,7 +70,7 @@ def pymalloc_mb() -> tuple[float, float] | None:
         saved = os.dup(2)
         try:
             os.dup2(file.fileno(), 2)
-            # Documented as CPython's own; it prints to the C library's stderr and nowhere else.
+            # This function of CPython prints to the C library's stderr only, so that is read.
             sys._debugmallocstats()
         finally:
             os.dup2(saved, 2)

@@ -1,8 +1,8 @@
-"""Putting the clock forward in this process, so that what is kept for a time is let go now.
+"""Puts the clock forward in this process, so that objects which are kept for a limited time are freed now.
 
-Patching the names in `time` would miss who imported them before (`from time import monotonic`), so the C functions
-behind them are exchanged (methodobject.h, descrobject.h). What waits in the kernel (sleep, a lock's timeout) and what
-C code asks the kernel for stays as it is.
+Patching the names in `time` would not affect a module that has imported them (`from time import monotonic`), so the C
+functions behind them are exchanged (methodobject.h, descrobject.h). Waiting in the kernel (sleep, a lock's timeout) and
+C code that asks the kernel for the time are not affected.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ from typing import Any
 
 _HEADER = object.__basicsize__
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
-# Of a descriptor: d_type, d_name and d_qualname come before d_method.
+# The position of d_method in a descriptor: d_type, d_name and d_qualname come before it.
 _DESCRIPTOR = _HEADER + 3 * _POINTER
 _KEYWORDS, _NOARGS, _CLASS, _FASTCALL = 0x02, 0x04, 0x10, 0x80
-# The exchanged functions, which must live as long as the process.
+# References to the new functions, which must exist for as long as the process.
 _kept: list[Any] = []
 
 
@@ -38,7 +38,7 @@ _Fast = ctypes.PYFUNCTYPE(
 
 
 def put_forward(seconds: int) -> bool:
-    """Have `time` and `datetime.now` tell a later time; False where this Python is not built as expected."""
+    """Make `time` and `datetime.now` return a later time; False if this Python is not built as expected."""
     if sys.implementation.name != "cpython":
         return False
     exchanges: list[tuple[Any, str, int, Any]] = []

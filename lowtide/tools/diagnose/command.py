@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what Django's management command has too."""
+    """Add the arguments that Django's management command has too."""
     parser.add_argument("--method", type=str.upper, help="default: GET, and POST with --body")
     parser.add_argument("--body", type=_file, metavar="FILE", help="the body of the request")
     parser.add_argument("--content-type", default="", metavar="TYPE", help="of the body, application/json for example")
@@ -100,7 +100,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         headers=tuple(arguments.header),
         https=arguments.https,
     )
-    # A descriptor of its own: a measuring process's standard error is read only when it fails.
+    # Progress needs its own descriptor, because a measuring process's standard error is read only if it fails.
     progress = os.dup(2)
     job = Job(
         arguments.app,

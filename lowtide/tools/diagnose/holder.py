@@ -1,4 +1,4 @@
-"""What grew since the warm-up, and the chain of references that keeps it alive."""
+"""Finds what has grown since the warm-up, and the chain of references that keeps it alive."""
 
 import functools
 import gc
@@ -18,9 +18,9 @@ from typing import Any
 objgraph: Any = importlib.import_module("objgraph")
 
 TOP = 5
-# A request; what grows less is not worth a line.
+# Bytes per request. A place that grows by less is not listed.
 LEAST_BYTES = 16
-# Enough to find a typical one among them, few enough to be quick.
+# So many objects are enough to contain a typical one, and few enough to be found quickly.
 CANDIDATES = 30
 SEARCH_S = 10.0
 _OWN = str(Path(__file__).parent)
@@ -43,7 +43,7 @@ class Stack:
         frames = [f"{frame.filename}:{frame.lineno}" for frame in reversed(self.traceback)]
         own = [frame for frame in frames if not frame.startswith((*_LIBRARIES, _OWN))]
         return {
-            # The innermost line of the application's own code, then the line that allocated.
+            # `line` is the innermost line of the application's code, `allocated_at` the line that allocated.
             "line": (own or frames)[0],
             "allocated_at": frames[0],
             "bytes_per_request": round(self.bytes_per_request, 1),
@@ -54,34 +54,34 @@ class Stack:
 
 def growing_stacks(before: tracemalloc.Snapshot, after: tracemalloc.Snapshot, requests: int) -> list[Stack]:
     """The places whose live memory grew most, the largest first."""
-    found = sorted(after.compare_to(before, "traceback"), key=lambda item: -item.size_diff)
+    places = sorted(after.compare_to(before, "traceback"), key=lambda item: -item.size_diff)
     return [
         Stack(item.traceback, item.size_diff / requests, item.count_diff / requests)
-        for item in found
+        for item in places
         if item.size_diff >= LEAST_BYTES * requests and not _measuring(item.traceback)
     ][:TOP]
 
 
 def _measuring(place: tracemalloc.Traceback) -> bool:
-    """Whether the measuring allocated there, and not a request."""
+    """Whether the measuring itself allocated this memory, and not a request."""
     files = {frame.filename for frame in place}
     return f"{_OWN}/request.py" not in files and any(file.startswith(_OWN) for file in files)
 
 
 def native_functions(records: Iterable[Any], requests: int) -> list[dict[str, Any]]:
-    """Of memray's records of memory not given back those that come with every other request at least, by C function and
-    by the line of the application that led there; the largest first."""
-    found: dict[tuple[str, str], list[float]] = {}
+    """From memray's records of memory that was not freed: C functions that left some in at least every second request,
+    each with the line of the application that called it; the largest first."""
+    totals: dict[tuple[str, str], list[float]] = {}
     for record in records:
         if record.n_allocations * 2 < requests:
             continue
         frames = record.hybrid_stack_trace(max_stacks=20)
         lines = [f"{file}:{line}" for _, file, line in record.stack_trace(max_stacks=50)]
         own = [line for line in lines if not line.startswith((*_LIBRARIES, _OWN))]
-        total = found.setdefault((frames[0][0] if frames else "unknown", (own or lines or [""])[0]), [0, 0])
+        total = totals.setdefault((frames[0][0] if frames else "unknown", (own or lines or [""])[0]), [0, 0])
         total[0] += record.size / requests
         total[1] += record.n_allocations / requests
-    largest = sorted(found.items(), key=lambda item: -item[1][0])[:TOP]
+    largest = sorted(totals.items(), key=lambda item: -item[1][0])[:TOP]
     return [
         {
             "function": name,
@@ -100,7 +100,7 @@ def count_types() -> dict[str, int]:
 
 
 def growing_types(before: dict[str, int], requests: int) -> list[dict[str, Any]]:
-    """The types with at least one more instance in two requests, those that grew most first."""
+    """The types that gained at least one instance in two requests, those that grew most first."""
     grown = [(count - before.get(name, 0), name) for name, count in count_types().items()]
     return [
         {"type": name, "per_request": round(more / requests, 2)}
@@ -110,12 +110,12 @@ def growing_types(before: dict[str, int], requests: int) -> list[dict[str, Any]]
 
 
 def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], list[Any]]:
-    """What holds an object that was allocated at the first of these places where one is still to be found.
+    """Find what holds an object that was allocated at one of these places; the first place with such an object is used.
 
     Returns:
-        The chain from a module to the object, each with its `type`, and its `label` as seen from the one before
-        (`.kept`, `[3]`); empty when nothing was found in SEARCH_S seconds. And the containers on the way that have a
-        bound.
+        The chain from a module to the object, and the containers in it that have a bound. Each link has its `type`, and
+        as `label` how the link before refers to it (`.kept`, `[3]`). Both are empty if nothing was found in SEARCH_S
+        seconds.
     """
     deadline = time.monotonic() + SEARCH_S
     for stack in stacks:
@@ -124,8 +124,8 @@ def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], list[Any]]:
             ignored = [id(candidates), id(sys._getframe()), id(stacks)]
             del candidates
 
-            def head(found: Any) -> bool:
-                return time.monotonic() > deadline or bool(objgraph.is_proper_module(found))
+            def head(holder: Any) -> bool:
+                return time.monotonic() > deadline or bool(objgraph.is_proper_module(holder))
 
             chain = objgraph.find_backref_chain(target, head, max_depth=20, extra_ignore=ignored)
             if objgraph.is_proper_module(chain[0]):
@@ -135,19 +135,22 @@ def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], list[Any]]:
 
 
 def _allocated_at(place: tracemalloc.Traceback, deadline: float) -> list[tuple[Any, ...]]:
-    """Up to CANDIDATES objects that tracemalloc saw allocated there, each behind what holds it where the garbage
-    collector, and so objgraph, does not know that holder: a dictionary or tuple of text and numbers alone."""
+    """Up to CANDIDATES objects that were allocated there according to tracemalloc.
+
+    An object may be held by a dictionary or tuple of only text and numbers. The garbage collector, and so objgraph,
+    does not know such a holder, so it stands before the object in the result.
+    """
     found: dict[int, tuple[Any, ...]] = {}
     traceback_of, is_tracked = tracemalloc.get_object_traceback, gc.is_tracked
-    # What grows is large: the search is mostly over after a few containers.
+    # A container that grows is large, so with the largest first the search usually ends after a few.
     for container in sorted(gc.get_objects(), key=_size, reverse=True):
         if len(found) >= CANDIDATES or time.monotonic() > deadline:
             break
         if container is found:
             continue
-        # Text and bytes are unknown to the garbage collector: they are found through what holds them.
+        # The garbage collector does not know text and bytes, so they are found through their containers.
         for item in (container, *gc.get_referents(container)):
-            # Most objects were there before the tracing, and so may be a dictionary that grows.
+            # Objects without a trace existed before the tracing. Of these only a dictionary is searched: it may grow.
             if (trace := traceback_of(item)) is None and type(item) is not dict:
                 continue
             if trace == place:
@@ -181,7 +184,7 @@ def bound(container: Any) -> dict[str, Any]:
 def _described(chain: list[Any]) -> Iterator[dict[str, str]]:
     yield {"type": "module", "label": chain[0].__name__}
     for source, target in pairwise(chain):
-        # The dictionary behind an object's attributes says nothing of its own.
+        # Leave out the dictionary of an object's attributes, because the attribute's name says it all.
         if getattr(source, "__dict__", None) is target:
             continue
         yield {"type": type(target).__qualname__, "label": _label(source, target, chain)}

@@ -29,9 +29,9 @@ from lowtide.tools.diagnose.rounds import LOOKS, CannotRun, Job, Rounds, one_lin
 from lowtide.tools.diagnose.trend import LIMITS, Trend, trend
 
 CHECKPOINTS = 4
-# Enough to reach from a library into the application; each costs time for each allocation.
+# How many callers tracemalloc keeps: enough to reach from a library into the application. Each slows every allocation.
 FRAMES = 5
-# What an application keeps for longer than this, it keeps for good as far as a worker's memory goes.
+# Seconds. Objects that are kept for longer count as kept for ever, because a worker's memory holds them all that time.
 PUT_FORWARD_S = 3600
 
 
@@ -137,19 +137,19 @@ class Native:
 
 
 def load(app: str) -> Application:
-    """The application that `module:callable` names.
+    """Import the application that `module:callable` names.
 
     Raises:
-        CannotRun: there is no such thing, or importing it failed.
+        CannotRun: it does not exist, or importing it failed.
     """
     module, _, name = app.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name or "application")
+        loaded = getattr(importlib.import_module(module), name or "application")
     except Exception as error:
         raise CannotRun(f"{app} cannot be loaded: {one_line(error)}") from error
-    if not callable(found):
-        raise CannotRun(f"{app} is {type(found).__name__}, not a WSGI callable: write MODULE:CALLABLE")
-    application: Application = found
+    if not callable(loaded):
+        raise CannotRun(f"{app} is {type(loaded).__name__}, not a WSGI callable: write MODULE:CALLABLE")
+    application: Application = loaded
     return application
 
 
@@ -165,7 +165,7 @@ def measure_plain(job: Job) -> Plain:
     gc.collect()
     if trim:
         trim(0)
-    # What is there before the first request is looked at no more: each collection would walk through it.
+    # Exclude the objects that exist before the first request, because each collection would walk through all of them.
     gc.freeze()
     loaded_mb = allocator.loaded_mb()
     if arenas := allocator.pymalloc_mb():
@@ -217,7 +217,7 @@ def measure_traced(job: Job) -> Traced:
 
     rounds = Rounds(job, load(job.app))
     traced = Traced()
-    # Filled in place: the measuring itself must not grow.
+    # These arrays get their full size now, because the measuring itself must not grow.
     room = job.warm_up + job.times + 20 * LOOKS
     numbers, live, queries = (array("d", bytes(8 * room)) for _ in range(3))
     looks = 0
@@ -243,7 +243,7 @@ def measure_traced(job: Job) -> Traced:
                 gc.unfreeze()
                 types = holder.count_types()
                 gc.freeze()
-                # On disk, not in the heap that is being measured.
+                # The snapshot goes to disk, so that it is not in the heap that is being measured.
                 tracemalloc.take_snapshot().dump(f"{folder}/warm-up")
 
         def stacks() -> list[holder.Stack]:
@@ -260,7 +260,7 @@ def measure_traced(job: Job) -> Traced:
                 break
             before = looks
             if before == job.warm_up + job.times:
-                # What is frozen would not be found.
+                # Frozen objects would not be found.
                 gc.unfreeze()
                 if filling := _filling(rounds, holder.find_chain(stacks())[1]):
                     traced.bound = filling
@@ -269,7 +269,7 @@ def measure_traced(job: Job) -> Traced:
                 in_use = allocator.malloc_in_use() or 0
             for _ in rounds.further("the live heap still grows"):
                 look()
-                # Python objects may stand for more than themselves: a connection, an image.
+                # A small Python object may hold much other memory, as a connection or an image does.
                 native = allocator.malloc_in_use() or 0
                 traced.costly = max(live[looks - 1] - live[job.warm_up], native - in_use) >= LIMITS.costs_mb * MIB
                 if traced.costly:
@@ -278,7 +278,7 @@ def measure_traced(job: Job) -> Traced:
                 break
         traced.seconds, traced.statuses = rounds.seconds, dict(rounds.statuses)
         gc.unfreeze()
-        # Before the snapshots, which consist of thousands of tuples.
+        # Count types before the next snapshot, because a snapshot consists of thousands of tuples.
         traced.types = holder.growing_types(types, rounds.number - job.warm_up)
         grown = stacks()
     traced.numbers, traced.live_bytes, traced.queries = (list(values[:looks]) for values in (numbers, live, queries))

@@ -40,7 +40,7 @@ def draw(file: Path, diagnosis: Diagnosis, plain: Plain, traced: Traced, request
 
 
 def _memory(axes: Axes, plain: Plain, traced: Traced, warm_up: int) -> None:
-    """Resident memory with its falls, and the live heap, each as what it gained over the time before any request."""
+    """Resident memory with its falls, and the live heap, each as its growth since before the first request."""
     numbers: list[float] = [0]
     resident: list[float] = [0.0]
     trimmed: dict[float, float] = dict(zip(plain.checkpoints, plain.trimmed_mb, strict=False))

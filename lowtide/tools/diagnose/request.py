@@ -1,4 +1,4 @@
-"""One request to a WSGI application, in this process, as a server sends it: body read to its end, response closed."""
+"""Sends a request to a WSGI application in this process as a server does: reads the response and closes it."""
 
 import io
 import sys
@@ -14,7 +14,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask for.
+    """The request to send.
 
     Attributes:
         path: path and query string; `{n}` becomes the number of the request, from 1.
@@ -47,7 +47,7 @@ class Request:
         setup_testing_defaults(environ)
         if self.body is not None:
             environ["CONTENT_LENGTH"] = str(Path(self.body).stat().st_size)
-            # A file, not bytes in memory: the measuring must not hold what the application is to be blamed for.
+            # The body is read from a file, so that the measuring does not add its bytes to the memory it measures.
             environ["wsgi.input"] = Path(self.body).open("rb")  # noqa: SIM115
         for name, value in self.headers:
             key = name.upper().replace("-", "_")

@@ -1,4 +1,5 @@
-"""The requests of one measuring process: a first round as long as was asked for, then more, while nothing is sure."""
+"""Sends the requests of one measuring process: a first round of the given length, then more until the verdict is
+sure."""
 
 import os
 import time
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from lowtide.tools.diagnose.request import Application, Request
 from lowtide.tools.diagnose.trend import LIMITS
 
-# How much longer each further round makes the run, and how often it looks at memory: collecting garbage takes
-# milliseconds, so not after each request.
+# Each further round makes the run FACTOR times as long, and looks at memory LOOKS times. It does not look after each
+# request, because collecting garbage takes milliseconds.
 FACTOR = 4
 LOOKS = 80
-# The golden ratio's fraction: the distances between the looks repeat with no period that pruning could have.
+# With this fraction of the golden ratio the distances between two looks vary, so that they never coincide with the
+# period in which an application prunes something.
 _GOLDEN = 0.6180339887
 
 
@@ -27,9 +29,9 @@ class Job:
 
     Attributes:
         result: the file to write, as JSON.
-        at_most: so many measured requests, however unsure the verdict is.
-        patience_s: no further round begins or goes on after so many seconds.
-        explained: for the measurement without tracing: bytes a request that the live heap grows by.
+        at_most: the highest number of measured requests, even if the verdict is not sure.
+        patience_s: seconds after which no further round begins or continues.
+        explained: for the measurement without tracing, by how many bytes a request the live heap is known to grow.
         progress: a descriptor to write lines of progress to; 0 for none.
     """
 
@@ -75,9 +77,9 @@ class Rounds:
             yield self.number
 
     def further(self, what: str) -> Iterator[int]:
-        """Send one more round because `what` is not sure; yields after each request at which to look at memory.
+        """Send one more round because of `what`; yields after each request at which to look at memory.
 
-        Yields nothing where a bound is reached. Whoever has seen enough may stop in between.
+        Yields nothing if a limit of the job is reached. The caller may stop at any time.
         """
         limit = self.job.warm_up + self.job.at_most
         measured = self.number - self.job.warm_up
@@ -98,7 +100,7 @@ class Rounds:
                 return
 
     def again(self, count: int) -> None:
-        """Send `count` requests more, at which nothing is looked at."""
+        """Send `count` more requests without looking at memory."""
         for _ in range(count):
             self._send()
 

@@ -32,14 +32,14 @@ def measure(job: Job, timeout_s: float, folder: str = ".") -> tuple[Plain, Trace
     """
     traced = Traced(**_child("traced", job, timeout_s, folder))
     heap = traced.heap(job.warm_up)
-    # Where Python objects grow, what else does is no question: the first round is enough.
+    # If Python objects grow, the verdict does not depend on other memory, so the first round is enough.
     at_most = 0 if heap.open(LIMITS.live_bytes) else job.at_most
     plain = Plain(**_child("plain", replace(job, at_most=at_most, explained=heap.slope), timeout_s, folder))
     return plain, traced
 
 
 def native_functions(job: Job, timeout_s: float, folder: str = ".") -> list[dict[str, Any]] | None:
-    """What memray says of the same requests in one more process; None where it is not installed or gives up."""
+    """Run the same requests under memray in one more process; None if it is not installed or fails."""
     if importlib.util.find_spec("memray") is None:
         return None
     try:
@@ -51,7 +51,7 @@ def native_functions(job: Job, timeout_s: float, folder: str = ".") -> list[dict
 def _child(kind: str, job: Job, timeout_s: float, folder: str) -> dict[str, Any]:
     paths = [str(Path(path or ".").resolve()) for path in sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(folder).resolve()), *paths])}
-    # A debugging allocator or a tracer switched on from outside would be measured too.
+    # With these variables the memory of a tracer or of a debugging allocator would be measured too.
     for name in ("PYTHONTRACEMALLOC", "PYTHONMALLOCSTATS"):
         environment.pop(name, None)
     with tempfile.TemporaryDirectory() as results:

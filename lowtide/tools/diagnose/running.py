@@ -1,8 +1,8 @@
-"""A running process, seen from outside: only read, from /proc. Nothing in it stops or changes.
+"""Watches a running process from outside, through /proc only, so that nothing in it stops or changes.
 
-Whether its memory is in use or only kept cannot be seen from there. Calling malloc_trim(0) in it through gdb would
-show it, and is not done: on a processor whose registers gdb does not know all of (seen with gdb 13: "Couldn't write
-extended state status") the attempt breaks the system call that the worker was in.
+From outside one cannot see whether its memory is in use or only kept. Calling malloc_trim(0) in it with gdb would show
+that, but is not done: if gdb does not know all registers of the processor (seen with gdb 13: "Couldn't write extended
+state status"), the attempt breaks the system call that the worker was in.
 """
 
 import json
@@ -15,7 +15,7 @@ from lowtide.tools.diagnose.rounds import CannotRun
 from lowtide.tools.diagnose.trend import theil_sen, trend
 from lowtide.tools.diagnose.verdict import EXIT_CODES
 
-# How much a process may grow in a minute and still count as flat, MiB.
+# MiB. A process that grows by less in a minute counts as not growing.
 FLAT_MB_PER_MINUTE = 1.0
 SAMPLES = 30
 GROWS = (
@@ -32,7 +32,7 @@ def rollup(pid: int) -> dict[str, float]:
     """Rss, Pss, Private_Dirty, Anonymous and Swap of a process, in MiB (proc(5), smaps_rollup).
 
     Raises:
-        CannotRun: there is no such process, or it belongs to somebody else.
+        CannotRun: there is no such process, or it belongs to another user.
     """
     names = ("Rss", "Pss", "Private_Dirty", "Anonymous", "Swap")
     try:

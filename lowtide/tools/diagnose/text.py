@@ -52,5 +52,5 @@ def render(diagnosis: Diagnosis, request: str, picture: str) -> str:
     lines += ["", *(f"But: {reason}." for reason in diagnosis.reasons), f"Next: {diagnosis.next}"]
     if picture:
         lines.append(f"Picture: {picture}")
-    # Places in the current folder are shown from there.
+    # Paths in the current folder are shown relative to it.
     return ("\n".join(lines) + "\n").replace(f"{Path.cwd()}/", "")

@@ -1,4 +1,4 @@
-"""Where a series of values goes, and how long to look before that is known. Every threshold is in LIMITS."""
+"""Judges whether a series of values grows, and whether that is already certain. Every threshold is in LIMITS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """What counts. Below these, growth and loss are noise, or too little to matter.
+    """The thresholds. Growth or loss below them is noise, or too little to matter.
 
     Attributes:
         live_bytes: a leak: live Python heap gained by each request. 100 bytes make 100 MB in a million requests.
@@ -72,7 +72,7 @@ class Trend:
         return self.slope >= limit and self.rose > 0 and all(step > 0 for step in self.steps)
 
     def open(self, limit: float) -> bool:
-        """Growing, or going up and down with no end in sight: more requests would show more."""
+        """Growing, or going up and down without an end in sight, so that more requests would tell more."""
         return self.grows(limit) or (self.slope >= limit and self.floor_rose > 0)
 
     def slows(self) -> bool:

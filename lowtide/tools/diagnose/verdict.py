@@ -1,4 +1,4 @@
-"""From two measurements to one verdict. Every rule is in `_rules`, every threshold in `trend.LIMITS`."""
+"""Derives the verdict from two measurements. Every rule is in `_rules`, every threshold in `trend.LIMITS`."""
 
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -8,7 +8,7 @@ from lowtide.memory import MIB
 from lowtide.tools.diagnose.measure import Plain, Traced
 from lowtide.tools.diagnose.trend import LIMITS, Trend
 
-# 1 where the application's code or settings need work; 3 where more requests would say; else 0.
+# Exit codes: 1 if the application's code or settings need work, 3 if more requests are needed to tell, otherwise 0.
 EXIT_CODES = {"leak": 1, "native": 1, "fragmentation": 1, "debug": 1, "growing": 3}
 _GROWS = ("leak", "growing", "cache", "debug")
 
@@ -40,7 +40,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the rules look at. Bytes a request, MiB, and whether C memory grows ("no", "unsure", "endless")."""
+    """The figures of the rules: bytes a request, MiB, and whether C memory grows ("no", "unsure", "endless")."""
 
     live: Trend
     malloc: Trend | None
@@ -54,7 +54,7 @@ class _Facts:
 
 def _facts(plain: Plain, traced: Traced, warm_up: int) -> _Facts:
     live = traced.heap(warm_up)
-    # The live heap after as many requests as were sent without tracing.
+    # The live heap after the same number of requests as were sent without tracing.
     held = [
         value for number, value in zip(traced.numbers, traced.live_bytes, strict=True) if number <= plain.numbers[-1]
     ]
@@ -116,7 +116,7 @@ def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
         "warm_up": warm_up,
         "seconds": round(traced.seconds, 1),
         "untraced": {"requests": int(plain.numbers[-1]) - warm_up, "seconds": round(plain.seconds, 1)},
-        # Of the process that sent more.
+        # The number of requests of the process that sent more.
         "statuses": max(plain.statuses, traced.statuses, key=lambda statuses: sum(statuses.values())),
         "live_heap": {
             "growth_bytes_per_request": round(facts.live.slope, 1),
@@ -129,7 +129,7 @@ def judge(plain: Plain, traced: Traced, warm_up: int) -> Diagnosis:
             "end_mb": round(plain.anonymous_mb[-1], 1),
             "peak_mb": round(plain.peak_mb, 1),
             "given_back_mb": round(facts.fell_mb, 1),
-            # Below zero is noise: the two processes do not hold the same to the page.
+            # A figure below zero is noise, because the two processes do not hold exactly the same memory.
             "unexplained_mb": max(0.0, round(facts.left_mb, 1)),
             "growth_after_trim_bytes_per_request": round(facts.mapped),
             "trim_unavailable": plain.trim_unavailable,
@@ -172,7 +172,7 @@ def _ok(plain: Plain) -> bool:
 
 
 def _reservations(verdict: str, facts: _Facts, plain: Plain, traced: Traced, requests: int) -> list[str]:
-    """What speaks against trusting the verdict, one sentence each."""
+    """Reasons not to trust the verdict, one sentence each."""
     found = []
     if not _ok(plain):
         answers = ", ".join(f"{count} x {status}" for status, count in plain.statuses.items())
@@ -244,7 +244,7 @@ def _sentence(verdict: str, facts: _Facts, traced: Traced) -> str:
 
 
 def _rate(facts: _Facts) -> float:
-    """Bytes a request that no Python object stands for."""
+    """Growth per request, in bytes, that no Python object explains."""
     return max(facts.malloc.slope - facts.live.slope if facts.malloc else 0.0, facts.mapped)
 
 

@@ -1,1 +1,1 @@
-"""`lowtide size`: from measured memory to the settings that keep a server below its limit, each with its reason."""
+"""`lowtide size`: computes, from measured memory, the settings that keep a server below its limit, with reasons."""

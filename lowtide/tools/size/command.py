@@ -82,7 +82,7 @@ def _refuse(problem: str) -> int:
 
 
 def _figures(arguments: argparse.Namespace, workers: int | None) -> Figures:
-    given = [each for each in (arguments.summary, arguments.stats, arguments.pid) if each is not None]
+    given = [source for source in (arguments.summary, arguments.stats, arguments.pid) if source is not None]
     if len(given) > 1:
         raise Unusable(f"{' and '.join(given)}: name one source only")
     numbers: dict[str, Any] = {
@@ -106,7 +106,7 @@ def _figures(arguments: argparse.Namespace, workers: int | None) -> Figures:
             raise Unusable(f"--pid {arguments.pid} is no process id")
         figures = from_pid(int(arguments.pid), seconds)
     else:
-        # Numbers alone are those of the server that is wanted.
+        # Without a source, the numbers describe the server that is to be sized.
         figures = Figures(workers=workers)
     figures = replace(figures, **{name: value for name, value in numbers.items() if value is not None})
     if figures.worker_rss_mb and figures.idle_mb and figures.worker_rss_mb > 2 * figures.idle_mb:

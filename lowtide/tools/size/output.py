@@ -1,4 +1,4 @@
-"""A sizing in words: the reason for each number, snippets to paste, text and JSON."""
+"""Prints a sizing as text or JSON, with the reason for each number, and as snippets for configuration files."""
 
 import json
 import textwrap
@@ -21,7 +21,7 @@ class Number:
 
 
 def numbers(sizing: Sizing) -> list[Number]:
-    """Every recommended number with the one sentence that justifies it."""
+    """Every recommended number with a sentence that explains it."""
     load, found = sizing.load, sizing.bound
     if sizing.large_workers:
         at_once = "so many large requests run at once, and only these workers can inflate; small requests never wait"
@@ -93,8 +93,8 @@ def numbers(sizing: Sizing) -> list[Number]:
 
 
 def ini(sizing: Sizing) -> str:
-    small = ",".join(str(each) for each in range(1, sizing.workers - sizing.large_workers + 1))
-    large = ",".join(str(each) for each in range(sizing.workers - sizing.large_workers + 1, sizing.workers + 1))
+    small = ",".join(str(worker) for worker in range(1, sizing.workers - sizing.large_workers + 1))
+    large = ",".join(str(worker) for worker in range(sizing.workers - sizing.large_workers + 1, sizing.workers + 1))
     pools = f"""
 # The first `socket =` line is for small requests, the second for large ones; nginx tells them apart. Without a second
 # line the workers mapped to it would answer nobody: `lowtide size --large-workers 0` sizes one pool.
@@ -157,7 +157,7 @@ def ecs(sizing: Sizing) -> str:
 
 def kubernetes(sizing: Sizing) -> str:
     variables = "".join(
-        f'        - name: {each["name"]}\n          value: "{each["value"]}"\n' for each in _environment(sizing)
+        f'        - name: {pair["name"]}\n          value: "{pair["value"]}"\n' for pair in _environment(sizing)
     )
     return f"""spec:
   containers:
@@ -172,7 +172,7 @@ def kubernetes(sizing: Sizing) -> str:
 
 
 def app(sizing: Sizing) -> str:
-    """What was measured, for app/lowtide.toml: the server's start and the deployments reckon with it."""
+    """The measured figures for app/lowtide.toml, by which the server's start and the deployments judge memory."""
     load = sizing.load
     figures = {
         "workers": load.workers,
@@ -193,7 +193,7 @@ def _paragraph(text: str, indent: str = "") -> str:
 
 
 def measured(figures: Figures, load: Load) -> list[str]:
-    """What the sizing starts from, as sentences."""
+    """The measured figures, as sentences."""
     rss = f"{load.worker_rss_mb:.0f}"
     if load.worker_rss_least_mb:
         rss = f"between {load.worker_rss_least_mb:.0f} and {rss} (not measured, so the worse end counts each time)"
@@ -211,8 +211,7 @@ def measured(figures: Figures, load: Load) -> list[str]:
 
 def text(figures: Figures, sizing: Sizing, kinds: list[str]) -> str:
     lines = [_paragraph(sentence) for sentence in measured(figures, sizing.load)]
-    found = sizing.bound
-    lines += ["", _paragraph(f"At the worst: {found.words()}, within {sizing.hard_mb} MiB."), ""]
+    lines += ["", _paragraph(f"At the worst: {sizing.bound.words()}, within {sizing.hard_mb} MiB."), ""]
     for number in numbers(sizing):
         lines.append(f"{number.name} = {number.value}{' ' + number.unit if number.unit else ''}")
         lines.append(_paragraph(number.why, "    "))
@@ -222,13 +221,13 @@ def text(figures: Figures, sizing: Sizing, kinds: list[str]) -> str:
 
 
 def remedies(load: Load, problem: TooSmall, workers: int | None, large_workers: int | None) -> list[str]:
-    """What would do, as sentences with numbers."""
-    found = problem.bound
+    """What would be enough, as sentences with numbers."""
+    least_bound = problem.bound
     first = recommend(load, None, workers, large_workers)
     sentences = [f"{first.hard_mb} MiB would carry {_what(first.workers, first.bound.large_at_once)}."]
-    if found.workers < first.workers:
-        least = f"{step_up(found.total_mb)} MiB would carry {_what(found.workers, found.large_at_once)}"
-        sentences.append(f"{least}, the least there is.")
+    if least_bound.workers < first.workers:
+        what = _what(least_bound.workers, least_bound.large_at_once)
+        sentences.append(f"{step_up(least_bound.total_mb)} MiB would carry {what}, the least there is.")
     if workers or large_workers is not None:
         try:
             fits = recommend(load, problem.memory_mb)
@@ -238,7 +237,7 @@ def remedies(load: Load, problem: TooSmall, workers: int | None, large_workers: 
             )
         except TooSmall:
             pass
-    smallest = bound(load, 1, 0, least_reload_on_rss(load)) if not workers else found
+    smallest = bound(load, 1, 0, least_reload_on_rss(load)) if not workers else least_bound
     room = (problem.memory_mb - smallest.rest_mb) / smallest.large_at_once
     if room > 0:
         sentences.append(f"Or let no request need more than {room:.0f} MiB: stream instead of building it in memory.")
@@ -260,13 +259,13 @@ def too_small(figures: Figures, load: Load, problem: TooSmall, wanted: tuple[int
 
 
 def as_json(figures: Figures, load: Load, result: Sizing | TooSmall, wanted: tuple[int | None, int | None]) -> str:
-    """`{"schema": 1, "fits", "measured", "bound", ...}`; with `fits` the numbers and snippets, else what would do."""
-    found = result.bound
+    """`{"schema": 1, "fits", "measured", "bound", ...}`, then the numbers and snippets, or what would be enough."""
+    terms = result.bound
     answer: dict[str, object] = {
         "schema": 1,
         "fits": isinstance(result, Sizing),
         "measured": {"source": figures.source, **asdict(load), "notes": figures.notes},
-        "bound": {**asdict(found), "rest_mb": found.rest_mb, "total_mb": found.total_mb},
+        "bound": {**asdict(terms), "rest_mb": terms.rest_mb, "total_mb": terms.total_mb},
     }
     if isinstance(result, Sizing):
         answer["numbers"] = [asdict(number) for number in numbers(result)]

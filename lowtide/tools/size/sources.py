@@ -1,4 +1,4 @@
-"""Where the measured figures come from: a summary.json, a live server, or the command line."""
+"""Reads measured figures from a summary.json, a running server, or the command line."""
 
 import json
 import statistics
@@ -22,7 +22,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known so far; None is unknown. `notes` are sentences about how good it is. Fields as in `sizing.Load`."""
+    """The figures known so far, with the fields of `sizing.Load`; None is unknown. `notes` say how good they are."""
 
     source: str = "the command line"
     idle_mb: float | None = None
@@ -47,7 +47,7 @@ class Figures:
         assert self.idle_mb is not None and self.large_mb is not None and self.workers is not None  # noqa: S101, PT018
         least = None
         if self.worker_rss_mb is None:
-            # The tree's PSS holds every page of a worker at least once; and it is at most the sum of their RSS.
+            # The RSS of one process is at most the PSS of all together, and that is at most the sum of all RSS.
             least = self.idle_mb / (self.workers + 1)
         rss = self.worker_rss_mb or self.idle_mb
         try:
@@ -64,10 +64,10 @@ def _figure(path: Path, place: dict[str, Any], key: str) -> float:
 
 
 def from_summary(path: Path, variant: str | None) -> Figures:
-    """The figures of one measured variant: `variant`, else lowtide, else the first.
+    """The figures of one measured variant: `variant` if given, otherwise lowtide, otherwise the first.
 
     Raises:
-        Unusable: the file is missing or no summary.
+        Unusable: the file is missing or is not a summary.
     """
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def from_summary(path: Path, variant: str | None) -> Figures:
     except (ValueError, RecursionError):
         raise Unusable(f"{path} is no JSON: name the summary.json of make loadtest") from None
     try:
-        variants = {each["name"]: each for each in summary["variants"]}
+        variants = {row["name"]: row for row in summary["variants"]}
         name = variant or ("lowtide" if "lowtide" in variants else next(iter(variants)))
         load, needs = summary["load"], summary.get("needs") or {}
         peaks = {kind: _figure(path, need, "peak_mb") for kind, need in needs.items()}
@@ -89,7 +89,7 @@ def from_summary(path: Path, variant: str | None) -> Figures:
         raise Unusable(f"{path} is no summary.json of make loadtest: {type(error).__name__} {error}") from None
     notes = []
     if peaks:
-        kind = max(peaks, key=lambda each: peaks[each])
+        kind = max(peaks, key=lambda name: peaks[name])
         notes.append(f"The largest request measured is {kind!r}: it adds {peaks[kind]:.0f} MiB at its peak.")
         if body:
             notes.append(f"The largest body measured has {body} MB; if MAX_BODY_MB lets in larger ones, measure those.")
@@ -107,7 +107,7 @@ def from_summary(path: Path, variant: str | None) -> Figures:
 
 @dataclass
 class _Worker:
-    """What was seen of one worker, MiB."""
+    """The figures of one worker that was watched, MiB."""
 
     least_rss_mb: float = float("inf")
     most_rss_mb: float = 0.0
@@ -115,13 +115,13 @@ class _Worker:
 
 
 def watch(pid: int, workers_of: Callable[[], list[int]], seconds: float, source: str) -> Figures:
-    """Look at a running server for a while; large requests should run meanwhile, or have run since it started.
+    """Watch a running server for a while. Large requests should run meanwhile, or have run since it started.
 
-    Idle memory is the least PSS of the tree that was seen. A worker's growth is the highest that it has ever been
-    (VmHWM in /proc/PID/status) above an idle worker's RSS, so that no peak hides between two looks.
+    Idle memory is the lowest PSS of the tree that was seen. A worker's growth is its highest RSS ever (VmHWM in
+    /proc/PID/status) less an idle worker's RSS, so a peak between two samples is not missed.
 
     Raises:
-        Unusable: no such process, no workers, or it belongs to somebody else.
+        Unusable: there is no such process, it has no workers, or it belongs to another user.
     """
     seen: dict[int, _Worker] = {}
     trees: list[float] = []
@@ -170,17 +170,17 @@ def watch(pid: int, workers_of: Callable[[], list[int]], seconds: float, source:
 
 
 def from_pid(pid: int, seconds: float) -> Figures:
-    """A live server by the process id of its master."""
+    """Watch a running server, given the process id of its master."""
     if not Path(f"/proc/{pid}").exists():
         raise Unusable(f"process {pid} does not exist: name the master of a running server")
     return watch(pid, lambda: memory.children(pid) or [], seconds, f"process {pid}")
 
 
 def from_stats(path: str, seconds: float) -> Figures:
-    """A live uWSGI by its stats socket, which knows its workers.
+    """Watch a running uWSGI, given its stats socket.
 
     Raises:
-        Unusable: nobody answers there.
+        Unusable: no uWSGI answers there.
     """
 
     def look() -> Server:

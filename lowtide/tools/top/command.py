@@ -20,7 +20,7 @@ workers hold.
 Exit code 0: shown. 2: nothing can be read there."""
 _EVERY_S = 1.0
 KEYS = ("peak", "retained", "seconds", "count")
-# What a route takes at its peak, MiB, to belong to the workers for large requests.
+# MiB. A route whose peak is at least this belongs to the workers for large requests.
 LARGE_MB = 32.0
 _SAMPLE = re.compile(r'^lowtide_route_(\w+)\{method="([^"]*)",route="((?:[^"\\]|\\.)*)"\} (\S+)$', re.MULTILINE)
 
@@ -31,7 +31,7 @@ class Unreadable(Exception):
 
 @dataclass
 class Table:
-    """What is shown. `unknown` says why peaks are not known, or is empty."""
+    """The figures to show. `unknown` says why peaks are not known, or is empty."""
 
     routes: list[dict[str, Any]]
     workers: list[dict[str, Any]]
@@ -106,7 +106,7 @@ def _read(arguments: argparse.Namespace) -> Table:
 
 
 def _from_files(stats: Path) -> Table:
-    """The stats socket, and the ledger beside it."""
+    """Read the figures from the stats socket and from the ledger beside it."""
     try:
         figures = sample.stats(str(stats))
     except (OSError, ValueError) as error:
@@ -140,7 +140,7 @@ def _worker(figures: dict[str, Any]) -> dict[str, Any]:
     try:
         pss, rss = round(memory.pss_mb(pid), 1), round(memory.rss_mb(pid), 1)
     except OSError:
-        # It has just ended, or runs in another container.
+        # The worker has just ended, or runs in another container.
         pss = rss = 0.0
     age = round(time.time() - figures["last_spawn"])
     return {
@@ -199,7 +199,7 @@ def _text(table: Table) -> str:
 
 
 def _aligned(rows: list[list[str]], left: int) -> list[str]:
-    """Columns of one width, the first `left` of them to the left."""
+    """The rows as lines with aligned columns; the first `left` columns are aligned to the left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -211,7 +211,7 @@ def _aligned(rows: list[list[str]], left: int) -> list[str]:
 
 
 def _large(table: Table, large_mb: float) -> str:
-    """The line for app/lowtide.toml, below the figures that speak for it. What varies in a path ends its pattern."""
+    """The line for app/lowtide.toml, with the figures as comments above it."""
     large = [route for route in table.routes if route["peak_p99_mb"] >= large_mb and route["route"].startswith("/")]
     lines = [
         f"# {route['method']} {route['route']}: {route['count']} requests, peak p50 {route['peak_p50_mb']:.0f} MiB, "
@@ -223,7 +223,7 @@ def _large(table: Table, large_mb: float) -> str:
 
 
 def _pattern(route: str) -> str:
-    """A route as nginx matches it: up to what varies, then anything."""
+    """The path of a route as a pattern: its fixed beginning, and a star if a variable part follows."""
     fixed = re.split(r"[{<(\[\\*]", route.removeprefix("/^") if route.startswith("/^") else route, maxsplit=1)[0]
     fixed = fixed if fixed.startswith("/") else f"/{fixed}"
     return route if fixed == route else f"{fixed}*"
