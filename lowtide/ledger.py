@@ -136,7 +136,7 @@ class Ledger:
             self._table = mmap.mmap(-1, size)
         _HEAD.pack_into(self._table, 0, _MAGIC, workers, b"")
         self._worker = 0
-        self._rows: dict[tuple[str, str], int] = {}
+        self._rows: dict[str, int] = {}
         self._reset: Callable[[], object] | None = None
         self._environ: Environ | None = None
         self._request: tuple[str, str, str] | None = None
@@ -151,7 +151,7 @@ class Ledger:
         for index in range(ROUTES):
             row = _row(self._table, self._start(index))
             if row:
-                self._rows[row.method, row.route] = index
+                self._rows[_name(row.method, row.route)] = index
         why = "" if threads < 2 else "threads share the peak of their process"
         self._reset = None
         if not why:
@@ -229,9 +229,10 @@ class Ledger:
             print(json.dumps(line), file=sys.stderr, flush=True)
 
     def _enter(self, method: str, route: str, peak: float, retained: float, given_back: float, seconds: float) -> None:
-        index = self._rows.get((method, route))
+        name = _name(method, route)
+        index = self._rows.get(name)
         if index is None:
-            method, route, index = self._new_row(method, route)
+            index = self._new_row(name)
         at = self._start(index) + _NAME_BYTES
         count, errors, highest, kept, back, took = _SUMS.unpack_from(self._table, at)
         if self._status[:1] == "5":
@@ -242,16 +243,22 @@ class Ledger:
         at += _SUMS.size + 4 * _step(peak)
         _COUNT.pack_into(self._table, at, _COUNT.unpack_from(self._table, at)[0] + 1)
 
-    def _new_row(self, method: str, route: str) -> tuple[str, str, int]:
+    def _new_row(self, name: str) -> int:
         """Make a row for a route that is new to this worker. When the table is full, new routes share the last row."""
         if len(self._rows) >= ROUTES - 1:
-            method, route = OTHER, OTHER
-            if (index := self._rows.get((method, route))) is not None:
-                return method, route, index
-        index = self._rows[method, route] = len(self._rows)
-        name = f"{method} {route}".encode(errors="replace")[:_NAME_BYTES]
-        struct.pack_into(f"={_NAME_BYTES}s{_FIGURES.size}x", self._table, self._start(index), name)
-        return method, route, index
+            name = _name(OTHER, OTHER)
+            if (index := self._rows.get(name)) is not None:
+                return index
+        taken = set(self._rows.values())
+        index = self._rows[name] = next(index for index in range(ROUTES) if index not in taken)
+        struct.pack_into(f"={_NAME_BYTES}s{_FIGURES.size}x", self._table, self._start(index), name.encode())
+        return index
+
+
+def _name(method: str, route: str) -> str:
+    """The name of a row, cut to what the table has room for: a worker's successor must find it under the same name."""
+    route = route.replace("\0", "") or "/"
+    return f"{method} {route}".encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _resetter() -> tuple[Callable[[], object] | None, str]:
