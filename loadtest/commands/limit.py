@@ -17,6 +17,7 @@ from loadtest.commands.progress import Left, console
 from loadtest.commands.session import (
     check_machine,
     chosen_sizing,
+    chosen_variants,
     fill,
     guarded,
     number,
@@ -59,7 +60,7 @@ def row(measured: Run) -> list[str]:
 
 
 def run(owned: list[str]) -> int:
-    names = (os.environ.get("VARIANTS") or NAMES).split()
+    chosen = chosen_variants(NAMES, "docker")
     floors = positive("FLOORS", "1.5")
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))
@@ -72,7 +73,7 @@ def run(owned: list[str]) -> int:
     check_machine(port, whole)
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
-    left = Left(len(names), scenarios.named(scenario(LARGE_OTHERS)))
+    left = Left(len(chosen), scenarios.named(scenario(LARGE_OTHERS)))
     table = Table(HEADING)
     lost = 0
     with session(ample) as progress:
@@ -88,12 +89,12 @@ def run(owned: list[str]) -> int:
         sized = str(math.ceil(worker_rss_mb + DEFAULT_THRESHOLD_MB))
         reload_on_rss = sizing.environment.get("RELOAD_ON_RSS", sized)
         tight = ample.changed({"APP_MEMORY": f"{limit_mb}m", "RELOAD_ON_RSS": reload_on_rss})
-        for name in names:
-            progress.prefix = f"{name} in {limit_mb} MiB ({left.next()})"
-            load = scenario(LARGE if name == "lowtide" else LARGE_OTHERS)
-            measured = phases.variant(tight, VARIANTS[name], load, seed, directory, progress)
+        for variant in chosen:
+            progress.prefix = f"{variant.name} in {limit_mb} MiB ({left.next()})"
+            load = scenario(LARGE if variant.name == "lowtide" else LARGE_OTHERS)
+            measured = phases.variant(tight, variant, load, seed, directory, progress)
             table.rows.append(row(measured))
-            lost += measured.variant.failures + (measured.variant.oom_kills or 0) if name == "lowtide" else 0
+            lost += measured.variant.failures + (measured.variant.oom_kills or 0) if variant.name == "lowtide" else 0
     table.caption = (
         f"Limit {limit_mb} MiB, {floors:g} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
         f"{sizing.workers} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, "

@@ -37,20 +37,21 @@ def number(name: str, default: str, least: int = 0) -> int:
     return int(value)
 
 
-def chosen_variants() -> list[Variant]:
-    """The variants that VARIANTS names, without those that this runtime cannot run."""
-    names = (os.environ.get("VARIANTS") or DEFAULT_VARIANTS).split()
+def chosen_variants(default: str = DEFAULT_VARIANTS, runtime: str | None = None) -> list[Variant]:
+    """The variants that VARIANTS names, without those that this runtime (that of RUNTIME, if None) cannot run."""
+    names = (os.environ.get("VARIANTS") or default).split()
     if names == ["all"]:
         names = list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
     chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
-    if os.environ.get("RUNTIME") != "docker":
+    if (runtime or os.environ.get("RUNTIME")) != "docker":
         return chosen
     left_out = ", ".join(variant.name for variant in chosen if variant.local_only)
     kept = [variant for variant in chosen if not variant.local_only]
     if not kept:
-        raise CannotMeasure(f"The images hold nothing to run {left_out} with: use RUNTIME=local.")
+        remedy = "choose others" if runtime else "use RUNTIME=local"
+        raise CannotMeasure(f"The images hold nothing to run {left_out} with: {remedy}.")
     if left_out:
         said = f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}."
         console.print(said, soft_wrap=True)
