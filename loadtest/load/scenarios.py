@@ -74,11 +74,15 @@ SCENARIOS = {
 }
 
 
+# Without quiet time or free memory a scenario still measures; without any of the others there is nothing to divide by.
+MAY_BE_ZERO = ("quiet_s", "memory_mb")
+
+
 def named(text: str) -> Scenario:
     """The scenario that the first word names, with fields of it replaced by the others: "sweep large=60 small=940".
 
     Raises:
-        ValueError: there is no such scenario, no such field, or its value is no number; the message says which.
+        ValueError: there is no such scenario, no such field, or its value is no number over 0; the message says which.
     """
     name, *changes = text.split()
     if name not in SCENARIOS:
@@ -90,6 +94,8 @@ def named(text: str) -> Scenario:
         if field not in kinds or not value.replace(".", "", kinds[field] is float).isdecimal():
             raise ValueError(f"SCENARIO: {change} is no number for one of {', '.join(kinds)}.")
         changed[field] = float(value) if kinds[field] is float else int(value)
+        if not changed[field] and field not in MAY_BE_ZERO:
+            raise ValueError(f"SCENARIO: {change} cannot be used: write a number over 0.")
     return replace(SCENARIOS[name], **changed)  # type: ignore[arg-type]
 
 

@@ -85,6 +85,18 @@ def test_the_largest_body(tmp_path: Path) -> None:
     assert scenarios.largest_body_mb(scenarios.named("smoke records=2097150"), 1, tmp_path) == 2
 
 
+@pytest.mark.parametrize(
+    "change", ["small_rate=0", "large_rate=0.0", "small=0", "large=00", "small_users=0", "records=0", "items=0"]
+)
+def test_a_scenario_of_nothing_is_refused(change: str) -> None:
+    with pytest.raises(ValueError, match=f"^SCENARIO: {change} cannot be used: write a number over 0.$"):
+        scenarios.named(f"smoke {change}")
+
+
+def test_a_quiet_time_of_zero_is_none() -> None:
+    assert scenarios.named("smoke quiet_s=0 large_rate=0.5").quiet_s == 0
+
+
 def test_seeding() -> None:
     scenario = scenarios.SCENARIOS["quick"]
     assert scenarios.seed_commands(scenario, 3) == ["fill --count 10000", "grow 13000 --seed 3"]
