@@ -77,13 +77,13 @@ def bounded(application: Application) -> Application:
     def answering(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not _process.room_mb:
             return application(environ, start_response)
-        failed = False
+        state = _State()
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            nonlocal failed
             # The framework has already turned the MemoryError into an error page.
-            if status.startswith("500") and (_process.met or _near()):
-                failed = True
+            if status.startswith("500") and not state.sent and (_process.met or _near()):
+                state.failed = True
+                meet()
                 return lambda _: None
             return start_response(status, headers, *error)
 
@@ -92,31 +92,42 @@ def bounded(application: Application) -> Application:
         except MemoryError:
             meet()
             return answer_busy(environ, start_response)
-        if failed:
-            meet()
+        if state.failed:
             if close := getattr(answer, "close", None):
                 close()
             return answer_busy(environ, start_response)
         # A list is complete, and a file must reach the server unwrapped.
         if isinstance(answer, list) or hasattr(answer, "read"):
             return answer
-        return _watched(answer, environ, start_response)
+        return _watched(answer, state, environ, start_response)
 
     return answering
 
 
-def _watched(answer: Iterable[bytes], environ: Environ, start_response: Callable[..., Any]) -> Iterator[bytes]:
+class _State:
+    """The state of an answer: whether the application has failed, and whether a first part has been sent."""
+
+    failed = sent = False
+
+
+def _watched(
+    answer: Iterable[bytes], state: _State, environ: Environ, start_response: Callable[..., Any]
+) -> Iterator[bytes]:
     """Pass on the parts of an answer. Before the first part no header has been sent, so a 503 is still possible."""
-    sent = False
     try:
         for part in answer:
+            # A generator calls start_response only when its first part is asked for.
+            if state.failed:
+                break
             yield part
-            sent = True
+            state.sent = True
     except MemoryError:
         meet()
-        if sent:
+        if state.sent:
             raise
-        yield from answer_busy(environ, start_response)
+        state.failed = True
     finally:
         if close := getattr(answer, "close", None):
             close()
+    if state.failed:
+        yield from answer_busy(environ, start_response)
