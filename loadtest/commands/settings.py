@@ -26,7 +26,9 @@ NUMBERS: dict[str, tuple[int, int | None]] = {
     "QUEUE_S": (0, None),
     "RELOAD_ON_RSS": (1, None),
     "GIVE_BACK_MB": (0, None),
+    "LEDGER": (0, None),
     "LARGE_NEED_MB": (0, None),
+    "DATABASE_TIMEOUT": (0, None),
     "MAX_BODY_MB": (1, 999_999),
 }
 NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_CEILING", "WORKER_MANAGEMENT")
@@ -67,6 +69,7 @@ def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
     fixed = {"WORKER_MANAGEMENT": "because the variants differ in it (VARIANTS=article)"} | fixed
     if runtime == "local":
         fixed.setdefault("APP_MEMORY", "because only a container has a limit (RUNTIME=docker)")
+        fixed.setdefault("DATABASE_TIMEOUT", "because SQLite has no such limit (RUNTIME=docker)")
     for name, why in fixed.items():
         refuse([name], why)
     example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))

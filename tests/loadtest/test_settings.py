@@ -1,6 +1,7 @@
 """A sizing variable that is set is used, or refused in one line that says what to write."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ from loadtest.measure.runtimes import CHECKOUT
 from lowtide import defaults
 
 SMOKE = scenarios.named("smoke")
+# What .env.example sets of the site alone: its address, its passwords, its place. The experiment has its own.
+OF_THE_SITE = """
+    SECRET_KEY POSTGRES_PASSWORD APP_DATABASE_PASSWORD HTTPS ALLOWED_HOSTS HSTS_SECONDS HSTS_INCLUDE_SUBDOMAINS
+    HSTS_PRELOAD PORT BIND TRUSTED_PROXY DATABASE_URL
+""".split()  # noqa: SIM905
 
 
 @pytest.fixture
@@ -31,6 +37,18 @@ def sized(runtime: str = "local", fixed: dict[str, str] | None = None, **shell: 
     finally:
         for name in shell:
             del os.environ[name]
+
+
+def test_every_variable_of_the_stack_is_known() -> None:
+    assert defaults.variables().keys() <= set(settings.NAMES)
+    written = re.findall(r"(?m)^(?:# )?([A-Z_]+)=", (CHECKOUT / ".env.example").read_text())
+    assert sorted(written) == sorted([*settings.NAMES, *OF_THE_SITE])
+
+
+def test_the_switch_of_the_ledger_reaches_the_stack(checkout: Path) -> None:
+    assert sized(LEDGER="0").environment["LEDGER"] == "0"
+    (checkout / ".env").write_text("LEDGER=0\nDATABASE_TIMEOUT=3\n")
+    assert sized("docker").differing == {"LEDGER": "0", "DATABASE_TIMEOUT": "3"}
 
 
 def test_nothing_set_is_what_ships(checkout: Path) -> None:
@@ -80,6 +98,7 @@ def test_a_value_that_cannot_be_used_is_named_with_what_to_write(checkout: Path,
         ({"WORKERS": "2", "LARGE_WORKERS": "2"}, "LARGE_WORKERS=2 of WORKERS=2 leaves none for small requests"),
         ({"MAX_BODY_MB": "16"}, "MAX_BODY_MB=16 would refuse bodies of this scenario: write at least 32."),
         ({"WORKER_MANAGEMENT": "article"}, "the variants differ in it"),
+        ({"DATABASE_TIMEOUT": "3"}, "DATABASE_TIMEOUT=3 cannot be used here, because SQLite has no such limit"),
         ({"APP_MEMORY": "600m"}, "APP_MEMORY=600m cannot be used here, because only a container has a limit"),
     ],
 )
