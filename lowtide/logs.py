@@ -12,10 +12,12 @@ import os
 import stat
 import sys
 import time
+from contextlib import suppress
 
 LONGEST = 16 * 1024
-# The kernel writes so many bytes into a pipe completely or not at all (pipe(7), PIPE_BUF).
-_PIECE = 4096
+# The kernel writes up to 4096 bytes into a pipe completely or not at all (pipe(7), PIPE_BUF). A piece is one byte less,
+# so that its page has room for a line end when the pipe is too full for the next piece.
+_PIECE = 4095
 _CUT = b" ... cut\n"
 
 
@@ -27,6 +29,7 @@ class Lines(io.TextIOBase):
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._dropped = 0
+        self._torn = False
         self._line = ""
 
     def fileno(self) -> int:
@@ -47,15 +50,25 @@ class Lines(io.TextIOBase):
         if len(data) > LONGEST:
             data = data[: LONGEST - len(_CUT)] + _CUT
         try:
+            self._end_torn_line()
             if data and self._dropped:
                 line = {"event": "log-dropped", "time": round(time.time(), 3), "pid": os.getpid()}
                 os.write(self._descriptor, json.dumps(line | {"lines": self._dropped}).encode() + b"\n")
                 self._dropped = 0
             for start in range(0, len(data), _PIECE):
                 os.write(self._descriptor, data[start : start + _PIECE])
+                self._torn = start + _PIECE < len(data)
         except OSError:
             # The pipe is full or its reader has gone, so the error cannot be reported.
             self._dropped += 1
+            with suppress(OSError):
+                self._end_torn_line()
+
+    def _end_torn_line(self) -> None:
+        """Write the end of a line whose last pieces did not fit, so that the next line begins where a line begins."""
+        if self._torn:
+            os.write(self._descriptor, b"\n")
+            self._torn = False
 
 
 def never_block() -> None:
