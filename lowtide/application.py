@@ -12,6 +12,7 @@ Exit code 2 and one line where something in the file cannot be used.
 """
 
 import importlib
+import math
 import os
 import re
 import secrets
@@ -338,7 +339,7 @@ def _value(hint: Any, value: Any, place: str, rule: Mapping[str, Any]) -> Any:
     if hint is str and rule["form"]:
         usable = usable and re.fullmatch(rule["form"], value) is not None
     if hint in (int, float) and rule["least"] is not None:
-        usable = usable and value >= rule["least"]
+        usable = usable and rule["least"] <= value < math.inf
     if not usable:
         raise Invalid(f"{place} = {_shown(value)} cannot be used: write {rule['write']}.")
     return value
@@ -376,6 +377,10 @@ def _check_loadtest(loadtest: Loadtest) -> None:
     for name, draw in loadtest.draw.items():
         if sum(map(bool, (draw.most, draw.words, draw.words_from))) != 1:
             raise Invalid(f"loadtest.draw.{name} needs one of three: write most, words, or words_from.")
+        if isinstance(draw.most, int) and draw.most and draw.least > draw.most:
+            raise Invalid(
+                f"loadtest.draw.{name} has least = {draw.least} above most = {draw.most}: write at most that."
+            )
     words = {name: 1 if draw.most else "x" for name, draw in loadtest.draw.items()}
     names = [request.name for request in loadtest.requests]
     for number, request in enumerate(loadtest.requests, 1):

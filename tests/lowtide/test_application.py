@@ -50,6 +50,8 @@ make_body = "bodies:made"
 """
 )
 
+MEASURED = "[measured]\nworkers = 1\nidle_mb = 50\nworker_rss_mb = 40.5\n"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -115,6 +117,8 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
         ('make_body = "bodies:made"', 'make_body = "bodies.made"', "write a function as"),
         ('make_body = "bodies:made"', 'make_body = "bodies:made"\nbody = "x"', "requests[2] has both body and make_"),
         ("page = {most = 50}", "page = {least = 2}", "loadtest.draw.page needs one of three: write most, words, or"),
+        ("page = {most = 50}", "page = {least = 51, most = 50}", "loadtest.draw.page has least = 51 above most = 50:"),
+        ("[[preload]]", f"{MEASURED}large_mb = inf\n[[preload]]", "measured.large_mb = inf cannot be used: write what"),
         ("page = {most = 50}", 'page = {most = "all"}', "write a whole number"),
         ("--count {items}", "--count {all}", "loadtest.seed names {all}, which a scenario does not have: there is ite"),
         ('seed_requests = ["upload"]', 'seed_requests = ["up"]', "seed_requests names up: write one of list, upload."),
