@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy.aws import cfn, preflight, push, tasks
 from deploy.aws.environment import Environment, Refused, read
 from deploy.aws.stacks import Change, Failed, Stacks
+from lowtide import application
 from lowtide.tools import permission
 
 _MIGRATION_S = 1800
@@ -199,7 +200,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         run(options)
-    except (Refused, permission.Forbidden) as problem:
+    except (Refused, application.Invalid, permission.Forbidden) as problem:
         print(f"Refused: {problem}", file=sys.stderr)
         return 2
     except (Failed, BotoCoreError, ClientError) as problem:

@@ -41,12 +41,10 @@ def _measured() -> sizing.Load:
     """What was measured of the application in this checkout.
 
     Raises:
-        Refused: nothing was, or its lowtide.toml cannot be read.
+        Refused: nothing was.
+        application.Invalid: its lowtide.toml cannot be used.
     """
-    try:
-        described = application.read(APP)
-    except application.Invalid as problem:
-        raise Refused(str(problem)) from None
+    described = application.read(APP)
     load = sizing.measured(described)
     if load is None:
         raise Refused(

@@ -1,5 +1,6 @@
 """The application's own variables reach ECS and Compose without a file that lists them a second time by hand."""
 
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.aws import __main__ as command
 from deploy.aws import cfn, environment, variables
 from lowtide.application import Variable
 from tests.described import APPLICATION, CHECKOUT
@@ -66,6 +68,21 @@ def test_another_secret_has_to_be_said(tmp_path: Path) -> None:
     (tmp_path / "test.toml").write_text(f'{EXAMPLE}\n[parameters]\nStripeKeySecret = "{arn}"\nStripeUrl = "x"\n')
     inputs = environment.read("test", tmp_path).inputs()
     assert (inputs["StripeKeySecret"], inputs["StripeUrl"]) == (arn, "x")
+
+
+@pytest.mark.parametrize("words", ["plan test", "loadtest test", "revision test --revision c0ffee"])
+def test_a_mistake_in_the_description_is_one_line(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lowtide.toml").write_text("wsgi = 1\n")
+    (tmp_path / "test.toml").write_text(EXAMPLE)
+    for module in (variables, environment):
+        monkeypatch.setattr(module, "APP", tmp_path)
+    monkeypatch.setattr(command, "read", functools.partial(environment.read, folder=tmp_path))
+    assert command.main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Refused: {tmp_path}/lowtide.toml: wsgi = 1 cannot be used: write ")
+    assert said.count("\n") == 1
 
 
 def test_the_names_for_compose_are_those_of_the_description() -> None:
