@@ -128,8 +128,7 @@ def run_loadtest(session: boto3.Session, environment: Environment, options: argp
         code = tasks.wait(session, outputs, started[0], _MIGRATION_S)
     except BaseException:
         # When this command ends, the load must end too, because nobody watches it any more.
-        for arn in started:
-            tasks.stop(session, outputs, arn, "The command that watched the load test has ended")
+        tasks.stop_all(session, outputs, started, "The command that watched the load test has ended")
         raise
     print(tasks.log(session, outputs["LoadtestLogs"], "loadtest", "locust", started[0], lines=60))
     if code:

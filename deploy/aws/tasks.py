@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.aws.stacks import Failed
 
@@ -40,13 +40,32 @@ def start(
 
 
 def describe(session: boto3.Session, known: dict[str, str], arn: str) -> dict[str, Any]:
-    task: dict[str, Any] = session.client("ecs").describe_tasks(cluster=known["Cluster"], tasks=[arn])["tasks"][0]
+    """What ECS says of a task.
+
+    Raises:
+        Failed: nothing, because the task stopped an hour ago or never was.
+    """
+    answer = session.client("ecs").describe_tasks(cluster=known["Cluster"], tasks=[arn])
+    if not answer["tasks"]:
+        raise Failed(f"ECS says nothing of {arn}: {answer.get('failures')}")
+    task: dict[str, Any] = answer["tasks"][0]
     return task
 
 
-def stop(session: boto3.Session, known: dict[str, str], arn: str, reason: str) -> None:
-    """End a task. It is no error if it has ended already."""
-    session.client("ecs").stop_task(cluster=known["Cluster"], task=arn, reason=reason)
+def stop_all(session: boto3.Session, known: dict[str, str], arns: list[str], reason: str) -> None:
+    """End every task, also if one of them cannot be ended. It is no error if one has ended already.
+
+    Raises:
+        Failed: some could not be ended.
+    """
+    ecs, running = session.client("ecs"), []
+    for arn in arns:
+        try:
+            ecs.stop_task(cluster=known["Cluster"], task=arn, reason=reason)
+        except (BotoCoreError, ClientError) as problem:
+            running.append(f"{arn} ({problem})")
+    if running:
+        raise Failed(f"These tasks may still send load, stop them: {', '.join(running)}.")
 
 
 def wait(session: boto3.Session, known: dict[str, str], arn: str, seconds: float) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 
 from deploy.aws import __main__ as command
 from deploy.aws import push, tasks
@@ -174,6 +175,33 @@ def test_load_that_nobody_watches_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         loadtest(ecs)
     assert ecs.stopped == [f"{ARN}{number}" for number in (1, 2, 3, 4)]
+
+
+def test_a_task_that_cannot_be_stopped_does_not_leave_the_others_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = Ecs()
+    stop = ecs.stop_task
+
+    def refuses(task: str, **words: Any) -> None:
+        if task == f"{ARN}1":
+            raise ClientError({"Error": {"Code": "Throttling", "Message": "slow down"}}, "StopTask")
+        stop(task, **words)
+
+    def interrupted(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ecs, "stop_task", refuses)
+    monkeypatch.setattr(tasks, "wait", interrupted)
+    with pytest.raises(Failed, match=f"These tasks may still send load, stop them: {ARN}1 .*slow down"):
+        loadtest(ecs)
+    assert ecs.stopped == [f"{ARN}{number}" for number in (2, 3, 4)]
+
+
+def test_a_task_that_ecs_no_longer_knows_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = Ecs()
+    missing = {"tasks": [], "failures": [{"arn": f"{ARN}1", "reason": "MISSING"}]}
+    monkeypatch.setattr(ecs, "describe_tasks", lambda **_: missing)
+    with pytest.raises(Failed, match=f"ECS says nothing of {ARN}1: .*MISSING"):
+        tasks.wait(Session(ecs=ecs), KNOWN, f"{ARN}1", 60)
 
 
 def test_a_master_without_an_address_is_stopped() -> None:
