@@ -4,16 +4,19 @@ A variable that is set is used, or refused in one line that says what to write. 
 .env, so a variable in .env counts as set only if its value differs from .env.example.
 """
 
+import io
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from dotenv import dotenv_values
 
-from loadtest.load.scenarios import Scenario
+from loadtest.load.scenarios import Scenario, described
 from loadtest.measure import CannotMeasure
 from loadtest.measure.runtimes import CHECKOUT
 from lowtide import start
+from lowtide.sizing import measured
 from lowtide.tools import sizes
 
 # Whole numbers, with the least and the most of each where there is one. nginx/start knows the same bounds.
@@ -72,8 +75,7 @@ def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
         fixed.setdefault("DATABASE_TIMEOUT", "because SQLite has no such limit (RUNTIME=docker)")
     for name, why in fixed.items():
         refuse([name], why)
-    example, own = (dotenv_values(CHECKOUT / name) for name in (".env.example", ".env"))
-    shipped = {name: value for name in NAMES if (value := example.get(name))}
+    shipped, own = _shipped(), dotenv_values(CHECKOUT / ".env")
     from_file = {name: value for name in NAMES if (value := own.get(name)) and value != shipped.get(name)}
     unused = from_file.keys() & fixed
     notes = [f"{name}={from_file[name]} of .env is not used, {fixed[name]}." for name in sorted(unused)]
@@ -84,6 +86,17 @@ def sizing(scenario: Scenario, runtime: str, fixed: dict[str, str]) -> Sizing:
         environment.setdefault("APP_MEMORY", f"{max(1024, scenario.memory_mb)}m")
     differing = {name: value for name, value in environment.items() if not _same(name, value, shipped.get(name))}
     return Sizing(environment, differing, notes)
+
+
+def _shipped() -> dict[str, str]:
+    """What the stack uses where nothing is set."""
+    # A line of .env.example that is commented out has the default of what reads the variable.
+    text = re.sub(r"(?m)^# (?=[A-Z_]+=)", "", (CHECKOUT / ".env.example").read_text())
+    example = dotenv_values(stream=io.StringIO(text))
+    shipped = {name: value for name in NAMES if (value := example.get(name))}
+    # The need of a large request is that of the application in this checkout.
+    load = measured(described())
+    return shipped | {"LARGE_NEED_MB": str(load.need_mb) if load else ""}
 
 
 def _checked(given: dict[str, str], scenario: Scenario) -> dict[str, str]:
@@ -113,4 +126,6 @@ def _checked(given: dict[str, str], scenario: Scenario) -> dict[str, str]:
 def _same(name: str, value: str, shipped: str | None) -> bool:
     if name == "APP_MEMORY" and shipped:
         return sizes.docker_mb(value) == sizes.docker_mb(shipped)
+    if name in NUMBERS and shipped:
+        return int(value) == int(shipped)
     return value == shipped

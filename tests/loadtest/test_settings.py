@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from loadtest.commands import settings
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure
 from loadtest.measure.runtimes import CHECKOUT
-from lowtide import defaults
+from lowtide import application, defaults
+from lowtide.application import Measured
+from tests.loadtest.conftest import ASKED
 
 SMOKE = scenarios.named("smoke")
+DESCRIBED = application.read(ASKED)
 # What .env.example sets of the site alone: its address, its passwords, its place. The experiment has its own.
 OF_THE_SITE = """
     SECRET_KEY POSTGRES_PASSWORD APP_DATABASE_PASSWORD HTTPS ALLOWED_HOSTS HSTS_SECONDS HSTS_INCLUDE_SUBDOMAINS
@@ -69,6 +73,17 @@ def test_a_fork_measures_its_own_settings(checkout: Path) -> None:
     assert sizing.environment == asked | {"LARGE_WORKERS": "1"}
     assert sizing.differing == asked
     assert sizing.workers == 8
+
+
+def test_a_value_that_is_used_anyway_does_not_differ(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = Measured(workers=4, idle_mb=97, worker_rss_mb=53, large_mb=150)
+    monkeypatch.setattr(settings, "described", lambda: replace(DESCRIBED, measured=figures))
+    (checkout / ".env").write_text("LARGE_NEED_MB=165\nDATABASE_TIMEOUT=15\nWORKERS=04\n")
+    assert sized("docker").differing == {}
+    assert sized("docker", LARGE_NEED_MB="166", LEDGER="032").differing == {"LARGE_NEED_MB": "166"}
+    # Of an application without figures nothing is known that a large request needs.
+    monkeypatch.setattr(settings, "described", lambda: replace(DESCRIBED, measured=None))
+    assert sized("docker").differing == {"LARGE_NEED_MB": "165"}
 
 
 def test_one_worker_is_one_pool(checkout: Path) -> None:
