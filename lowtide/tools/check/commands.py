@@ -3,6 +3,7 @@ supervisor program, a systemd service, a Procfile or a shell script; and finds t
 
 import configparser
 import json
+import math
 import posixpath
 import re
 import shlex
@@ -26,6 +27,21 @@ _RUNNERS = re.compile(
 )
 _SHELLS = re.compile(r"(.*/)?(ba|da|a|z)?sh")
 _SUBSTITUTION = re.compile(r"\$\(+([^()]*)\)+|`([^`]*)`")
+
+SYSTEMD_GRACE = 90
+# Seconds in the units of systemd.time(7).
+_UNITS = {
+    name: seconds
+    for names, seconds in (
+        ("us usec", 1e-6),
+        ("ms msec", 1e-3),
+        (" s sec second seconds", 1),
+        ("m min minute minutes", 60),
+        ("h hr hour hours", 3600),
+        ("d day days", 86400),
+    )
+    for name in names.split(" ")
+}
 
 
 class _Values(dict[str, str]):
@@ -142,31 +158,51 @@ def find_start(
     except UnreadableError:
         return None
     start = Start(path, dict(told))
+    try:
+        understood = _read_start(start, name, text, service, shell, dot_env)
+    except ValueError as error:
+        raise UnreadableError(f"{path}: not understood: {error}") from None
+    if not understood:
+        return None
+    if start.command is None:
+        raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
+    return start
+
+
+def _read_start(
+    start: Start, name: str, text: str, service: str | None, shell: Mapping[str, str], dot_env: bool
+) -> bool:
+    """Read the file as what its name and text say that it is; False if it starts no programs."""
     if "dockerfile" in name or "containerfile" in name:
         _dockerfile(start, text)
-    elif path.suffix in (".yml", ".yaml", ".json") and re.search(
+    elif start.path.suffix in (".yml", ".yaml", ".json") and re.search(
         r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:", text, re.MULTILINE
     ):
         _contained(start, service, shell, dot_env)
     elif re.search(r"^\[program:", text, re.MULTILINE):
         _supervisor(start, text, service)
-    elif path.suffix == ".service" or re.search(r"^ExecStart=", text, re.MULTILINE):
+    elif start.path.suffix == ".service" or re.search(r"^ExecStart=", text, re.MULTILINE):
         _systemd(start, text)
     elif name == "procfile":
         start.container = Container("Procfile", stop_grace=30, signals_all=True, kind="service")
         for number, row in enumerate(text.splitlines(), 1):
             kind, _, command = row.partition(":")
             if kind == (service or "web"):
-                start.read_shell(command, path, number)
+                start.read_shell(command, start.path, number)
                 if start.command and start.command.shell == "single":
                     start.command = Command(start.command.words, "exec", start.command.line)
-    elif path.suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
-        start.read_shell(text, path, 1, script=True)
+    elif start.path.suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
+        start.read_shell(text, start.path, 1, script=True)
     else:
-        return None
-    if start.command is None:
-        raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
-    return start
+        return False
+    return True
+
+
+def _split(text: str, number: int) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
 
 
 def _dockerfile(start: Start, text: str) -> None:
@@ -183,7 +219,7 @@ def _dockerfile(start: Start, text: str) -> None:
             environ, folder, copies, commands = dict(base[0]), base[1], list(base[2]), dict(base[3])
             stages[words[-1] if words else ""] = (environ, folder, copies, commands)
         elif keyword in ("ENV", "ARG"):
-            pairs = shlex.split(rest) if "=" in rest.split(" ")[0] else ["=".join(rest.split(None, 1))]
+            pairs = _split(rest, number) if "=" in rest.split(" ")[0] else ["=".join(rest.split(None, 1))]
             for name, equals, value in (pair.partition("=") for pair in pairs):
                 if equals and (keyword == "ENV" or name not in environ):
                     environ[name] = _expand(value, values)
@@ -254,18 +290,20 @@ def _supervisor(start: Start, text: str, service: str | None) -> None:
         raise UnreadableError(f"{start.path}: {str(error).splitlines()[0]}") from None
     for name in parser.sections():
         program = dict(parser[name])
-        words = shlex.split(re.sub(r"%\((?:ENV_)?(\w+)\)s", r"$(\1)", program.get("command", "")))
         if name.startswith("program:") and (service is None or name == f"program:{service}"):
             start.folder = program.get("directory", "/")
+            # Another file or the shell gives the value of %(ENV_NAME)s, so it is not known.
+            grace = program.get("stopwaitsecs", "10")
             start.container = Container(
                 f"program {name[8:]}",
-                stop_grace=float(program.get("stopwaitsecs", 10)),
+                stop_grace=int(grace) if grace.isdecimal() else None,
                 stop_signal=f"SIG{program.get('stopsignal', 'TERM').removeprefix('SIG')}",
                 signals_all=program.get("stopasgroup", "false").lower() in ("true", "1", "yes"),
                 kind="service",
             )
             pairs = re.findall(r"(\w+)=(?:\"([^\"]*)\"|'([^']*)'|([^,]*))", program.get("environment", ""))
-            number = next(n for n, line in enumerate(text.splitlines(), 1) if line.strip() == f"[{name}]")
+            number = next(n for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(f"[{name}]"))
+            words = _split(re.sub(r"%\((?:ENV_)?(\w+)\)s", r"$(\1)", program.get("command", "")), number)
             start.set_command(words, RawLine(start.path, number, "", program.get("command", "")))
             if start.command:
                 start.environ = {**{key: "".join(values) for key, *values in pairs}, **start.environ}
@@ -284,24 +322,34 @@ def _systemd(start: Start, text: str) -> None:
         path = start.path.parent / Path(rest.lstrip("-")).name
         if path.is_file():
             start.environ = {**read_env_file(path), **start.environ}
-    for _, rest in settings.get("Environment", []):
-        start.environ = {**dict(word.partition("=")[::2] for word in shlex.split(rest)), **start.environ}
+    for number, rest in settings.get("Environment", []):
+        start.environ = {**dict(word.partition("=")[::2] for word in _split(rest, number)), **start.environ}
     signal, memory = last("KillSignal", "SIGTERM"), last("MemoryMax") or last("MemoryLimit")
-    grace, nofile = last("TimeoutStopSec") or last("TimeoutSec", "90"), last("LimitNOFILE").partition(":")[0]
+    grace, nofile = last("TimeoutStopSec") or last("TimeoutSec"), last("LimitNOFILE").partition(":")[0]
     start.folder = last("WorkingDirectory", "/")
     start.container = Container(
         start.path.name,
         memory=docker_mb(memory) if re.fullmatch(r"\d+[KMGT]?", memory) else None,
-        stop_grace=float(grace) if grace.isdigit() else 90,
+        stop_grace=_stop_seconds(grace),
         stop_signal=signal,
         signals_all=signal == "SIGTERM" and last("KillMode", "control-group") == "control-group",
         nofile=int(nofile) if nofile.isdigit() else None,
         kind="service",
     )
     for number, rest in settings.get("ExecStart", []):
-        words = shlex.split(re.sub(r"(?<!%)%([a-zA-Z])", r"$(\1)", rest.lstrip("-@:+!")))
+        words = _split(re.sub(r"(?<!%)%([a-zA-Z])", r"$(\1)", rest.lstrip("-@:+!")), number)
         values = _Values(start.environ)
         start.set_command([_expand(word, values) for word in words], RawLine(start.path, number, "", rest))
+
+
+def _stop_seconds(text: str) -> float:
+    """The seconds of TimeoutStopSec: `5`, `5s` or `1min 30s`; `infinity` and 0 are no end. systemd ignores others."""
+    parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)", text)
+    if text == "infinity":
+        return math.inf
+    if re.sub(r"\s", "", text) != "".join(map("".join, parts)) or not all(unit in _UNITS for _, unit in parts):
+        return SYSTEMD_GRACE
+    return sum(float(number) * _UNITS[unit] for number, unit in parts) or (math.inf if parts else SYSTEMD_GRACE)
 
 
 def _settings(text: str) -> Iterator[tuple[int, str, str]]:

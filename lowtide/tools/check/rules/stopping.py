@@ -1,5 +1,6 @@
 """Rules about the server as a whole: how it stops, how long its queue is, what it takes from the host."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -51,11 +52,12 @@ class SigtermReloads(Rule):
         if not managed and c.option("emperor"):
             return
         message = "On SIGTERM uWSGI reloads instead of stopping"
-        message += (
-            f", so the {c.container.kind} is killed after {c.container.stop_grace:.0f} seconds."
-            if c.container.stop_grace is not None
-            else "; a container or a service manager that stops it so waits and then kills."
-        )
+        if c.container.stop_grace is None:
+            message += "; a container or a service manager that stops it so waits and then kills."
+        elif math.isinf(c.container.stop_grace):
+            message += f", and the {c.container.kind} waits for it without end."
+        else:
+            message += f", so the {c.container.kind} is killed after {c.container.stop_grace:.0f} seconds."
         yield say(c, c.option("master"), WARNING if managed else NOTE, message, _advice(c))
 
 

@@ -1,6 +1,7 @@
 """Command lines: where files contain them, what a shell makes of them, and the rules that only they can break."""
 
 import json
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -190,8 +191,41 @@ def test_a_container_s_environment_alone_configures_uwsgi(capsys: pytest.Capture
         ("Dockerfile", "FROM a\nCMD nginx", "no command of uWSGI, gunicorn or granian"),
         ("pod.yml", "kind: Pod\nspec: {containers: [{{{{ .Values.x }}}}]}", "template"),
         ("pod.yml", "kind: Pod\nspec: {containers: [{image: a}]}", "'name' is missing"),
+        ("s.conf", "[program:a]\ncommand=uwsgi 'x", "not understood: line 1: No closing quotation"),
+        ("a.service", 'ExecStart=uwsgi\nEnvironment="A=b', "not understood: line 2: No closing quotation"),
+        ("a.service", "Restart=no\nExecStart=uwsgi 'a", "not understood: line 2: No closing quotation"),
+        ("Dockerfile", "FROM a\nENV A='b", "not understood: line 2: No closing quotation"),
+        ("Dockerfile", "FROM a\nCOPY [a]", "not understood: Expecting value"),
     ],
 )
 def test_what_cannot_be_read_is_said(name: str, text: str, words: str) -> None:
     with pytest.raises(UnreadableError, match=words):
         started(name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "seconds"),
+    [
+        ("a.service", "TimeoutStopSec=5s", 5),
+        ("a.service", "TimeoutStopSec=20", 20),
+        ("a.service", "TimeoutStopSec=1min 30s", 90),
+        ("a.service", "TimeoutStopSec=2min", 120),
+        ("a.service", "TimeoutSec=500ms", 0.5),
+        ("a.service", "TimeoutStopSec=infinity", math.inf),
+        ("a.service", "TimeoutStopSec=0", math.inf),
+        ("a.service", "TimeoutStopSec=soon", 90),
+        ("a.service", "", 90),
+        ("s.conf", "stopwaitsecs=20", 20),
+        ("s.conf", "stopwaitsecs=%(ENV_X)s", None),
+        ("s.conf", "", 10),
+    ],
+)
+def test_how_long_a_stop_may_take(name: str, setting: str, seconds: float | None) -> None:
+    start = f"ExecStart={UWSGI}" if name == "a.service" else f"[program:web] ; the site\ncommand={UWSGI}"
+    assert started(name, f"{start}\n{setting}\n").container.stop_grace == seconds
+
+
+def test_a_stop_without_an_end_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "[Service]\nExecStart=uwsgi --socket a --master\nTimeoutStopSec=infinity\n"
+    (message,) = [row["message"] for row in rows("a.service", text, (), capsys) if row["code"] == "sigterm-reloads"]
+    assert message == "On SIGTERM uWSGI reloads instead of stopping, and the service waits for it without end."
