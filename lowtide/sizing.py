@@ -217,9 +217,9 @@ class Sizing:
         return min(self.hard_mb, step_up(self.bound.rest_mb))
 
     @property
-    def evil_reload_on_rss_mb(self) -> int:
-        """One worker may take what is left of the limit when every other worker is as large as the rule allows."""
-        return math.floor(self.reload_on_rss_mb + self.need_mb + self.hard_mb - self.bound.total_mb)
+    def ceilings_mb(self) -> tuple[int, int]:
+        """How far a worker for small and one for large requests may grow with WORKER_CEILING=auto."""
+        return ceilings(self.bound, self.large_workers, self.hard_mb)
 
     @property
     def max_requests(self) -> int:

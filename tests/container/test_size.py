@@ -47,7 +47,6 @@ class Sized(Stack):
             "APP_MEMORY": f"{memory_mb}m",
         }
         command = ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
-        command += ["--evil-reload-on-rss", str(sizing.evil_reload_on_rss_mb)]
         command += ["--max-worker-lifetime-delta", str(sizing.max_worker_lifetime_delta_s)]
         self.overlay.write_text(json.dumps({"services": {"app": {"command": command}}}))
         came_up = self.compose("up", "--detach", "--wait", "--wait-timeout", "40", check=False)

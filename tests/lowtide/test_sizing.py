@@ -78,14 +78,14 @@ def test_every_recommendation_fits_its_limit() -> None:
 
 
 def test_the_limits_stand_in_their_order() -> None:
-    """idle RSS < reload-on-rss; a worker there may serve the largest request without being killed for it; and while
-    one worker is at evil-reload-on-rss the others may be at their worst."""
+    """idle RSS < reload-on-rss; a worker there may serve the largest request below its ceiling; and all workers at
+    their ceilings are within the container's limit."""
     for found, _ in fitting():
-        load, evil = found.load, found.evil_reload_on_rss_mb
+        load, (small_mb, large_mb) = found.load, found.ceilings_mb
         assert found.reload_on_rss_mb >= load.worker_rss_mb + sizing.LEAST_GROWTH_MB
-        assert evil >= found.reload_on_rss_mb + load.large_mb
-        one_at_evil = found.bound.total_mb - found.bound.growth_mb - found.bound.need_mb + evil - load.worker_rss_mb
-        assert one_at_evil <= found.hard_mb + 0.001
+        assert large_mb > found.bound.growth_mb + load.large_mb - 1
+        grown = (found.workers - found.large_workers) * small_mb + found.large_workers * large_mb
+        assert found.bound.idle_mb + grown + found.bound.headroom_mb <= found.hard_mb + 0.001
 
 
 def test_no_limit_given_is_the_smallest_that_fits() -> None:

@@ -23,6 +23,8 @@ class Number:
 def numbers(sizing: Sizing) -> list[Number]:
     """Every recommended number with a sentence that explains it."""
     load, found = sizing.load, sizing.bound
+    small_ceiling_mb, large_ceiling_mb = sizing.ceilings_mb
+    who = f"a large worker (a small one: {small_ceiling_mb})" if sizing.large_workers else "a worker"
     if sizing.large_workers:
         at_once = "so many large requests run at once, and only these workers can inflate; small requests never wait"
     elif sizing.workers == 1:
@@ -52,12 +54,12 @@ def numbers(sizing: Sizing) -> list[Number]:
             "replaces it, and less would replace it for nothing",
         ),
         Number(
-            "evil-reload-on-rss",
-            sizing.evil_reload_on_rss_mb,
+            "worker-ceiling",
+            large_ceiling_mb,
             "MiB",
-            f"reload-on-rss + one large request + the {sizing.hard_mb - found.total_mb:.0f} that the bound leaves "
-            "free: a worker over it is killed, its request too, before the kernel picks a victim; uWSGI looks every "
-            "3 s, so a burst outruns it",
+            f"how far {who} may grow: beyond this its request is answered 503 and the worker is replaced, before the "
+            "kernel picks a victim; WORKER_CEILING=auto works it out at the start, from the limit less what a tmpfs "
+            "may hold",
         ),
         Number(
             "max-requests",
@@ -108,7 +110,6 @@ max-requests-delta = {sizing.max_requests_delta}
 max-worker-lifetime = {sizing.max_worker_lifetime_s}
 max-worker-lifetime-delta = {sizing.max_worker_lifetime_delta_s}
 reload-on-rss = {sizing.reload_on_rss_mb}
-evil-reload-on-rss = {sizing.evil_reload_on_rss_mb}
 # The defaults keep young workers whatever they hold, and let the master sleep when several respawn.
 min-worker-lifetime = 0
 forkbomb-delay = 0
@@ -121,6 +122,7 @@ def env(sizing: Sizing) -> str:
 LARGE_WORKERS={sizing.large_workers}
 LARGE_NEED_MB={sizing.need_mb}
 RELOAD_ON_RSS={sizing.reload_on_rss_mb}
+WORKER_CEILING=auto
 APP_MEMORY={sizing.hard_mb}m
 """
 
@@ -137,6 +139,7 @@ def compose(sizing: Sizing) -> str:
       LARGE_WORKERS: "{sizing.large_workers}"
       LARGE_NEED_MB: "{sizing.need_mb}"
       RELOAD_ON_RSS: "{sizing.reload_on_rss_mb}"
+      WORKER_CEILING: auto
 """
 
 

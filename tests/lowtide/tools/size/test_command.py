@@ -59,7 +59,7 @@ def test_from_a_summary(capsys: pytest.CaptureFixture[str], summary: str) -> Non
         "large-workers": 1,
         "large-need": 165,
         "reload-on-rss": 75,
-        "evil-reload-on-rss": 243,
+        "worker-ceiling": 190,
         "max-requests": 1000,
         "max-requests-delta": 100,
         "max-worker-lifetime": 3600,
@@ -146,7 +146,7 @@ def test_snippets_say_the_numbers(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert pod["resources"] == {"requests": {"memory": f"{soft}Mi"}, "limits": {"memory": f"{hard}Mi"}}
     assert {"name": "RELOAD_ON_RSS", "value": rss} in pod["env"]
 
-    assert f"RELOAD_ON_RSS={rss}\nAPP_MEMORY={hard}m\n" in snippets["env"]
+    assert f"RELOAD_ON_RSS={rss}\nWORKER_CEILING=auto\nAPP_MEMORY={hard}m\n" in snippets["env"]
 
 
 def test_the_ini_snippet_reads_as_the_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -156,8 +156,9 @@ def test_the_ini_snippet_reads_as_the_numbers(capsys: pytest.CaptureFixture[str]
     Reader(load_options(), {}, tmp_path).read(str(path))
     options = dict(line.split(" = ") for line in path.read_text().splitlines() if " = " in line and line[0] != "#")
     numbers = values(said)
-    for name in ("max-requests", "max-requests-delta", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss"):
+    for name in ("max-requests", "max-requests-delta", "max-worker-lifetime", "reload-on-rss"):
         assert options[name] == str(numbers[name])
+    assert "evil-reload-on-rss" not in options
     assert options["processes"] == "4"
     assert "map-socket = 0:1,2,3\nmap-socket = 1:4\n" in said["snippets"]["ini"]
     assert "map-socket" not in answer(capsys, *NUMBERS, "--large-workers", "0")["snippets"]["ini"]
