@@ -15,6 +15,7 @@ alone. Exit codes: the command's, or 2 for what could not be done, with one line
 """
 
 import os
+import re
 import sys
 
 from stack import Failed, Stack
@@ -65,9 +66,17 @@ def done(stack: Stack, verb: str, words: list[str]) -> int:
     if verb == "logs":
         return stack.logs()
     if verb == "kill":
-        stack.kill([int(word) for word in words])
+        stack.kill(process_ids(words))
         return 0
     return stack.run({"manage": [*MANAGE, *words], "shell": ["bash"]}.get(verb, words))
+
+
+def process_ids(words: list[str]) -> list[int]:
+    """The ids that `kill` was given. 0 and negative numbers are refused, because they mean groups of processes."""
+    for word in words:
+        if not re.fullmatch("[1-9][0-9]*", word):
+            raise Failed(f"kill {word}: give ids of processes, whole numbers from 1.")
+    return [int(word) for word in words]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,23 @@ STOP_SECONDS = 150
 
 
 def environment(env_file: str | None = None, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that uwsgi.ini, nginx and the application read, for this runtime."""
+    """The variables that uwsgi.ini, nginx and the application read, for this runtime.
+
+    Raises:
+        Failed: `env_file` cannot be read, or a variable without which nothing starts is missing.
+    """
+    if env_file:
+        try:
+            Path(env_file).open().close()
+        except OSError as error:
+            raise Failed(f"{env_file} cannot be read: {error.strerror}.") from None
     example, own = (dotenv_values(env_file or CHECKOUT / name) for name in (".env.example", ".env"))
     env = {key: value for key, value in own.items() if value} | dict(shell)
     # As in Compose, an empty variable counts as unset.
     env |= {key: value for key, value in example.items() if value and not env.get(key)}
+    for name in ("BIND", "PORT"):
+        if not env.get(name):
+            raise Failed(f"{name} is not set: write it into {env_file or '.env'}, as .env.example does.")
     var = Path(env.get("VAR_DIR", "") or CHECKOUT / "var").resolve()
     run = var / "run"
     local = {
@@ -166,6 +179,15 @@ def tail(path: Path, lines: int) -> list[str]:
     return path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
 
 
+@contextmanager
+def runnable(command: Sequence[str]) -> Iterator[None]:
+    """Raises Failed where this command cannot be started."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(f"{command[0]} cannot be run: {error.strerror}.") from None
+
+
 class Local:
     """The processes of one VAR_DIR. `env` comes from `environment`, and may be changed while they are stopped."""
 
@@ -271,7 +293,8 @@ class Local:
 
     def run(self, command: Sequence[str]) -> int:
         """Run a command in the stack's environment, on the user's terminal. Returns its exit code."""
-        return subprocess.run(command, env=self.env, cwd=CHECKOUT).returncode
+        with runnable(command):
+            return subprocess.run(command, env=self.env, cwd=CHECKOUT).returncode
 
     def output(self, command: Sequence[str]) -> str:
         """Run a command in the stack's environment, which the terminal's Ctrl-C does not reach. Returns what it prints.
@@ -279,9 +302,10 @@ class Local:
         Raises:
             Failed: it ended with another exit code than 0; the message has its last lines.
         """
-        done = subprocess.run(
-            command, env=self.env, cwd=CHECKOUT, capture_output=True, text=True, start_new_session=True
-        )
+        with runnable(command):
+            done = subprocess.run(
+                command, env=self.env, cwd=CHECKOUT, capture_output=True, text=True, start_new_session=True
+            )
         if done.returncode:
             said = (done.stderr + done.stdout).strip().splitlines()[-15:]
             raise Failed("\n".join([f"{command[0]} failed (exit code {done.returncode}):", *said]))
@@ -295,4 +319,9 @@ class Local:
     def kill(self, pids: Sequence[int]) -> None:
         """Kill processes of the server with SIGKILL."""
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OverflowError:
+                raise Failed(f"{pid} cannot be killed: {os.strerror(errno.ESRCH)}.") from None
+            except OSError as error:
+                raise Failed(f"{pid} cannot be killed: {error.strerror}.") from None

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack import own, write_env
+from stack import Failed, own, write_env
+from stack.__main__ import process_ids
 from tests.stack.conftest import CHECKOUT
 
 
@@ -79,3 +81,32 @@ def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(words
     done = subprocess.run([sys.executable, "-m", "stack", *words], cwd=CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "python -m stack [--env-file FILE] COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["kill", "abc"], "kill abc: give ids of processes, whole numbers from 1."),
+        (["kill", "999999999"], "999999999 cannot be killed: No such process."),
+        (["kill", "9" * 30], "cannot be killed: No such process."),
+        (["run", "no-such-command"], "no-such-command cannot be run: No such file or directory."),
+        (["run", "/"], "/ cannot be run: Permission denied."),
+        (["--env-file", "no-such-file", "down"], "no-such-file cannot be read: No such file or directory."),
+        (["--env-file", "/", "down"], "/ cannot be read: Is a directory."),
+        (["--env-file", "/dev/null", "down"], "BIND is not set: write it into /dev/null, as .env.example does."),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(words: list[str], says: str, tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "VAR_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "stack", *words], cwd=CHECKOUT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "+1", "1.5", ""])
+def test_a_kill_reaches_no_groups_of_processes(word: str) -> None:
+    with pytest.raises(Failed, match=rf"kill {re.escape(word)}: give ids of processes"):
+        process_ids(["1", word])
