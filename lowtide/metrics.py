@@ -11,6 +11,8 @@ as a process of its own, and no server imports it.
 """
 
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -91,12 +93,22 @@ def handler(stats_socket: str) -> type[MetricsHandler]:
     return Handler
 
 
-def main() -> None:
+def main() -> int:
     stats_socket = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/stats.sock"
-    address = (os.environ.get("METRICS_BIND") or "127.0.0.1", int(os.environ.get("METRICS_PORT") or PORT))
-    with ThreadingHTTPServer(address, handler(stats_socket)) as server:
+    address, port = os.environ.get("METRICS_BIND") or "127.0.0.1", os.environ.get("METRICS_PORT") or str(PORT)
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        print(f"METRICS_PORT={port} is not a port: give a number from 1 to 65535.", file=sys.stderr)
+        return 2
+    try:
+        server = ThreadingHTTPServer((address, int(port)), handler(stats_socket))
+    except OSError as error:
+        said = f"lowtide.metrics cannot listen on METRICS_BIND={address} METRICS_PORT={port}: {error.strerror}."
+        print(said, file=sys.stderr)
+        return 2
+    with server:
         server.serve_forever()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -86,3 +86,25 @@ def test_the_page_says_memory_requests_and_workers(stats_socket: str) -> None:
 def test_a_server_that_is_away_is_said_to_be_down() -> None:
     with site("/nonexistent/stats.sock") as url:
         assert samples(requests.get(url, timeout=5).text) == {"lowtide_up": 0}
+
+
+@pytest.mark.parametrize("port", ["abc", "70000", "-1", "9117.0"])
+def test_a_port_that_is_none_is_named(port: str) -> None:
+    command = [sys.executable, "-m", "lowtide.metrics"]
+    done = subprocess.run(command, env={"METRICS_PORT": port}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"METRICS_PORT={port} is not a port: give a number from 1 to 65535.\n"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "127.0.0.1"])
+def test_an_address_where_it_cannot_listen_is_named(address: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        environment = {"METRICS_BIND": address, "METRICS_PORT": str(port)}
+        command = [sys.executable, "-m", "lowtide.metrics"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lowtide.metrics cannot listen on METRICS_BIND={address} METRICS_PORT={port}: ")
+    assert done.stderr.count("\n") == 1
