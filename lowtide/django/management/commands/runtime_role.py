@@ -11,19 +11,33 @@ from urllib.parse import unquote, urlsplit
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+# PostgreSQL's port where none is written.
+_PORT = 5432
+
 
 class Command(BaseCommand):
     help = "Make the role that RUNTIME_DATABASE_URL names, with the rights to change rows and no others."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        url = urlsplit(os.environ.get("RUNTIME_DATABASE_URL", ""))
-        role, password, database = unquote(url.username or ""), unquote(url.password or ""), url.path.strip("/")
+        try:
+            url = urlsplit(os.environ.get("RUNTIME_DATABASE_URL", ""))
+            port = str(url.port or _PORT)
+        except ValueError:
+            # Its text is not shown, because it may have a part of the password.
+            raise CommandError(
+                "RUNTIME_DATABASE_URL is no address: write postgres://role:password@host/name."
+            ) from None
+        role, password = unquote(url.username or ""), unquote(url.password or "")
+        # `hostname` is in small letters, whatever was written.
+        host, database = unquote(url.hostname or "").lower(), unquote(url.path.strip("/"))
         own = connection.settings_dict
         if connection.vendor != "postgresql" or not role or role == own["USER"]:
             return
-        if (url.hostname, database) != (own["HOST"], own["NAME"]):
+        own_port = str(own["PORT"] or _PORT)
+        if (host, port, database) != (own["HOST"].lower(), own_port, own["NAME"]):
             self.stdout.write(
-                f"RUNTIME_DATABASE_URL is not the database {own['NAME']} on {own['HOST']}: nothing is done."
+                f"RUNTIME_DATABASE_URL is not the database {own['NAME']} on {own['HOST']}, port {own_port}: "
+                "nothing is done."
             )
             return
         if not password:
