@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.core.cache.backends.db import DatabaseCache
@@ -138,9 +138,11 @@ def named_in(value: Any, setting: str) -> Iterator[Store]:
     if isinstance(value, str):
         # A lazily translated text claims to be a str but is none, so it is converted.
         value = str(value)
-        address = urlsplit(value) if re.match(r"[a-z][a-z0-9+.-]*://", value) else None
-        if address and address.scheme not in NO_SERVICE and address.hostname:
-            yield at_address(f"service of {setting}", value, setting)
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", value)
+        if scheme and scheme[1] not in NO_SERVICE:
+            parts = split(value)
+            if parts is None or parts.hostname:
+                yield at_address(f"service of {setting}", value, setting)
     elif isinstance(value, dict):
         if isinstance(host := value.get("HOST") or value.get("host"), str):
             yield Store(f"service of {setting}", host, "host", host)
@@ -153,10 +155,18 @@ def named_in(value: Any, setting: str) -> Iterator[Store]:
             yield from named_in(inner, setting)
 
 
+def split(address: str) -> SplitResult | None:
+    """The parts of an address; None where it is malformed, as redis://[x is."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
+
+
 def at_address(kind: str, address: str, otherwise: str) -> Store:
     """The store at scheme://user:password@host:port/path or host:port; its name leaves out user and password."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    if not parts.hostname:
+    parts = split(address if "://" in address else f"//{address}")
+    if parts is None or not parts.hostname:
         return Store(kind, otherwise, "unknown")
     name = f"{parts.scheme}://" * bool(parts.scheme) + parts.netloc.rpartition("@")[2] + parts.path
     return Store(kind, name, "host", parts.hostname)
