@@ -41,6 +41,8 @@ PART_BYTES = 64 * 1024
 json_texts = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL).finditer
 
 Result = dict[str, Any]
+# What a record's result is so far, and the record to store where it is valid.
+Checked = tuple[Result, Record | None]
 
 
 class BadFeed(Exception):
@@ -84,8 +86,12 @@ def import_feed(request: HttpRequest) -> HttpResponseBase:
 
 
 def import_json(request: HttpRequest, dry_run: bool) -> HttpResponse:
-    """Import a feed that is held in memory as a whole."""
-    answer, counts = process(parse_feed(request), dry_run)
+    """Import a feed that is held in memory as a whole, its body too, as request.body would be.
+
+    All of it is checked before any of it is stored, so other imports wait for the database's work only.
+    """
+    body = read_body(request)
+    answer, counts = process(list(validate(parse_feed(body))), dry_run)
     head = json.dumps({"dry_run": dry_run, "totals": totals(counts), "results": []}).encode().removesuffix(b"]}")
     results = b"".join(parts(answer)).replace(b"\n", b", ").removesuffix(b", ")
     return HttpResponse(head + results + b"]}", content_type="application/json")
@@ -96,22 +102,22 @@ def import_ndjson(request: HttpRequest, dry_run: bool) -> StreamingHttpResponse:
 
     The answer waits in a file until the body has been read, because nginx stops sending a body once an answer begins.
     """
-    answer, counts = process(parse_lines(request), dry_run)
+    answer, counts = process(validate(parse_lines(request)), dry_run)
     answer.write(json_line({"dry_run": dry_run, "totals": totals(counts)}))
     return StreamingHttpResponse(parts(answer), content_type="application/x-ndjson")
 
 
-def process(records: Iterable[object], dry_run: bool) -> tuple[IO[bytes], Counter[str]]:
-    """Check and store records batch by batch. If one of them cannot be read, none is stored.
+def process(checked: Iterable[Checked], dry_run: bool) -> tuple[IO[bytes], Counter[str]]:
+    """Store checked records batch by batch. If one of them cannot be read, none is stored.
 
     Returns:
         A file with a line of JSON for the result of each record, and how many records have each status.
     """
     answer = SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115 - parts() closes it
     counts: Counter[str] = Counter()
-    checked = validate(records)
+    rest = iter(checked)
     with nullcontext() if dry_run else one_at_a_time():
-        while batch := list(itertools.islice(checked, BATCH)):
+        while batch := list(itertools.islice(rest, BATCH)):
             if not dry_run:
                 store(batch)
             counts.update(result["status"] for result, _ in batch)
@@ -127,10 +133,10 @@ def parts(file: IO[bytes]) -> Iterator[bytes]:
             yield part
 
 
-def parse_feed(request: HttpRequest) -> list[object]:
+def parse_feed(body: bytes) -> list[object]:
     """The records of a JSON feed: a list, or an object with the list under "products". Raises BadFeed."""
     try:
-        text = read_body(request).decode()
+        text = body.decode()
         check_values(text)
         feed = json.loads(text, parse_float=parse_fraction, parse_constant=refuse_constant)
     except UnicodeDecodeError as error:
@@ -228,7 +234,7 @@ def parse_line(line: bytes) -> object:
         return InvalidRecord({"record": f"is not usable as JSON: {error}"})
 
 
-def validate(records: Iterable[object]) -> Iterator[tuple[Result, Record | None]]:
+def validate(records: Iterable[object]) -> Iterator[Checked]:
     """For each record its result so far (valid or invalid), and the record to store where it is valid."""
     invalid_records = 0
     for number, raw in enumerate(records, start=1):
@@ -247,7 +253,7 @@ def validate(records: Iterable[object]) -> Iterator[tuple[Result, Record | None]
             yield result | {"sku": record.sku, "status": "valid", "errors": {}}, record
 
 
-def store(checked: list[tuple[Result, Record | None]]) -> None:
+def store(checked: list[Checked]) -> None:
     """Store every valid record, and turn its result's status into created or updated."""
     created = upsert(record for _, record in checked if record)
     for result, record in checked:

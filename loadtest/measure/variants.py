@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ONE_POOL = {"LARGE_WORKERS": "0"}
-KEEP = {"GIVE_BACK_MB": "0"}
+# Nothing is given back, and no worker is stopped before the kernel kills one.
+KEEP = {"GIVE_BACK_MB": "0", "WORKER_CEILING": "off"}
 WITHOUT = ONE_POOL | KEEP | {"WORKER_MANAGEMENT": "without"}
 
 

@@ -1,6 +1,7 @@
 """All tests of the application once more, on a real PostgreSQL server."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_all_tests_pass_on_postgresql() -> None:
-    command = [sys.executable, "-m", "pytest", "tests/app", "-p", "no:cacheprovider", "--durations=3"]
-    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    # In one process, which names each file that it ran.
+    command = [sys.executable, "-m", "pytest", "tests/app", "-p", "no:cacheprovider", "--durations=3", "-n", "0"]
+    dropped = re.compile("DJANGO_SETTINGS_MODULE|.*XDIST.*")
+    environment = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
     with postgresql() as url:
         done = subprocess.run(
             command,

@@ -91,7 +91,7 @@ def test_the_verdict_holds() -> None:
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
-        ({"without__end_mb": 399}, "without: end over idle, the inflation"),
+        ({"without__end_mb": 239}, "without: end over idle, the inflation"),
         ({"lowtide__end_mb": 101}, "lowtide: end over idle"),
         ({"lowtide__peak_mb": 421}, "lowtide: peak over the peak of without"),
         ({"lowtide__failures": 1}, "lowtide: failed requests"),

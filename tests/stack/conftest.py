@@ -127,6 +127,13 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path: unix sockets lie below it."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def edge() -> Iterator[Callable[..., Edge]]:
     """Starts nginx and uWSGI around a planted application, with these settings, and ends them after the test."""
     with ExitStack() as stacks:

@@ -42,8 +42,9 @@ def listens(port: str) -> bool:
 
 
 def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
-    settings = {"WORKERS": "3", "RELOAD_ON_RSS": "140"} | dict.fromkeys(described.VARIABLES, "of-the-real-site")
-    with experiment(tmp_path, VARIANTS="without lowtide", **settings) as process:
+    sizes = {"WORKERS": "3", "RELOAD_ON_RSS": "140"}
+    others = dict.fromkeys(described.VARIABLES, "of-the-real-site")
+    with experiment(tmp_path, VARIANTS="without lowtide", **sizes, **others) as process:
         out, error = process.communicate(timeout=200)
     # Under so small a load no worker grows, and the verdict says that the inflation was not reproduced.
     assert process.returncode == 1, error
@@ -53,7 +54,7 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
     assert summary["schema"] == 1
     assert summary["load"]["requests"] == 184
     assert summary["load"]["workers"] == 3
-    assert settings.items() <= summary["settings"].items()
+    assert sizes.items() <= summary["settings"].items()
     assert [row["name"] for row in summary["variants"]] == ["without", "lowtide"]
     for row in summary["variants"]:
         assert (row["requests"], row["failures"], row["oom_kills"]) == (184, 0, 0)

@@ -7,7 +7,7 @@ import yaml
 
 from tests.stack.edge import CHECKOUT
 
-CONF = (CHECKOUT / "nginx/nginx.conf.template").read_text()
+CONF = "".join((CHECKOUT / "nginx" / name).read_text() for name in ("nginx.conf.template", "site.conf"))
 # A connection with its request takes 5.5 KB in nginx, as measured. The answer's buffers are nginx's default, 9 pages.
 POOLS_KB, ANSWER_KB = 6, 36
 # nginx's processes take 22 MiB of RSS without any connection.
