@@ -32,12 +32,12 @@ def test_a_pipe_that_nobody_reads(edge: Callable[..., Edge]) -> None:
     os.kill(stack.workers()[0]["pid"], 0)
     for _ in range(20):
         assert stack.large("/?log=30000").status_code == 200
-    read()
-    assert stack.large("/?log=30000").status_code == 200
+    # What the pipe took of them, with lines that count the dropped ones, and what comes once there is room again.
     lines = read().splitlines()
+    assert stack.large("/?log=30000").status_code == 200
+    lines += read().splitlines()
     dropped = [json.loads(line)["lines"] for line in lines if line.startswith('{"event": "log-dropped"')]
-    assert dropped
-    assert dropped[0] >= 10
+    assert sum(dropped) >= 10
     assert max(map(len, lines)) <= 16 * 1024
     os.close(reading)
     # A reader that has gone away does not stop them either.
