@@ -18,6 +18,8 @@ pytestmark = pytest.mark.django_db
 # Some 2 MB of JSON, which costs several times that while it is imported.
 FEED = [product(number, description=f"{number} " * 800) for number in range(1, 501)]
 ROUNDS = 3
+# What is made once, on some request, is in one series and not in the other; a leak is in both.
+SERIES = 2
 ALLOWED = 200_000
 
 
@@ -50,12 +52,15 @@ def large_exports(client: Client) -> None:
 def test_heap_is_back_after_large_requests(client: Client, request_: Callable[[Client], None]) -> None:
     fill(500)
     request_(client)
-    gc.collect()
-    before, _ = tracemalloc.get_traced_memory()
-    tracemalloc.reset_peak()
-    for _ in range(ROUNDS):
-        request_(client)
-    gc.collect()
-    after, peak = tracemalloc.get_traced_memory()
-    assert peak - before > 5 * ALLOWED, "the requests were too small to show anything"
-    assert after - before < ALLOWED
+    growths = []
+    for _ in range(SERIES):
+        gc.collect()
+        before, _peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(ROUNDS):
+            request_(client)
+        gc.collect()
+        after, peak = tracemalloc.get_traced_memory()
+        assert peak - before > 5 * ALLOWED, "the requests were too small to show anything"
+        growths.append(after - before)
+    assert min(growths) < ALLOWED
