@@ -142,8 +142,8 @@ setup: .venv/.installed .env app/variables.env ## Install the tools and make .en
 	@:
 
 .PHONY: test
-test: note setup .venv-deploy/.installed ## Run every test that this machine can run; FAST=1: unit tests and a smoke run of the stack
-	@.venv/bin/pytest $(if $(FAST),-m "not slow") $(ARGS)
+test: note setup .venv-deploy/.installed ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
+	@.venv/bin/pytest $(if $(FAST),-m "not slow and not night",$(if $(NIGHT),-m "")) $(ARGS)
 
 .PHONY: lint
 lint: setup ## Run every linter
