@@ -117,6 +117,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    # The user model (AUTH_USER_MODEL).
+    "accounts",
     # Counts failed logins.
     "axes",
     # Has the commands `diagnose` and `stores`.
@@ -151,6 +153,8 @@ TEMPLATES = [
         },
     }
 ]
+# Cannot be changed once the first migration has run. Without this line and "accounts" above it is Django's own model.
+AUTH_USER_MODEL = "accounts.User"
 # Checking a password takes half a second of processor time. After ten failed logins from one address, or for one
 # account, that address or account gets no more tries for a quarter of an hour. That also locks out the owner of the
 # account: `manage.py axes_reset_username NAME` lets them in again. The counts are in the database, which all workers
