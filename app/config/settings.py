@@ -165,7 +165,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
 # Otherwise each further try during the wait would be stored, and prolong the wait.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_LOCKOUT_TEMPLATE = "429.html"
+AXES_LOCKOUT_CALLABLE = "config.lockout.locked_out"
 # Axes would add a row for each login, without end. Django already keeps the last login of each user.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils.http import parse_header_parameters
 
+from lowtide.busy import wants_json
 from lowtide.wsgi import Application, Environ
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,7 @@ def drain(request: HttpRequest) -> None:
 
 def refused(request: HttpRequest, status: HTTPStatus, reason: str) -> HttpResponse:
     """The reason as JSON for a client that asked for JSON or sent it, otherwise as plain text."""
-    accept = request.headers.get("Accept", "")
-    if "text/html" not in accept and "json" in accept + (request.content_type or ""):
+    if wants_json(request.META):
         return JsonResponse({"error": reason}, status=status)
     return HttpResponse(f"{reason[0].upper()}{reason[1:]}.\n", status=status, content_type="text/plain")
 

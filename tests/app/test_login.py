@@ -1,6 +1,7 @@
 """Logins are throttled, per address and per account."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
@@ -10,15 +11,21 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse
+
 pytestmark = pytest.mark.django_db
 
 LIMIT = loaded.AXES_FAILURE_LIMIT
 
 
 def login(username: str, password: str = "wrong", address: str = "192.0.2.1", agent: str = "a") -> int:  # noqa: S107
-    client = Client(REMOTE_ADDR=address, headers={"User-Agent": agent})
+    return answer(username, password, address, {"User-Agent": agent}).status_code
+
+
+def answer(username: str, password: str, address: str, headers: dict[str, str]) -> "_MonkeyPatchedWSGIResponse":
     given = {"username": username, "password": password}
-    return client.post("/admin/login/", given).status_code
+    return Client(REMOTE_ADDR=address, headers=headers).post("/admin/login/", given)
 
 
 @pytest.fixture
@@ -57,6 +64,19 @@ def test_an_account_gets_no_more_tries(hashed: list[str]) -> None:
     assert statuses == [200] * (LIMIT - 1) + [429] * (2 * LIMIT + 1)
     assert len(hashed) == LIMIT
     assert login("ann", "right", "198.51.100.1") == 429
+
+
+@pytest.mark.usefixtures("ann")
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_locked_out_client_is_told_when_to_come_back(kind: str) -> None:
+    """The last failure and all tries after it are answered alike, in the client's format."""
+    for _ in range(LIMIT - 1):
+        login("ann")
+    for _ in range(2):
+        refused = answer("ann", "wrong", "192.0.2.1", {"Accept": kind})
+        assert (refused.status_code, refused["Content-Type"].split(";")[0]) == (429, kind)
+        assert refused["Retry-After"] == "900"
+        assert "too many logins have failed" in refused.text.lower()
 
 
 @pytest.mark.usefixtures("ann")

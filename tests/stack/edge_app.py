@@ -38,7 +38,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     """Answer as the query says.
 
     `name` is written to the file `served`. `noread` leaves the body unread. `sleep`, `bytes` and `log` are numbers.
-    `grow` takes memory without end, in one of several ways.
+    `grow` takes memory without end, in one of several ways. `status` is the status of a short answer.
     """
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:
@@ -75,5 +75,5 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         return (CHUNK for _ in range(int(asked["bytes"]) // len(CHUNK)))
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     answer = json.dumps({"pid": os.getpid(), "size": size, "sha256": body.hexdigest(), "environ": seen}).encode()
-    start_response("200 OK", [*headers, ("Content-Length", str(len(answer)))])
+    start_response(asked.get("status", "200 OK"), [*headers, ("Content-Length", str(len(answer)))])
     return [answer]

@@ -133,3 +133,8 @@ def test_ten_times_the_load_takes_nothing_from_what_is_served(edge: Start) -> No
     assert statuses <= {200, 503}
     assert overloaded >= 0.8 * usual
     assert stack.get().status_code == 200
+
+
+def test_a_429_of_the_application_says_when_to_come_back(edge: Start) -> None:
+    answer = edge().get("/?status=429 Too Many Requests")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
