@@ -6,7 +6,8 @@ It works on the application that `module =` names, without a change to its code:
 - gives heap back after a request that made the worker grow (`lowtide.give_back`); GIVE_BACK_MB in the environment is
   the threshold in MiB, 8 by default, 0 for never;
 - reads request bodies in parts, so that uWSGI does not hold a second copy of each, and to their end;
-- answers 503 to clients that still wait for a worker when the server stops (`lowtide.waiting`; `shutdown-sockets`);
+- answers 503 to clients that still wait for a worker when the server stops (`lowtide.waiting`; `shutdown-sockets`),
+  at once even where all workers are busy, if they have no threads (`lowtide.stopping`);
 - drops lines of the log when nobody reads them, because writing them would block a worker (`lowtide.logs`);
 - answers 503 to a request that needs more memory than the container has, and replaces its worker (`lowtide.ceiling`);
 - refuses requests whose client has disconnected or that waited for more than QUEUE_S seconds (`lowtide.overload`);
@@ -52,7 +53,7 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, ledger, logs, recycles, waiting
+from lowtide import application, ceiling, ledger, logs, recycles, stopping, waiting
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -92,6 +93,8 @@ _LIFETIME, _LIFETIME_DELTA = _number("max-worker-lifetime"), _number("max-worker
 _RSS = _number("reload-on-rss")
 _HARAKIRI = _number("harakiri")
 _IDLE_S = _number("lowtide-recycle-idle")
+# How many requests a worker runs at the same time.
+_CORES = max(map(_number, ("threads", "async", "gevent")))
 _THRESHOLD_MB = threshold_mb()
 # Copies, because a worker closes uWSGI's own descriptors when the server stops.
 _listening = [os.dup(descriptor) for descriptor in uwsgi.sockets]
@@ -127,14 +130,19 @@ _HEALTH = _health_paths()
 # When the current request of each of this worker's threads began (monotonic clock), by the thread's id.
 _running: dict[int, float] = {}
 _deadline: Deadline | None = None
+_hup: stopping.Hup | None = None
 _arrived = 0
 # The hooks of the application that ours have replaced in uWSGI's module.
 _application_hooks: dict[str, Callable[[], object] | None] = {}
 
 
 def _begin(environ: Environ) -> None:
-    global _checked
+    global _checked, _hup
     _check_hooks()
+    if _MASTER and _CORES < 2 and uwsgi.worker_id():
+        # This comes with the first request, because uWSGI sets its handler after post_fork_hook.
+        _hup = _hup or stopping.Hup(_told_to_stop)
+        _hup.begin()
     _checked = environ.get("PATH_INFO") in _HEALTH
     _slots.begin_request(uwsgi.worker_id())
     _running[threading.get_ident()] = time.monotonic()
@@ -152,6 +160,12 @@ def _bound_requests() -> None:
         _deadline.set(0)
 
 
+def _told_to_stop() -> None:
+    """Runs in the middle of a request, when this worker is told to end after it."""
+    if stopping.in_handler(uwsgi.masterpid(), signal.SIGTERM):
+        waiting.refuse(_listening, stops=True)
+
+
 def _close() -> None:
     if _ledger:
         _ledger.close()
@@ -164,6 +178,8 @@ def _end() -> None:
     global _busy, _checked
     if not _wrapped:
         _check_hooks()
+    if _hup:
+        _hup.end()
     if _give_back:
         (_give_back.rest if _wrapped else _give_back)()
     if _ledger:
@@ -325,7 +341,7 @@ def _take_place() -> None:
     if _give_back:
         _give_back.mark()
     if _ledger:
-        _ledger.take_place(worker, max(map(_number, ("threads", "async", "gevent"))))
+        _ledger.take_place(worker, _CORES)
 
 
 if _MASTER and _text("hook-accepting") == "callint:uwsgi_unblock_signal 1":

@@ -2,6 +2,7 @@
 
 With `shutdown-sockets` uWSGI's workers shut its sockets down before they end: no new connection gets in, but one that
 already waits can still be accepted. A reload does not shut the sockets down, because new workers serve these clients.
+A worker that is busy when the stop begins does not wait for that (`lowtide.stopping`).
 """
 
 import os
@@ -55,8 +56,8 @@ def _refuse(connection: socket.socket) -> None:
     connection.sendall("\r\n".join(lines).encode() + page)
 
 
-def refuse(descriptors: list[int]) -> int:
-    """Answer 503 to every client that waits at these listening sockets, if one of them has been shut down.
+def refuse(descriptors: list[int], stops: bool = False) -> int:
+    """Answer 503 to every client that waits at these listening sockets, if one of them has been shut down or `stops`.
 
     A worker shuts down only the sockets that it serves itself (map-socket), so this shuts down the others. Returns how
     many clients were answered.
@@ -65,7 +66,7 @@ def refuse(descriptors: list[int]) -> int:
     deadline = time.monotonic() + LONGEST_S
     with ExitStack() as opened:
         sockets = [opened.enter_context(socket.socket(fileno=os.dup(descriptor))) for descriptor in descriptors]
-        if not any(map(_is_shut, sockets)):
+        if not stops and not any(map(_is_shut, sockets)):
             return 0
         for listening in sockets:
             # Only unix sockets, where nginx speaks uWSGI's protocol, are answered here.
