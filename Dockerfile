@@ -23,15 +23,18 @@ COPY requirements/app.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/app.txt
 
-# --- Static files, named by a hash of their content, and nginx's configuration for this application -----------------
+# --- What the application's build commands make, such as static files, and nginx's configuration for it -------------
 FROM build AS static
 
 WORKDIR /srv/lowtide
 COPY lowtide lowtide
 COPY app app
-RUN SECRET_KEY=unused-while-collecting STATIC_ROOT=/srv/static PYTHONPATH=. \
-    python -m lowtide.application manage collectstatic --noinput --verbosity=0 \
-    && PYTHONPATH=. python -m lowtide.application nginx >/srv/application.conf
+ENV PYTHONPATH=/srv/lowtide STATIC_ROOT=/srv/static
+# Some builds make no static files, and what npm has installed is needed for the build only.
+RUN mkdir /srv/static \
+    && python -m lowtide.application build \
+    && python -m lowtide.application nginx >/srv/application.conf \
+    && find app -name node_modules -prune -exec rm -rf {} +
 
 # --- The application ------------------------------------------------------------------------------------------------
 FROM debian:trixie-slim AS app
@@ -49,7 +52,7 @@ WORKDIR /srv/lowtide
 COPY --from=static /srv/static /srv/static
 COPY uwsgi.ini ./
 COPY lowtide lowtide
-COPY app app
+COPY --from=static /srv/lowtide/app app
 # The container's file system is read-only, so without this every start of Python would compile everything again.
 RUN python3 -m compileall -q app lowtide
 

@@ -5,6 +5,7 @@
     python -m lowtide.application names       print app/variables.env, by which Compose passes the variables on
     python -m lowtide.application secrets     print the names of the variables that are secret
     python -m lowtide.application env         print the lines that a new .env has for the variables, with fresh secrets
+    python -m lowtide.application build       run the build commands: static files, npm ...
     python -m lowtide.application manage ...  become the application's manage.py
 
 The folder of the application is APP_DIR of the environment, else `app`, else the current one.
@@ -16,7 +17,9 @@ import math
 import os
 import re
 import secrets
+import shlex
 import string
+import subprocess
 import sys
 import tomllib
 import types
@@ -28,6 +31,10 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 NAME = "lowtide.toml"
 _PATH = r"/[^\s\"'\\;{}$]*"
 _REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+# What the stack loads where `settings` is given: the application's own, with what the stack provides.
+_ADOPTED_WSGI = "lowtide.django.adopted_wsgi:application"
+_ADOPTED_SETTINGS = "lowtide.django.adopted_settings"
+COLLECT = "manage.py collectstatic --noinput --verbosity=0"
 # Placeholders in the commands that fill the database: fields of the scenario, and the seed.
 SEED_WORDS = ("items", "records", "seed")
 T = TypeVar("T")
@@ -138,7 +145,12 @@ class Application:
     """The whole file.
 
     Attributes:
-        folder: the folder of the file; paths and modules in the file are relative to it.
+        folder: the folder of the file; paths in the file are relative to it, modules to the folder of `manage`.
+        settings: the settings module of an application that knows nothing of this stack. The stack then loads it with
+            what the stack provides (lowtide/django/adopted_settings.py), and serves the callable the same way. Without
+            this key the application's own code does that.
+        build: commands that are run in the folder before the start, and when the image is built. The word manage.py
+            stands for `manage`.
         page: the path that most visitors see.
         live, ready: the paths of the health checks: whether the process is alive, and whether it can serve.
         large: paths that need much memory or time even with a small body; one that ends in * is the start of paths.
@@ -152,6 +164,8 @@ class Application:
     page: str = key('the path of a page, for example "/"', form=_PATH)
     live: str = key('a path, for example "/healthz"', form=_PATH)
     ready: str = key('a path, for example "/readyz"', form=_PATH)
+    settings: str | None = key('a module, for example "config.settings"', form=r"[A-Za-z_][\w.]*", default=None)
+    build: tuple[str, ...] = key(f'a list of commands, for example ["npm ci", "{COLLECT}"]', default=(COLLECT,))
     large: tuple[str, ...] = key('a path, or the beginning of paths and a star: "/export*"', form=_PATH, default=())
     variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
     preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
@@ -161,6 +175,26 @@ class Application:
     @property
     def file(self) -> Path:
         return _file(self.folder)
+
+    @property
+    def root(self) -> Path:
+        """The folder from which the application's modules are imported: that of manage.py."""
+        return (self.folder / self.manage).parent
+
+    @property
+    def server(self) -> str:
+        """The callable that the server loads."""
+        return _ADOPTED_WSGI if self.settings else self.wsgi
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the application has in its environment."""
+        return {"DJANGO_SETTINGS_MODULE": _ADOPTED_SETTINGS} if self.settings else {}
+
+    def command(self, line: str) -> list[str]:
+        """The words of a command of the file, in which manage.py stands for the application's."""
+        words = shlex.split(line)
+        return [sys.executable, str(self.folder / self.manage), *words[1:]] if words[0] == "manage.py" else words
 
     @property
     def nginx(self) -> str:
@@ -196,14 +230,18 @@ class Application:
             Invalid: it cannot be imported.
         """
         module, _, name = reference.partition(":")
-        if str(self.folder) not in sys.path:
-            sys.path.insert(0, str(self.folder))
+        self.importable()
         try:
             return getattr(importlib.import_module(module), name)
         # A module can raise anything while it is imported.
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise Invalid(f"{self.file}: {reference} cannot be imported: {said}") from error
+
+    def importable(self) -> None:
+        """Let this process import the application's modules."""
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
 
     def words(self, draw: Draw) -> tuple[str, ...]:
         """The words of a draw."""
@@ -236,6 +274,7 @@ def read(folder: Path | None = None) -> Application:
     try:
         application = replace(_table(Application, values, ""), folder=folder)
         _check_variables(application)
+        _check_commands("build", application.build)
         if application.loadtest:
             _check_loadtest(application.loadtest)
     except Invalid as problem:
@@ -259,6 +298,24 @@ def check(application: Application) -> None:
             raise Invalid(
                 f"{application.file}: loadtest.draw.{name}.words_from: {draw.words_from} is no list of texts."
             )
+
+
+def build(application: Application) -> None:
+    """Run the build commands.
+
+    Raises:
+        Invalid: one of them cannot be started, or failed.
+    """
+    # While an image is built there are no secrets, and settings that ask for one get this.
+    unset = ("SECRET_KEY", *(name for name, variable in application.variables.items() if variable.secret))
+    environment = dict.fromkeys(unset, "unused-while-building") | dict(os.environ) | application.environment
+    for line in application.build:
+        try:
+            done = subprocess.run(application.command(line), cwd=application.folder, env=environment)
+        except OSError as error:
+            raise Invalid(f"{application.file}: build: `{line}` cannot be started: {error.strerror}.") from None
+        if done.returncode:
+            raise Invalid(f"{application.file}: build: `{line}` failed with exit code {done.returncode}.")
 
 
 def headers(call: Call, environment: Mapping[str, str]) -> dict[str, str]:
@@ -373,6 +430,16 @@ def _check_variables(application: Application) -> None:
             raise Invalid(f"{place}.headers names {unknown[0]}: write [variables.{unknown[0]}] for it.")
 
 
+def _check_commands(place: str, lines: tuple[str, ...]) -> None:
+    for number, line in enumerate(lines, 1):
+        try:
+            empty = not shlex.split(line)
+        except ValueError as error:
+            raise Invalid(f'{place}[{number}] = "{line}" cannot be used: {error}.') from None
+        if empty:
+            raise Invalid(f"{place}[{number}] is empty: write a command, or leave it out.")
+
+
 def _check_loadtest(loadtest: Loadtest) -> None:
     for name, draw in loadtest.draw.items():
         if sum(map(bool, (draw.most, draw.words, draw.words_from))) != 1:
@@ -431,7 +498,10 @@ def main(arguments: list[str]) -> int:
                 print("\n".join(name for name, variable in application.variables.items() if variable.secret))
             case ["env"]:
                 print(application.env, end="")
+            case ["build"]:
+                build(application)
             case ["manage", *words]:
+                os.environ.update(application.environment)
                 os.execv(sys.executable, [sys.executable, str(application.folder / application.manage), *words])  # noqa: S606
             case _:
                 print(__doc__, file=sys.stderr)

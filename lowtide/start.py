@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
         checked, load = settings(os.environ), None
         if application.find():
             described = application.read()
-            checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.wsgi}
+            checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.server, **described.environment}
             if load := sizing.measured(described):
                 print(check_limit(checked, load), file=sys.stderr, flush=True)
         checked |= ceilings(checked, load)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lowtide import application
-from stack import Failed
+from stack import Failed, page
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RUN_DIR = "/run/lowtide"
@@ -92,13 +92,20 @@ class Docker:
         """Build, migrate, start, and wait until the site answers. Returns what to tell the user."""
         self.check_mine()
         try:
-            application.check(application.read())
+            described = application.read()
+            application.check(described)
         except application.Invalid as problem:
             raise Failed(str(problem)) from None
         if self.call("up", "--build", "--detach", "--wait", shown=True):
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))
-        return f"Lowtide answers at http://{self.tell('port', 'nginx', '8080').strip()} (Docker). `make down` stops it."
+        url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
+        try:
+            status = page.asked(url, described.page)
+        except Failed as problem:
+            last = self.ask("logs", "--no-color", "--tail", "15", "app").stdout.splitlines()
+            raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
+        return f"Lowtide answers at {url} (Docker). {status} `make down` stops it."
 
     def last_words(self) -> list[str]:
         """The last lines of each container that ended with an error, is restarting, or is unhealthy."""

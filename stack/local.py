@@ -27,7 +27,7 @@ from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
-from stack import Failed
+from stack import Failed, page
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -205,15 +205,14 @@ class Local:
         return Path(self.env["RUN_DIR"])
 
     def prepare(self) -> None:
-        """Migrate the database and collect static files, at the same time, because most of either is Django's start.
+        """Migrate the database and build static files, at the same time, because most of either is Django's start.
 
         Raises:
-            Failed: one of the two commands failed; the message has its last lines.
+            Failed: one of the two failed; the message has its last lines.
         """
-        command = [sys.executable, "-m", "lowtide.application", "manage"]
         running = {
             name: subprocess.Popen(
-                [*command, name, "--noinput", "--verbosity=0"],
+                [sys.executable, "-m", "lowtide.application", *words],
                 env=self.env,
                 cwd=CHECKOUT,
                 stdout=subprocess.PIPE,
@@ -221,7 +220,10 @@ class Local:
                 text=True,
                 start_new_session=True,
             )
-            for name in ("migrate", "collectstatic")
+            for name, words in (
+                ("manage.py migrate", ("manage", "migrate", "--noinput", "--verbosity=0")),
+                ("build", ("build",)),
+            )
         }
         try:
             said = {name: process.communicate()[0] for name, process in running.items()}
@@ -231,7 +233,7 @@ class Local:
                 process.wait()
         for name, process in running.items():
             if process.returncode:
-                raise Failed("\n".join([*said[name].splitlines()[-15:], f"`manage.py {name}` failed, as said above."]))
+                raise Failed("\n".join([*said[name].splitlines()[-15:], f"`{name}` failed, as said above."]))
 
     def up(self) -> str:
         """Prepare, start, and wait until the site answers. Returns what to tell the user.
@@ -242,7 +244,7 @@ class Local:
         if supervisor(self.env, "getPID"):
             self.down()
         app = described(self.env)
-        self.env["WSGI_CALLABLE"] = app.wsgi
+        self.env |= {"WSGI_CALLABLE": app.server, **app.environment}
         check(self.env)
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
@@ -267,7 +269,13 @@ class Local:
                     last.append(f"Not ready after {START_SECONDS} s: {problem}. Logs: {self.var}/log")
                 raise Failed("\n".join(last))
             time.sleep(0.1)
-        return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). `make down` stops it."
+        try:
+            status = page.asked(url, app.page)
+        except Failed as problem:
+            last = tail(self.var / "log/uwsgi.log", 15)
+            self.down()
+            raise Failed("\n".join([*last, f"{problem} Logs: {self.var}/log"])) from None
+        return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). {status} `make down` stops it."
 
     def down(self) -> str:
         """Stop. Returns what to tell the user."""

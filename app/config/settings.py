@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from lowtide.django import database as stack_database
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -194,30 +195,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 def database(url: str) -> dict[str, Any]:
     """Django's settings of the database at `url`. Raises ValueError for anything but PostgreSQL and SQLite."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgres", "postgresql", "sqlite"} or len(parts.path) < 2:
-        raise ValueError(url)
-    config: dict[str, Any] = env.db_url_config(url)
-    if config["ENGINE"] == "django.db.backends.postgresql":
-        # The same, with bounds on waiting for a database that is away or silent.
-        config["ENGINE"] = "lowtide.django.postgresql"
-    options = config.setdefault("OPTIONS", {})
-    # Connections stay open between requests, with SQLite too: when the last connection closes, SQLite writes the whole
-    # WAL (write-ahead log) into the database, and after a large import everybody would wait half a second for that.
-    config["CONN_MAX_AGE"] = whole_number("CONN_MAX_AGE", 60, minimum=0)
-    if parts.scheme == "sqlite":
-        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-        # With WAL readers do not wait for the writer. With IMMEDIATE a transaction takes the write lock when it begins,
-        # and waits up to 20 s for it. If it took the lock in the middle, it would fail at once with "database is
-        # locked".
-        options.setdefault("init_command", "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
-        options.setdefault("transaction_mode", "IMMEDIATE")
-        options.setdefault("timeout", 20)
-    else:
-        # A connection that the server has closed meanwhile is opened again.
-        config["CONN_HEALTH_CHECKS"] = True
-        options["timeout_s"] = whole_number("DATABASE_TIMEOUT", 15, minimum=0)
-    return config
+    config = stack_database.settings(url, whole_number("DATABASE_TIMEOUT", 15, minimum=0))
+    return config | {"CONN_MAX_AGE": whole_number("CONN_MAX_AGE", 60, minimum=0)}
 
 
 DATABASES = {
@@ -225,7 +204,7 @@ DATABASES = {
         "DATABASE_URL",
         None,
         database,
-        "postgres://USER:PASSWORD@HOST:5432/NAME or sqlite:////absolute/path.sqlite3",
+        stack_database.WRITE,
     )
     or database(f"sqlite:///{CHECKOUT}/var/db.sqlite3")
 }

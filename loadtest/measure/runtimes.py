@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
 # Python code that loads the application as a server would.
-LOAD = "from lowtide import application; described = application.read(); described.load(described.wsgi)"
+LOAD = "from lowtide import application; described = application.read(); described.load(described.server)"
 # Has uWSGI print the configuration as it has read it. --chdir to a folder that does not exist ends uWSGI before it
 # serves. When it ends it removes its sockets, so RUN_DIR must not be that of the running server.
 SHOW_CONFIG = [

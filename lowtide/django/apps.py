@@ -1,9 +1,11 @@
 import sys
 
 from django.apps import AppConfig
+from django.core.checks import register
 from django.core.signals import got_request_exception
 
 from lowtide import ceiling
+from lowtide.django import contract
 
 
 def _tell(**_: object) -> None:
@@ -21,3 +23,4 @@ class LowtideConfig(AppConfig):
 
     def ready(self) -> None:
         got_request_exception.connect(_tell, dispatch_uid="lowtide.ceiling")
+        register(contract.check)

@@ -125,6 +125,10 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
         ('warm_up = {path = "/export.lines"}', "", "loadtest.warm_up is missing: write a table, [loadtest.warm_up]"),
         ('"/export.lines"', '"export"', 'loadtest.warm_up.path = "export" cannot be used: write a path'),
         ("[loadtest]", "[loadtest", "is not TOML: "),
+        ("large =", "settings = 'a b'\nlarge =", 'settings = "a b" cannot be used: write a module'),
+        ("large =", "build = 'npm ci'\nlarge =", 'build = "npm ci" cannot be used: write a list of commands'),
+        ("large =", "build = ['npm \"ci']\nlarge =", 'build[1] = "npm "ci" cannot be used: No closing quotation.'),
+        ("large =", "build = [' ']\nlarge =", "build[1] is empty: write a command, or leave it out."),
     ],
 )
 def test_a_mistake_is_named(written: str, instead: str, says: str, folder: Path) -> None:

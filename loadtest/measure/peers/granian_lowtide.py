@@ -4,4 +4,4 @@ from lowtide.application import read
 from lowtide.wsgi import give_back
 
 described = read()
-application = give_back(described.load(described.wsgi))
+application = give_back(described.load(described.server))

@@ -1,0 +1,84 @@
+"""The settings of an application that knows nothing of this stack: its own, with what the stack provides.
+
+They are Django's settings module where lowtide.toml names the application's own module under `settings`. Of that module
+this file changes only what docs/adopt.md lists. A setting that must differ from both belongs into the application's
+module, under a name that the stack does not set.
+"""
+
+import importlib
+import os
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from lowtide import application
+from lowtide.django import database
+from lowtide.django.contract import switched_on
+
+_described = application.read()
+_described.importable()
+try:
+    _module = importlib.import_module(_described.settings or "")
+except ImproperlyConfigured:
+    raise
+# A module of settings often reads variables of the environment, and each has another way to refuse one that is unset.
+except Exception as _error:
+    raise ImproperlyConfigured(
+        f"{_described.settings} cannot be imported: {type(_error).__name__}: {_error}. If it misses a variable of the "
+        f"environment, write [variables.NAME] for it into {_described.file}."
+    ) from _error
+globals().update({_name: getattr(_module, _name) for _name in dir(_module) if _name.isupper()})
+_own: dict[str, Any] = globals()
+
+if _value := os.environ.get("SECRET_KEY"):
+    SECRET_KEY = _value
+for _name, _value in (
+    ("ALLOWED_HOSTS", os.environ.get("ALLOWED_HOSTS") or "127.0.0.1,localhost"),
+    ("CSRF_TRUSTED_ORIGINS", os.environ.get("CSRF_TRUSTED_ORIGINS")),
+):
+    if _value:
+        _own[_name] = [_word.strip() for _word in _value.split(",") if _word.strip()]
+if _value := os.environ.get("STATIC_ROOT"):
+    STATIC_ROOT = _value
+DEBUG = switched_on("DEBUG", default=False)
+
+# nginx tells by which protocol the client came, and overwrites what the client says. Without HTTPS a redirect to it
+# would lead nowhere, and browsers would not send back secure cookies.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if switched_on("HTTPS", default=True) else None
+if not SECURE_PROXY_SSL_HEADER:
+    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
+    SECURE_HSTS_SECONDS = 0
+
+if _value := os.environ.get("DATABASE_URL"):
+    try:
+        _theirs = database.settings(_value, int(os.environ.get("DATABASE_TIMEOUT") or 15))
+    except ValueError:
+        # The address may hold a password, and this ends up in logs.
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be used: write {database.WRITE}.") from None
+    _default = _own.get("DATABASES", {}).get("default", {})
+    _kept = {_name: _default[_name] for _name in ("ATOMIC_REQUESTS", "TEST", "TIME_ZONE") if _name in _default}
+    _engine = _default.get("ENGINE", "")
+    # A project's own engine for PostgreSQL, such as PostGIS, stays.
+    if "postg" in _theirs["ENGINE"] and "postg" in _engine and _engine != "django.db.backends.postgresql":
+        _kept["ENGINE"] = _engine
+        _theirs["OPTIONS"].pop("timeout_s", None)
+    DATABASES = {**_own.get("DATABASES", {}), "default": _theirs | _kept}
+
+INSTALLED_APPS = [*_own.get("INSTALLED_APPS", ()), "lowtide.django"]
+MIDDLEWARE = [
+    "lowtide.django.request_id.RequestIdMiddleware",
+    "lowtide.django.health.HealthMiddleware",
+    "lowtide.django.guard.GuardMiddleware",
+    *_own.get("MIDDLEWARE", ()),
+]
+# Django mails errors to the administrators and writes them nowhere else unless a project says otherwise.
+if not _own.get("LOGGING"):
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": "lowtide.django.request_id.RequestIdFilter"}},
+        "formatters": {"line": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+        "root": {"handlers": ["stderr"], "level": (os.environ.get("LOG_LEVEL") or "INFO").upper()},
+        "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+    }
