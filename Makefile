@@ -24,7 +24,7 @@ STACK = $(if $(filter docker,$(RUNTIME)),$(PYTHON),.venv/bin/python) -m stack
 ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.installed
 endif
-.venv/.installed: requirements/dev.txt
+.venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: PYTHON=python3.x make ..." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing the tools into .venv"

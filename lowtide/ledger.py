@@ -155,7 +155,7 @@ class Ledger:
         why = "" if threads < 2 else "threads share the peak of their process"
         self._reset = None
         if not why:
-            self._reset, why = _resetter()
+            self._reset, why = peak_resetter()
         if why and not _HEAD.unpack_from(self._table)[2].strip(b"\0"):
             # The first worker prints the reason for all, because it is the same for each.
             _HEAD.pack_into(self._table, 0, _MAGIC, *_HEAD.unpack_from(self._table)[1:2], why.encode()[:112])
@@ -261,7 +261,7 @@ def _name(method: str, route: str) -> str:
     return f"{method} {route}".encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
-def _resetter() -> tuple[Callable[[], object] | None, str]:
+def peak_resetter() -> tuple[Callable[[], object] | None, str]:
     """A function that resets the highest RSS of this process, or None and the reason why that is impossible."""
     try:
         descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)

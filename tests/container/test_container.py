@@ -155,11 +155,12 @@ def test_the_figures_are_closed_to_nginx(stack: Stack) -> None:
 
 def test_image_has_no_tools_of_a_desk(stack: Stack) -> None:
     """The image has neither `lowtide check` nor `lowtide diagnose`. It has `lowtide size`, for watching a server."""
-    names = "import importlib.util as u; print([n for n in ('check', 'diagnose') if u.find_spec(f'lowtide.tools.{n}')])"
+    desk = ("budget", "check", "diagnose")
+    names = f"import importlib.util as u; print([n for n in {desk} if u.find_spec(f'lowtide.tools.{{n}}')])"
     assert stack.python(names) == "[]"
     files = stack.execute("app", "find", "/srv/lowtide/lowtide/tools").stdout.splitlines()
     assert "/srv/lowtide/lowtide/tools/size/command.py" in files
-    assert not [file for file in files if "/check" in file or "/diagnose" in file]
+    assert not [file for file in files if any(f"/{name}/" in file for name in desk)]
     stack.execute("app", "python", "-m", "lowtide", "size", "--help")
 
 

@@ -12,6 +12,9 @@ from lowtide.memory import MIB
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _ARENAS = re.compile(r"^(\d+) arenas \* (\d+) bytes/arena", re.MULTILINE)
+_CLASS = re.compile(r"^ +\d+ +(\d+) +\d+ +\d+ +(\d+)$", re.MULTILINE)
+_UNUSED_POOLS = re.compile(r"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
+_BYTES_OVERHEAD = sys.getsizeof(b"")
 _BLOCKS = re.compile(r"^# bytes in allocated blocks\s+=\s+([\d,]+)", re.MULTILINE)
 
 
@@ -65,19 +68,33 @@ def malloc_in_use() -> int | None:
 
 def pymalloc_mb() -> tuple[float, float] | None:
     """MiB of Python's own small-object arenas, and MiB of them in use; None where Python runs without pymalloc."""
+    text = _debug_statistics()
+    arenas, blocks = _ARENAS.search(text), _BLOCKS.search(text)
+    if not arenas or not blocks:
+        return None
+    return int(arenas[1]) * int(arenas[2]) / MIB, int(blocks[1].replace(",", "")) / MIB
+
+
+def fill_arenas() -> list[bytes]:
+    """Objects that use up the free places in Python's arenas; what is allocated while they live needs new memory."""
+    text = _debug_statistics()
+    places = {int(size): int(free) for size, free in _CLASS.findall(text) if int(size) > _BYTES_OVERHEAD}
+    if unused := _UNUSED_POOLS.search(text):
+        largest = max(places, default=512)
+        places[largest] = places.get(largest, 0) + int(unused[1]) * (int(unused[2]) // largest)
+    return [bytes(size - _BYTES_OVERHEAD) for size, free in places.items() for _ in range(free)]
+
+
+def _debug_statistics() -> str:
+    """What CPython says of its allocator. It prints that to the C library's stderr only, so that is read."""
     with tempfile.TemporaryFile("w+") as file:
         sys.stderr.flush()
         saved = os.dup(2)
         try:
             os.dup2(file.fileno(), 2)
-            # This function of CPython prints to the C library's stderr only, so that is read.
             sys._debugmallocstats()
         finally:
             os.dup2(saved, 2)
             os.close(saved)
         file.seek(0)
-        text = file.read()
-    arenas, blocks = _ARENAS.search(text), _BLOCKS.search(text)
-    if not arenas or not blocks:
-        return None
-    return int(arenas[1]) * int(arenas[2]) / MIB, int(blocks[1].replace(",", "")) / MIB
+        return file.read()

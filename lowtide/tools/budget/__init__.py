@@ -1,0 +1,1 @@
+"""Memory budgets for tests: a pytest plugin, and the measurement behind it."""
