@@ -34,18 +34,34 @@ django.setup()
 TESTS = Path(__file__).parent
 
 
+def group(item: pytest.Item) -> str | None:
+    """The tests of a group run in one process, one after the other. None: this test runs wherever a process is free."""
+    fixtures = getattr(item, "fixturenames", ())
+    folder, *rest = item.path.relative_to(TESTS).parts
+    if "stack" in fixtures:
+        return f"the running stack of tests/{folder}"
+    if "diagnoses" in fixtures:
+        return "the truth table of diagnose"
+    # Each of the others in tests/stack starts servers of its own.
+    return None if item.get_closest_marker("stack") else "/".join((folder, *rest))
+
+
+def turn(item: pytest.Item) -> int:
+    """What takes longest begins first, so that all processes end at about the same time."""
+    if item.get_closest_marker("container"):
+        return 0
+    if "diagnoses" in getattr(item, "fixturenames", ()):
+        return 1
+    return 2 if item.get_closest_marker("stack") else 3
+
+
+# Before pytest-xdist's hook, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that take longest begin first. Those of one file, and all that share the containers, run in one process."""
-
-    def group(item: pytest.Item) -> str:
-        return "containers" if item.get_closest_marker("container") else str(item.path.relative_to(TESTS))
-
-    def turn(item: pytest.Item) -> int:
-        return 0 if item.get_closest_marker("container") else 1 if item.get_closest_marker("stack") else 2
-
     items.sort(key=turn)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+        if name := group(item):
+            item.add_marker(pytest.mark.xdist_group(name))
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("stack", "container", "deploy") and not item.get_closest_marker("smoke"):
             item.add_marker("slow")

@@ -63,3 +63,8 @@ def test_the_application_needs_nothing_but_lowtide_django(graph: grimp.ImportGra
     found = {pair for package in APPLICATION for pair in imports(graph, package) if pair[1].partition(".")[0] in ours}
     assert found
     assert all(imported.startswith("lowtide.django") for _, imported in found), found
+
+
+def test_the_tests_of_a_file_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist adds a group to a test's id. Without groups each process would start what the tests share."""
+    assert ("@" in request.node.nodeid) == request.config.getoption("loadgroup", False)
