@@ -81,6 +81,18 @@ shell: $(TOOLS) ## A shell where the application runs
 manage: $(TOOLS) ## Run manage.py: make manage ARGS="createsuperuser"
 	@$(STACK) manage $(ARGS)
 
+.PHONY: psql
+psql: $(TOOLS) ## The database's prompt: make psql ARGS="-c 'SELECT 1'" (SQLite's, where that is the database)
+	@$(STACK) psql $(ARGS)
+
+.PHONY: backup
+backup: $(TOOLS) ## Write the database into a file below var/backups, or TO=file
+	@$(STACK) backup $(if $(TO),'$(TO)')
+
+.PHONY: restore
+restore: $(TOOLS) ## Put a backup back: make restore FROM=file, and OVERWRITE=yes where there is data
+	@$(if $(FROM),,echo "Say which file: make restore FROM=var/backups/..." >&2; exit 2;) $(STACK) restore '$(FROM)' $(if $(filter yes,$(OVERWRITE)),--overwrite)
+
 .PHONY: top
 top: $(TOOLS) ## Which requests take the memory of the running server: make top ARGS="--once --routes"
 	@$(STACK) run python -m lowtide top $(ARGS)
@@ -140,6 +152,10 @@ deploy-aws: setup ## Bring an environment to AWS: shows what will change, and as
 .PHONY: setup
 setup: .venv/.installed .env app/variables.env ## Install the tools and make .env; every other target does this by itself
 	@:
+
+.PHONY: dev
+dev: setup ## Django's own server with DEBUG and the debug toolbar; it loads changed code anew (docs/first-day.md)
+	@.venv/bin/python -m stack dev
 
 .PHONY: test
 test: note setup .venv-deploy/.installed ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too

@@ -1,11 +1,27 @@
 """Starts, stops and controls the stack in either runtime: `python -m stack`, or the objects Local and Docker."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from stack.database import Database
 
 
 class Stack(Protocol):
     """What both runtimes can do. Each method raises Failed when it could not do it."""
+
+    @property
+    def backups(self) -> Path:
+        """The folder of backups."""
+        ...
+
+    def database(self) -> Database: ...
+    def migrate(self) -> int:
+        """Bring the database's tables to this version, on the user's terminal. Returns the exit code."""
+        ...
 
     def up(self) -> str:
         """Prepare, start, and wait until the site answers. Returns what to tell the user."""

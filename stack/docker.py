@@ -3,12 +3,14 @@
 It needs only the standard library, so with Docker nothing is installed on the machine.
 """
 
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lowtide import application
-from stack import Failed, page
+from stack import Failed, database, page
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RUN_DIR = "/run/lowtide"
@@ -140,6 +142,27 @@ class Docker:
             Failed: it ended with another exit code than 0.
         """
         return self.tell("exec", "-T", "app", *command)
+
+    @property
+    def backups(self) -> Path:
+        return Path(self.env.get("VAR_DIR") or CHECKOUT / "var") / "backups"
+
+    def database(self) -> database.Database:
+        """The database that `migrate` migrates: in a container of this project, or at an address of the user's."""
+        self.check_mine()
+        services = json.loads(self.tell("config", "--format", "json"))["services"]
+        url = services["migrate"]["environment"]["DATABASE_URL"]
+        parts = urlsplit(url)
+        if parts.hostname not in services:
+            return database.at(url, self.env)
+        if not self.tell("ps", "--quiet", parts.hostname).strip():
+            raise Failed(f"The container {parts.hostname}, which has the database, does not run: `make up` first.")
+        name = parts.path.strip("/")
+        arguments = [f"--username={unquote(parts.username or '')}", f"--dbname={name}"]
+        return database.Postgres(name, arguments, self.env, self.words("exec", parts.hostname))
+
+    def migrate(self) -> int:
+        return self.call("run", "--rm", "--no-deps", "migrate", shown=True)
 
     def kill(self, pids: Sequence[int]) -> None:
         """Kill processes of the server with SIGKILL."""

@@ -27,7 +27,7 @@ from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
-from stack import Failed, page
+from stack import Failed, database, page
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -318,6 +318,26 @@ class Local:
             said = (done.stderr + done.stdout).strip().splitlines()[-15:]
             raise Failed("\n".join([f"{command[0]} failed (exit code {done.returncode}):", *said]))
         return done.stdout
+
+    @property
+    def backups(self) -> Path:
+        return self.var / "backups"
+
+    def database(self) -> database.Database:
+        file = self.env.get("DATABASE_URL_FILE")
+        return database.at(Path(file).read_text().strip() if file else self.env["DATABASE_URL"], self.env)
+
+    def migrate(self) -> int:
+        return self.run(["python", "-m", "lowtide.application", "manage", "migrate", "--noinput"])
+
+    def develop(self) -> int:
+        """Migrate, and run Django's own server until it is stopped. Returns its exit code."""
+        # Preloading would answer requests at each change of the code.
+        self.env |= {"DEBUG": "True", "DEBUG_TOOLBAR": "on", "HTTPS": "off", "PRELOAD": "off"}
+        # On loopback whatever BIND says, because DEBUG shows the settings and the code to everybody who asks.
+        address = f"127.0.0.1:{self.env['PORT']}"
+        manage = ["python", "-m", "lowtide.application", "manage"]
+        return self.migrate() or self.run([*manage, "runserver", address])
 
     def server_pid(self) -> int:
         """The main process of the server behind nginx; 0 when it does not run."""

@@ -63,6 +63,13 @@ def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / WHEEL / newest.name / "bin", as_user
 
 
+def programs() -> Path:
+    """The folder of psql, pg_dump and pg_restore of the server's version."""
+    spec = importlib.util.find_spec(WHEEL)
+    assert spec, "pip install -r requirements/dev.txt brings PostgreSQL"
+    return max(Path(spec.origin or "").parent.glob("pginstall*/bin/psql")).parent
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -104,6 +104,13 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert values["IMPORT_TOKEN"] == "sesame"
 
 
+def test_the_toolbar_is_for_make_dev_only() -> None:
+    toolbar = "debug_toolbar"
+    assert toolbar not in loaded(DEBUG="on")["INSTALLED_APPS"]
+    assert toolbar not in loaded(DEBUG_TOOLBAR="on")["INSTALLED_APPS"]
+    assert toolbar in loaded(DEBUG="on", DEBUG_TOOLBAR="on")["INSTALLED_APPS"]
+
+
 def test_hsts_for_other_hosts_is_a_choice() -> None:
     values = loaded(HSTS_INCLUDE_SUBDOMAINS="on", HSTS_PRELOAD="on")
     assert values["SECURE_HSTS_INCLUDE_SUBDOMAINS"] is values["SECURE_HSTS_PRELOAD"] is True
