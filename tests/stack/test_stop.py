@@ -62,6 +62,18 @@ def test_nobody_who_is_slow_delays_a_stop(edge: Start) -> None:
         connection.close()
 
 
+def test_an_nginx_that_dies_while_it_stops_says_how_it_ended(edge: Start) -> None:
+    stack = edge()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stack.get, "/?sleep=5&name=running")
+        wait_until("it runs", stack.served)
+        begin_stop(stack, "nginx", signal.SIGQUIT)
+        wait_until("nobody new gets in", lambda: is_refused(stack))
+        os.kill(stack.nginx_pids()[1], signal.SIGKILL)
+        assert stack.processes["nginx"].wait(30) == 128 + signal.SIGKILL
+        running.exception()
+
+
 def test_nginx_leaves_nothing_behind(edge: Start) -> None:
     stack = edge()
     pids = stack.nginx_pids()
