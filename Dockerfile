@@ -42,9 +42,9 @@ FROM debian:trixie-slim AS app
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 libpython3.13 \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 10001 lowtide \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin lowtide \
-    && install -d -o lowtide -g lowtide -m 770 /run/lowtide
+    && groupadd --gid 10001 app \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app \
+    && install -d -o app -g app -m 770 /run/lowtide
 COPY --from=build /srv/venv /srv/venv
 
 WORKDIR /srv/lowtide
@@ -73,7 +73,7 @@ CMD ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"
 
 ARG VERSION
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="lowtide-app" \
+LABEL org.opencontainers.image.title="Application" \
       org.opencontainers.image.description="Django on uWSGI, with memory that goes back down" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
@@ -86,7 +86,7 @@ FROM debian:trixie-slim AS nginx
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gettext-base nginx-light \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 10001 lowtide \
+    && groupadd --gid 10001 app \
     && useradd --uid 10002 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nginx \
     && install -d -o 10001 -g 10001 -m 770 /run/lowtide
 COPY nginx /srv/lowtide/nginx
@@ -108,8 +108,8 @@ CMD ["/srv/lowtide/nginx/start"]
 
 ARG VERSION
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="lowtide-nginx" \
-      org.opencontainers.image.description="nginx in front of lowtide-app, with its static files" \
+LABEL org.opencontainers.image.title="nginx" \
+      org.opencontainers.image.description="nginx in front of the application, with its static files" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"

@@ -17,6 +17,7 @@ export RUNTIME
 # In Docker the machine's own Python is enough, so no tools are installed.
 TOOLS = $(if $(filter docker,$(RUNTIME)),.env app/variables.env,setup)
 ARGS ?=
+SERVICE = $(shell sed -n '/^name = /{s///;p;q}' app/lowtide.toml)
 STACK = $(if $(filter docker,$(RUNTIME)),$(PYTHON),.venv/bin/python) -m stack
 
 # A virtual environment contains its own path, so it is made again in a checkout that was moved or copied, and after an
@@ -182,7 +183,12 @@ lock: setup ## Renew the hash-pinned requirements
 	@for name in app uwsgi locust dev deploy; do .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
+.PHONY: rename
+rename: ## Give the service another name, everywhere: make rename NAME=pulse
+	@$(if $(NAME),,echo "Say which name: make $@ NAME=pulse" >&2; exit 2;) $(PYTHON) -m stack.rename '$(NAME)'
+
 .PHONY: help
 help: ## List the targets
+	@echo $(SERVICE)
 	@awk -F ':.*## ' '/^#@ / {printf "%s\n", substr($$0, 4)} /^[a-z.-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Runtime: $(RUNTIME). Settings: .env.example."

@@ -1,6 +1,7 @@
 """Reads lowtide.toml, which describes the application, and reports a mistake in it in one line.
 
     python -m lowtide.application check       read the file and import what it names
+    python -m lowtide.application name        print the service's name
     python -m lowtide.application nginx       print the file that nginx includes
     python -m lowtide.application names       print app/variables.env, by which Compose passes the variables on
     python -m lowtide.application secrets     print the names of the variables that are secret
@@ -29,6 +30,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 NAME = "lowtide.toml"
+# AWS allows no hyphen in a database's name, and 32 characters in that of a load balancer: the service's name, a hyphen
+# and the environment's name.
+NAME_FORM = "[a-z][a-z0-9]{1,14}"
+NAME_RULE = "2 to 15 small letters and digits, beginning with a letter"
 _PATH = r"/[^\s\"'\\;{}$]*"
 _REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 # What the stack loads where `settings` is given: the application's own, with what the stack provides.
@@ -159,6 +164,7 @@ class Application:
     """
 
     folder: Path = Path()
+    name: str = key(NAME_RULE, form=NAME_FORM)
     wsgi: str = key('the WSGI callable, for example "config.wsgi:application"', form=_REFERENCE)
     manage: str = key('the place of manage.py in this folder, for example "manage.py"')
     page: str = key('the path of a page, for example "/"', form=_PATH)
@@ -171,6 +177,11 @@ class Application:
     preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
     loadtest: Loadtest | None = key("a table, [loadtest]", default=None)
     measured: Measured | None = key("a table, [measured]", default=None)
+
+    @property
+    def title(self) -> str:
+        """The name as it stands at the beginning of a sentence."""
+        return self.name.capitalize()
 
     @property
     def file(self) -> Path:
@@ -490,6 +501,8 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["check"]:
                 check(application)
+            case ["name"]:
+                print(application.name)
             case ["nginx"]:
                 print(application.nginx, end="")
             case ["names"]:

@@ -77,7 +77,7 @@ class Docker:
         return done.stdout
 
     def check_mine(self) -> None:
-        """See that no other checkout has containers of this project's name, which Compose takes from the folder's name.
+        """See that no other checkout has containers of this project's name, which every checkout of the service has.
 
         Raises:
             Failed: another checkout has; Compose would replace or stop its containers.
@@ -107,7 +107,7 @@ class Docker:
         except Failed as problem:
             last = self.ask("logs", "--no-color", "--tail", "15", "app").stdout.splitlines()
             raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
-        return f"Lowtide answers at {url} (Docker). {status} `make down` stops it."
+        return f"{described.title} answers at {url} (Docker). {status} `make down` stops it."
 
     def last_words(self) -> list[str]:
         """The last lines of each container that ended with an error, is restarting, or is unhealthy."""

@@ -275,7 +275,7 @@ class Local:
             last = tail(self.var / "log/uwsgi.log", 15)
             self.down()
             raise Failed("\n".join([*last, f"{problem} Logs: {self.var}/log"])) from None
-        return f"Lowtide answers at {url} (local runtime, logs in {self.var}/log). {status} `make down` stops it."
+        return f"{app.title} answers at {url} (local runtime, logs in {self.var}/log). {status} `make down` stops it."
 
     def down(self) -> str:
         """Stop. Returns what to tell the user."""

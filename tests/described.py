@@ -11,6 +11,7 @@ from lowtide.application import Call, Request
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 APPLICATION = application.read(CHECKOUT / "app")
+NAME = APPLICATION.name
 PAGE = APPLICATION.page
 NO_PAGE = "/there/is/no/such/page/"
 # The application's variables as the tests set them.

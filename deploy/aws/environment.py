@@ -99,7 +99,7 @@ class Environment:
         return [*order, "ci"] if self.github else order
 
     def stack_name(self, stack: str) -> str:
-        return "lowtide-registry" if stack == "registry" else f"lowtide-{self.name}-{stack}"
+        return "-".join([variables.service(), *([] if stack == "registry" else [self.name]), stack])
 
     @property
     def limits(self) -> Limits:

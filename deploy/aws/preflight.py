@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from deploy.aws import variables
 from deploy.aws.environment import Environment, Refused
 
 PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
@@ -49,11 +50,16 @@ def _covers(pattern: str, domain: str) -> bool:
     return fnmatchcase(domain, pattern) and pattern.count(".") == domain.count(".")
 
 
+def repository(target: str) -> str:
+    """The repository in ECR of one of the Dockerfile's targets."""
+    return f"{variables.service()}-{target}"
+
+
 def digest(session: boto3.Session, environment: Environment, target: str, revision: str) -> str | None:
     """The digest under which ECR holds the image of a revision; None where it does not."""
     try:
         answer = session.client("ecr").describe_images(
-            registryId=environment.account, repositoryName=f"lowtide-{target}", imageIds=[{"imageTag": revision}]
+            registryId=environment.account, repositoryName=repository(target), imageIds=[{"imageTag": revision}]
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in ("ImageNotFoundException", "RepositoryNotFoundException"):
@@ -73,10 +79,10 @@ def images(session: boto3.Session, environment: Environment, revision: str, para
         name = digest(session, environment, target, revision)
         if not name:
             raise Refused(
-                f"There is no image lowtide-{target}:{revision} in {environment.account} {environment.region}. "
+                f"There is no image {repository(target)}:{revision} in {environment.account} {environment.region}. "
                 f"Build and push it: python -m deploy.aws push {environment.name}"
             )
-        by_parameter[parameter] = f"{host}/lowtide-{target}@{name}"
+        by_parameter[parameter] = f"{host}/{repository(target)}@{name}"
     return by_parameter
 
 

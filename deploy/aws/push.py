@@ -32,15 +32,16 @@ def images(session: boto3.Session, environment: Environment, revision: str) -> N
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
         _docker("login", "--username", user, "--password-stdin", host, given=password)
         for target in missing:
-            name = f"{host}/lowtide-{target}:{revision}"
+            name = f"{host}/{preflight.repository(target)}:{revision}"
             _docker("build", "--target", target, "--build-arg", f"REVISION={revision}", "--tag", name, ".")
             _docker("push", name)
     for target in targets:
         critical = _critical(session, target, revision)
         word = "pushed" if target in missing else "was there"
-        print(f"lowtide-{target}:{revision} {word}, {critical} critical findings")
+        name = f"{preflight.repository(target)}:{revision}"
+        print(f"{name} {word}, {critical} critical findings")
         if critical:
-            raise Failed(f"ECR's scan of lowtide-{target}:{revision} found {critical} critical vulnerabilities.")
+            raise Failed(f"ECR's scan of {name} found {critical} critical vulnerabilities.")
 
 
 def _clean(revision: str) -> None:
@@ -63,10 +64,11 @@ def _docker(*words: str, given: str | None = None) -> None:
 def _critical(session: boto3.Session, target: str, revision: str) -> int:
     """How many critical findings ECR's scan of an image has. Waits until the scan is done."""
     ecr = session.client("ecr")
+    name = preflight.repository(target)
     end = time.monotonic() + _SCAN_S
     while time.monotonic() < end:
         try:
-            scan = ecr.describe_image_scan_findings(repositoryName=f"lowtide-{target}", imageId={"imageTag": revision})
+            scan = ecr.describe_image_scan_findings(repositoryName=name, imageId={"imageTag": revision})
         except ClientError as error:
             if error.response["Error"]["Code"] != "ScanNotFoundException":
                 raise
@@ -75,8 +77,6 @@ def _critical(session: boto3.Session, target: str, revision: str) -> int:
         if status in ("COMPLETE", "ACTIVE"):
             return int(scan.get("imageScanFindings", {}).get("findingSeverityCounts", {}).get("CRITICAL", 0))
         if status not in ("PENDING", "IN_PROGRESS"):
-            raise Failed(
-                f"ECR could not scan lowtide-{target}:{revision}: {scan['imageScanStatus'].get('description', status)}"
-            )
+            raise Failed(f"ECR could not scan {name}:{revision}: {scan['imageScanStatus'].get('description', status)}")
         time.sleep(5)
-    raise Failed(f"ECR's scan of lowtide-{target}:{revision} is not through after {_SCAN_S} s.")
+    raise Failed(f"ECR's scan of {name}:{revision} is not through after {_SCAN_S} s.")

@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from deploy.aws import cfn
+from deploy.aws import cfn, variables
 from deploy.aws.environment import Environment, Refused
 
 _WAIT_S = 5
@@ -121,7 +121,7 @@ class Stacks:
             TemplateBody=cfn.text(stack),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
             Capabilities=["CAPABILITY_NAMED_IAM"],
-            Tags=[{"Key": "lowtide:environment", "Value": self.environment.name}],
+            Tags=[{"Key": f"{variables.service()}:environment", "Value": self.environment.name}],
             # If a stack cannot be created, what was made of it is deleted, so that the next try starts anew.
             **({"OnStackFailure": "DELETE"} if kind == "CREATE" else {}),
             **self.role,

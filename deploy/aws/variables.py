@@ -57,7 +57,7 @@ def _generated(name: str, variable: Variable) -> dict[str, Any]:
         "DeletionPolicy": "Delete",
         "UpdateReplacePolicy": "Retain",
         "Properties": {
-            "Name": {"Fn::Sub": f"lowtide-${{Environment}}/{name.lower().replace('_', '-')}"},
+            "Name": {"Fn::Sub": f"{service()}-${{Environment}}/{name.lower().replace('_', '-')}"},
             "Description": variable.about,
             "GenerateSecretString": {"PasswordLength": 48, "ExcludePunctuation": True},
         },
@@ -71,6 +71,11 @@ def _may_read(role: dict[str, Any], reference: dict[str, str]) -> None:
         reading = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": []}
         statements.append(reading)
     reading["Resource"].append(reference)
+
+
+def service() -> str:
+    """The service's name."""
+    return application.read(APP).name
 
 
 def of_the_application() -> dict[str, Variable]:

@@ -38,6 +38,7 @@ def results(
     scenario = scenarios.named(scenario_name)
     body_mb = round(scenarios.largest_body_mb(scenario, seed, STATE), 1)
     summary = Summary(
+        service=scenarios.described().name,
         runtime=NAME,
         environment=Environment(None, None, None, None, None, None),
         scenario=scenario_name,

@@ -110,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
     if without and without.idle_mb is not None and without.wall_s:
         floor_mb = needs.floor_mb(without.idle_mb, without.wall_s, alone, counts)
     summary = Summary(
+        service=scenarios.described().name,
         runtime=runtime.name,
         environment=Environment(**machine.size(), **versions),
         scenario=name,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure
 from stack import docker, local, own
 
@@ -170,7 +171,8 @@ class Docker:
         self.url = f"http://127.0.0.1:{port}"
         self._base = own.environment(os.environ, environment) | {"PORT": str(port)}
         # The name is of this checkout alone, because the experiment of another checkout may run at the same time.
-        self._project = f"lowtide-loadtest-{hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]}"
+        checkout = hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]
+        self._project = f"{scenarios.described().name}-loadtest-{checkout}"
         overlay = STATE / "compose.json"
         # Compose would read .env and an override file by itself; both belong to the user's own site.
         words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]

@@ -152,6 +152,8 @@ class Summary(Struct, kw_only=True):
     """`summary.json`."""
 
     schema: Literal[1] = 1
+    # The name of the service; files from before it was recorded are of the template's own.
+    service: str = "lowtide"
     runtime: str
     environment: Environment
     scenario: str | None = None

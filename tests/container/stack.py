@@ -37,7 +37,7 @@ class Stack:
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.project = f"lowtide-test-{port}"
+        self.project = f"{described.NAME}-test-{port}"
         # Nothing else is taken from the shell, because a variable that is set there would change what is tested.
         kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
         self.env = kept | {

@@ -6,6 +6,7 @@ import threading
 import pytest
 import requests
 
+from tests import described
 from tests.container.stack import CHECKOUT, Stack, free_port, run
 from tests.stack.edge import wait_until
 
@@ -36,7 +37,7 @@ def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
         except requests.ConnectionError:
             return False
 
-    assert run("docker", "run", "--detach", "--name", name, *options, "lowtide-app", *server).returncode == 0
+    assert run("docker", "run", "--detach", "--name", name, *options, f"{described.NAME}-app", *server).returncode == 0
     try:
         wait_until("it answers", answers)
         asker = threading.Thread(target=ask)

@@ -110,7 +110,7 @@ def test_the_application_is_not_the_owner_of_its_tables(stack: Stack) -> None:
         "cursor.execute('SELECT rolname, rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user');"
         "print(*cursor.fetchone());"
     )
-    assert stack.python(shell) == "lowtide_app False False"
+    assert stack.python(shell) == f"{described.NAME}_app False False"
     refused = stack.execute("app", "python", "-c", f"{shell} cursor.execute('DROP TABLE django_session')", check=False)
     assert "must be owner of table django_session" in refused.stderr
     environment = stack.execute("app", "env").stdout
@@ -166,7 +166,7 @@ def test_image_has_no_tools_of_a_desk(stack: Stack) -> None:
 
 @pytest.mark.parametrize("image", ["app", "nginx"])
 def test_image_is_labelled_and_not_root(stack: Stack, image: str) -> None:
-    config = json.loads(run("docker", "image", "inspect", f"lowtide-{image}").stdout)[0]["Config"]
+    config = json.loads(run("docker", "image", "inspect", f"{described.NAME}-{image}").stdout)[0]["Config"]
     labels = {name.rpartition(".")[2] for name in config["Labels"] if name.startswith("org.opencontainers.image.")}
     assert {"title", "description", "licenses", "version", "revision"} <= labels
     assert re.fullmatch(r"1000\d:10001", config["User"])

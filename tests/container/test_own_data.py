@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import planted
+from tests import described, planted
 from tests.container.stack import free_port, run
 
 pytestmark = pytest.mark.container
@@ -54,9 +54,8 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
     copy = planted.checkout(tmp_path)
     compose = copy / "docker-compose.yml"
     # The application may call other services here, and the images have names that no other test uses.
-    text = (
-        compose.read_text().replace("data: {internal: true}", "data: {}").replace("image: lowtide-", "image: planted-")
-    )
+    text = compose.read_text().replace("data: {internal: true}", "data: {}")
+    text = text.replace(f"image: {described.NAME}-", "image: planted-")
     compose.write_text(text)
     port = free_port()
     subnet = run(
@@ -104,7 +103,7 @@ def test_measures_on_a_database_of_its_own(theirs: Theirs) -> None:
     code, said = theirs.loadtest(DATABASE_URL=theirs.url)
     assert theirs.rows() == before, said
     assert code == 0, said
-    left = run("docker", "volume", "ls", "--quiet", "--filter", "name=lowtide-loadtest-").stdout
+    left = run("docker", "volume", "ls", "--quiet", "--filter", f"name={described.NAME}-loadtest-").stdout
     assert "_db" not in left
 
 

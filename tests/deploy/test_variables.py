@@ -74,7 +74,7 @@ def test_another_secret_has_to_be_said(tmp_path: Path) -> None:
 def test_a_mistake_in_the_description_is_one_line(
     words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "lowtide.toml").write_text("wsgi = 1\n")
+    (tmp_path / "lowtide.toml").write_text('name = "ab"\nwsgi = 1\n')
     (tmp_path / "test.toml").write_text(EXAMPLE)
     for module in (variables, environment):
         monkeypatch.setattr(module, "APP", tmp_path)

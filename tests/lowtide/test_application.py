@@ -7,6 +7,7 @@ import pytest
 from lowtide import application
 
 SMALLEST = """
+name = "site"
 wsgi = "site:application"
 manage = "manage.py"
 page = "/"
@@ -90,10 +91,15 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "instead", "says"),
     [
+        (
+            'name = "site"',
+            'name = "My site"',
+            'name = "My site" cannot be used: write 2 to 15 small letters and digits',
+        ),
         ('wsgi = "site:application"', "", 'wsgi is missing: write the WSGI callable, for example "config.wsgi'),
         ('wsgi = "site:application"', 'wsgi = "site"', 'wsgi = "site" cannot be used: write the WSGI callable'),
         ('wsgi = "site:application"', "wsgi = 1", "wsgi = 1 cannot be used: write the WSGI callable"),
-        ('page = "/"', 'paeg = "/"', "paeg is no key: write one of wsgi, manage, page,"),
+        ('page = "/"', 'paeg = "/"', "paeg is no key: write one of name, wsgi, manage, page,"),
         ('live = "/alive"', 'live = "alive"', 'live = "alive" cannot be used: write a path, for example "/healthz"'),
         ('"/report/"', '"report"', 'large[2] = "report" cannot be used: write a path, or the beginning of paths'),
         ('"/report/"', "'/a; return 1'", 'large[2] = "/a; return 1" cannot be used'),

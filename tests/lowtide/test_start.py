@@ -78,7 +78,7 @@ def test_a_command_that_does_not_exist_is_named() -> None:
 
 def test_where_nothing_was_measured_it_says_nothing_of_the_kind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lowtide.start", sys.executable, "-c", "print('served')"]
-    text = 'wsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
+    text = 'name = "ab"\nwsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
     figures = "[measured]\nworkers = 4\nidle_mb = 700\nworker_rss_mb = 300\nlarge_mb = 50.5\n"
     for content, said in ((text, ""), (text + figures, "idle 700 + 4 workers x 0 of growth + 1 large request x 56")):
         (tmp_path / "lowtide.toml").write_text(content)

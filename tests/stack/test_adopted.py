@@ -10,7 +10,8 @@ from tests.stack.conftest import Start
 
 pytestmark = pytest.mark.stack
 
-DESCRIPTION = """
+DESCRIPTION = """name = "shop"
+
 wsgi = "shop.wsgi:application"
 manage = "code/manage.py"
 page = "/admin/login/"

@@ -331,7 +331,7 @@ def test_the_figures_for_the_application_are_what_its_file_is_read_as(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     said = answer(capsys, *NUMBERS, "--memory", "512m")
-    needed = 'wsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
+    needed = 'name = "ab"\nwsgi = "a:b"\nmanage = "manage.py"\npage = "/"\nlive = "/l"\nready = "/r"\n'
     (tmp_path / "lowtide.toml").write_text(needed + said["snippets"]["app"])
     load = sizing.measured(application.read(tmp_path))
     assert load
