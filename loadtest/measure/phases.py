@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loadtest.load import requests_log, scenarios
-from loadtest.measure import client, outcome, recycles, sampling, servers, site
+from loadtest.measure import client, outcome, recycles, routes, sampling, servers, site
 from loadtest.measure.outcome import Run
 from loadtest.measure.runtimes import Runtime, configuration
 from loadtest.measure.sampling import INTERVAL_S
@@ -66,7 +66,8 @@ def variant(
             say("quiet")
             site.quiet(runtime.url, scenario.quiet_s)
             quiet_end = time.time()
-        replaced = (recycles.of_uwsgi if counts else recycles.of_another_server)(runtime.log(), load_start)
+        lines = runtime.log()
+        replaced = (recycles.of_uwsgi if counts else recycles.of_another_server)(lines, load_start)
         return outcome.run(
             variant.name,
             sampler.samples if counts else sampling.counted(sampler.samples, requests_log.ends(request_log)),
@@ -81,6 +82,8 @@ def variant(
             server_requests=None if after.requests is None else after.requests - (before.requests or 0),
             oom_kills=(sampler.samples[-1].oom_kills or 0) - (before.oom_kills or 0),
             recycles=outcome.recycles(replaced),
+            peak_request=routes.of_peak(lines, sampler.samples, load_start),
+            routes=routes.ledger(runtime) if counts else [],
         )
     finally:
         runtime.stop()

@@ -173,6 +173,8 @@ def _panel(axes: Axes, results: Results, variant: Variant, lanes: list[str], gid
         linewidth=1.4,
         gid=f"{gid}-memory",
     )
+    if variant.peak_request and not many:
+        _name_peak(axes, samples, variant.peak_request, f"{gid}-peak")
     if not samples:
         axes.text(0.5, 0.4, "no samples", transform=axes.transAxes, ha="center", color=COLOURS["muted"])
     for lane, name in enumerate(lanes):
@@ -191,6 +193,25 @@ def _panel(axes: Axes, results: Results, variant: Variant, lanes: list[str], gid
             gid=f"{gid}-mark-{name}",
         )
     return right
+
+
+def _name_peak(axes: Axes, samples: list[Sample], request: str, gid: str) -> None:
+    """Write the request that took most at the highest point beside it."""
+    measured = [sample for sample in samples if sample.pss_mb is not None and sample.t_s >= 0]
+    if not measured:
+        return
+    peak = max(measured, key=lambda sample: sample.pss_mb or 0)
+    late = peak.t_s > measured[-1].t_s / 2
+    axes.annotate(
+        _short(request),
+        (peak.t_s, peak.pss_mb or 0),
+        xytext=(-3 if late else 3, 2),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        fontsize=6.5,
+        color=COLOURS["ink"],
+        gid=gid,
+    )
 
 
 def _limits(axes: Axes, rights: list[Axes], results: Results, lanes: int) -> None:

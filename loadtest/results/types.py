@@ -69,6 +69,22 @@ class Recycles(Struct):
         return sum(known) if len(known) == len(counts) else None
 
 
+class Route(Struct):
+    """What the requests of one route took, from the ledger of uWSGI's workers (lowtide/ledger.py).
+
+    Peaks are above what the worker held before; `retained_mb` and `given_back_mb` are sums over all requests.
+    """
+
+    route: Name
+    method: Name
+    count: Count
+    peak_p50_mb: Amount
+    peak_max_mb: Amount
+    retained_mb: Number
+    given_back_mb: Amount
+    seconds: Amount
+
+
 class Variant(Struct, kw_only=True, omit_defaults=True):
     """One variant of the stack, or a deployment. `server_requests` is None for a server that does not count them."""
 
@@ -97,6 +113,10 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
     # Requests that were due while every user still waited for an answer.
     pushed_back: Count | None = None
     recycles: Recycles
+    # The request that took most while memory was highest, as method and route.
+    peak_request: Name | None = None
+    # Those with the highest peaks first.
+    routes: list[Route] = []
     locust_report: str | None = None
     # After several rounds each single round; the figures above are then medians.
     rounds: list["Variant"] = []

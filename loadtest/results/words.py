@@ -1,11 +1,12 @@
 """Plain sentences about a summary. Each is made by one function, and must be true whatever the outcome was."""
 
-from loadtest.results.types import Check, Summary, Variant, ratio
+from loadtest.results.types import Check, Route, Summary, Variant, ratio
 from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 from lowtide import sizing
 
 # If there are more variants than this, the picture shows them small, and the terminal shows a table without sentences.
 MANY = 6
+SHOWN_ROUTES = 6
 
 UNKNOWN = "not measured"
 REASONS = {
@@ -74,6 +75,11 @@ def memory(variant: Variant) -> str:
     if end_to_idle >= INFLATED:
         return sentence(f"{rise} and stayed high: {at_end}")
     return sentence(f"{rise} and did not come all the way back: {at_end}")
+
+
+def large_routes(variant: Variant) -> list[Route]:
+    """The routes to show in a report: those with the highest peaks, of at least 1 MiB."""
+    return [route for route in variant.routes if route.peak_max_mb >= 1][:SHOWN_ROUTES]
 
 
 def recycled(variant: Variant) -> str:

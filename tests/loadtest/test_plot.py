@@ -45,6 +45,13 @@ def test_memory_is_blue_and_requests_are_red(written: Write, expected: dict[str,
         assert f"stroke: {colour}" in path.get("style", "")
 
 
+def test_the_peak_names_the_request_that_took_most(written: Write, expected: dict[str, Any]) -> None:
+    expected["variants"][2]["peak_request"] = "POST /import/{id}/"
+    drawn = plot.svg(files.read(written(expected)))
+    assert "POST /import/{id}/" in texts(drawn)
+    assert {name for name in parts(drawn) if name.endswith("-peak")} == {"panel-2-peak"}
+
+
 def test_one_mark_for_each_recycle_and_kill(written: Write, expected: dict[str, Any]) -> None:
     expected["variants"][0]["oom_kills"] = 7
     expected["variants"][2]["recycles"]["requests"] = 300

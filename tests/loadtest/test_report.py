@@ -289,6 +289,15 @@ class TestPage:
         assert page.row("without: end / idle") == ["without: end / idle", "holds", "10.07", "at least 5"]
         assert page.row("lowtide: end / idle") == ["lowtide: end / idle", "does not hold", "3.96", "at most 1.25"]
 
+    def test_the_routes_with_the_highest_peaks_are_rows(self, written: Write, expected: dict[str, Any]) -> None:
+        names = ("route", "method", "count", "peak_p50_mb", "peak_max_mb", "retained_mb", "given_back_mb", "seconds")
+        expected["variants"][2]["routes"] = [
+            dict(zip(names, ("/import/", "POST", 7, 90.1, 171.34, -2.0, 500.0, 3.25), strict=True)),
+            dict(zip(names, ("/<b>/", "GET", 7000, 0.0, 0.3, 0.0, 0.0, 9.0), strict=True)),
+        ]
+        rows = [row[:7] for row in Page(html(written(expected))).rows if len(row) == 8]
+        assert rows[1:] == [["lowtide", "POST /import/", "7", "90.1", "171.3", "-2.0", "500.0"]]
+
     def test_only_options_that_differ(self, written: Write, expected: dict[str, Any]) -> None:
         directory = written(expected)
         with (directory / "config-lowtide.ini").open("a") as config:

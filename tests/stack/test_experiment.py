@@ -61,6 +61,9 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
         assert row["server_requests"] == 184
         assert row["idle_mb"] > 20
         assert row["peak_mb"] >= row["mean_mb"]
+        # With the warm-up.
+        assert sum(route["count"] for route in row["routes"]) >= 184
+        assert row["routes"][0]["peak_max_mb"] > 1
     assert summary["floor_mb"] >= summary["variants"][0]["idle_mb"]
     failed = [check["name"] for check in summary["verdict"]["checks"] if not check["holds"]]
     assert "without: end over idle, the inflation" in failed
