@@ -85,6 +85,8 @@ class GiveBack:
         self._left_mb = self._fresh_mb = self._live_mb = 0.0
         # RSS when this object was last called, before anything was given back.
         self.asked_mb = 0.0
+        # What went back to the kernel since the caller last set this to 0.
+        self.given_mb = 0.0
         self._gave = False
         self._trim = trim
         if trim is None:
@@ -110,6 +112,7 @@ class GiveBack:
             gc.collect()
             self._trim(0)
             before_mb, self._left_mb = self._left_mb, memory.rss_mb()
+            self.given_mb += max(0.0, rss_mb - self._left_mb)
             if self._left_mb - before_mb >= (rss_mb - before_mb) * _LIVE_PART:
                 self._live_mb += self._left_mb - before_mb
             self._gave = True
@@ -139,4 +142,5 @@ class GiveBack:
         if self._gave and self._trim:
             self._gave = False
             self._trim(0)
-            self._left_mb = memory.rss_mb()
+            before_mb, self._left_mb = self._left_mb, memory.rss_mb()
+            self.given_mb += max(0.0, before_mb - self._left_mb)

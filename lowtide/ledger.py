@@ -79,6 +79,15 @@ class Route:
                 return min(_LEAST_MB * _FACTOR ** (step - 0.5), self.peak_max_mb) if step else 0.0
         return 0.0
 
+    def at_most(self, peak_mb: float) -> int:
+        """How many requests took at most this much, within 4 % of it."""
+        return sum(self.steps[: 1 + round(math.log(peak_mb / _LEAST_MB) / _LOG_FACTOR)])
+
+    @property
+    def peak_sum_mb(self) -> float:
+        """The peaks of all requests added up, within 4 %."""
+        return math.fsum(count * _LEAST_MB * _FACTOR ** (step - 0.5) for step, count in enumerate(self.steps) if step)
+
     def add(self, other: "Route") -> None:
         self.count += other.count
         self.errors += other.errors

@@ -87,32 +87,37 @@ def _keyed(path: Path, key: str) -> int:
     return int(match[1]) if match else 0
 
 
-def working_set_mb() -> float | None:
+def cgroup_of(pid: int) -> Path:
+    """The cgroup files that a process sees: those of its container, which may be another than this process's."""
+    return Path(f"/proc/{pid}/root/sys/fs/cgroup")
+
+
+def working_set_mb(cgroup: Path = _CGROUP) -> float | None:
     """The memory of this container that the kernel cannot simply drop, in MiB; None outside a memory cgroup.
 
     It is usage less inactive file pages, as Kubernetes and `docker stats` count it. cgroup v2 and v1 have different
     files, and a hybrid host mounts both, so this looks for the files.
     """
     for current, statistics, key in (
-        (_CGROUP / "memory.current", _CGROUP / "memory.stat", "inactive_file"),
-        (_CGROUP / "memory/memory.usage_in_bytes", _CGROUP / "memory/memory.stat", "total_inactive_file"),
+        (cgroup / "memory.current", cgroup / "memory.stat", "inactive_file"),
+        (cgroup / "memory/memory.usage_in_bytes", cgroup / "memory/memory.stat", "total_inactive_file"),
     ):
         if current.exists():
             return max(0, int(current.read_text()) - _keyed(statistics, key)) / MIB
     return None
 
 
-def oom_kills() -> int | None:
+def oom_kills(cgroup: Path = _CGROUP) -> int | None:
     """How many processes of this container the kernel has killed for memory; None outside a memory cgroup."""
-    for path in (_CGROUP / "memory.events", _CGROUP / "memory/memory.oom_control"):
+    for path in (cgroup / "memory.events", cgroup / "memory/memory.oom_control"):
         if path.exists():
             return _keyed(path, "oom_kill")
     return None
 
 
-def limit_mb() -> float | None:
+def limit_mb(cgroup: Path = _CGROUP) -> float | None:
     """The container's hard memory limit in MiB; None where there is none."""
-    for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"):
+    for path in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
         if path.exists():
             text = path.read_text().strip()
             # cgroup v1 writes "no limit" as the largest multiple of a page.

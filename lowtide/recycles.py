@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 
 from lowtide import memory
 
+REASONS = ("requests", "rss", "lifetime", "idle", "signal", "hung", "ceiling", "oom", "died")
 # Start of the worker and of its current request (0: none), in Unix seconds; pid. The reason of its end follows as JSON.
 _HEAD = struct.Struct("=ddq")
 _SLOT = 256

@@ -26,15 +26,15 @@ from lowtide import memory
 COLUMNS = ("time", "pss_mb", "working_set_mb", "oom_kills", "requests", "workers")
 
 
-def stats(path: str) -> dict[str, Any]:
-    """uWSGI's statistics from its stats socket.
+def stats(path: str, seconds: float = 5) -> dict[str, Any]:
+    """uWSGI's statistics from its stats socket, which may take so many seconds for each part of its answer.
 
     Raises:
         OSError: nobody answers there.
         ValueError: the answer is cut short, as it is when the server stops.
     """
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
+        connection.settimeout(seconds)
         connection.connect(path)
         chunks = iter(lambda: connection.recv(65536), b"")
         answer: dict[str, Any] = json.loads(b"".join(chunks))

@@ -14,7 +14,7 @@ It works on the application that `module =` names, without a change to its code:
 - freezes what is loaded before the fork (gc.freeze): otherwise a worker's garbage collector would write into every
   object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
 - counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
-- logs why workers are replaced (`lowtide.recycles`);
+- logs why workers are replaced (`lowtide.recycles`), and counts it for `lowtide.metrics` (`lowtide.counts`);
 - runs the functions that the application registered with `atexit` before a worker ends, such as the flush of an error
   reporter, because uWSGI does not call them with skip-atexit-teardown;
 - limits the time that a worker may take to end (`lowtide.deadline`). uWSGI does not apply harakiri to a request while
@@ -53,7 +53,7 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, ledger, logs, recycles, stopping, waiting
+from lowtide import application, ceiling, counts, ledger, logs, memory, recycles, stopping, waiting
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -103,6 +103,7 @@ _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
 _LINE_MB = ledger.line_mb()
 _RUN_DIR = os.environ.get("RUN_DIR")
 _ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, Path(_RUN_DIR, "ledger") if _RUN_DIR else None) if _LINE_MB else None
+_counts = counts.Counts(uwsgi.numproc, Path(_RUN_DIR, "counts")) if _RUN_DIR else None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # Seconds to wait for the successor of another worker. A fork takes milliseconds unless something is wrong.
 _TURN_S = 2.0
@@ -184,6 +185,10 @@ def _end() -> None:
         (_give_back.rest if _wrapped else _give_back)()
     if _ledger:
         _ledger.end(_give_back.asked_mb if _give_back else 0.0)
+    if _give_back and _give_back.given_mb:
+        _count(counts.GIVE_BACKS)
+        _count(counts.GIVEN_BACK_BYTES, round(_give_back.given_mb * memory.MIB))
+        _give_back.given_mb = 0.0
     _slots.end_request(uwsgi.worker_id())
     _running.pop(threading.get_ident(), None)
     _bound_requests()
@@ -193,6 +198,11 @@ def _end() -> None:
     if ceiling.met():
         os.kill(os.getpid(), signal.SIGHUP)
     _call_application_hook("after_req_hook")
+
+
+def _count(name: str, amount: int = 1) -> None:
+    if _counts and (worker := uwsgi.worker_id()):
+        _counts.add(worker, name, amount)
 
 
 def _look(_: int) -> None:
@@ -299,6 +309,7 @@ def _leave(reason: str = "") -> None:
     if _LAZY:
         end = recycles.Recycle(time.time(), worker, os.getpid(), reason, round(age_s, 3), requests, round(rss_mb, 1))
         recycles.log(end)
+        _count(reason)
     else:
         if reason != "signal":
             _slots.wait_for_turn(worker, _TURN_S)
@@ -338,6 +349,7 @@ def _take_place() -> None:
         ceiling.arm(room_mb)
     if not _LAZY and (end := _slots.born(worker, os.getpid(), _HARAKIRI)):
         recycles.log(end)
+        _count(end.reason)
     if _give_back:
         _give_back.mark()
     if _ledger:

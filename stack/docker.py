@@ -98,7 +98,10 @@ class Docker:
             application.check(described)
         except application.Invalid as problem:
             raise Failed(str(problem)) from None
-        if self.call("up", "--build", "--detach", "--wait", shown=True):
+        if (observe := self.env.get("OBSERVE")) not in (None, "", "0", "1"):
+            raise Failed(f"OBSERVE={observe} cannot be used: write 1 to start the metrics too, or 0.")
+        profile = ["--profile", "observe"] if observe == "1" else []
+        if self.call(*profile, "up", "--build", "--detach", "--wait", shown=True):
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))
         url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
@@ -107,7 +110,8 @@ class Docker:
         except Failed as problem:
             last = self.ask("logs", "--no-color", "--tail", "15", "app").stdout.splitlines()
             raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
-        return f"{described.title} answers at {url} (Docker). {status} `make down` stops it."
+        observed = f"Metrics: http://{self.tell('port', 'metrics', '9117').strip()}/metrics\n" if profile else ""
+        return f"{observed}{described.title} answers at {url} (Docker). {status} `make down` stops it."
 
     def last_words(self) -> list[str]:
         """The last lines of each container that ended with an error, is restarting, or is unhealthy."""
@@ -121,7 +125,7 @@ class Docker:
 
     def down(self) -> str:
         self.check_mine()
-        if self.call("down", shown=True):
+        if self.call("--profile", "observe", "down", shown=True):
             raise Failed("The containers could not be stopped: what Compose printed above says why.")
         return ""
 

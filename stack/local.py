@@ -33,6 +33,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
+# Where the page of metrics is (lowtide/metrics.py).
+METRICS_PORT = 9117
 # Longer than supervisord waits for nginx and uWSGI together (stopwaitsecs).
 STOP_SECONDS = 150
 
@@ -70,6 +72,8 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
     }
     env.setdefault("SERVER_COMMAND", f"python -m lowtide.start uwsgi --ini {shlex.quote(f'{CHECKOUT}/uwsgi.ini')}")
     env.setdefault("SERVER_VARIABLES", "")
+    env["OBSERVE_AUTOSTART"] = "true" if env.get("OBSERVE") == "1" else "false"
+    env.setdefault("METRICS_PORT", str(METRICS_PORT))
     env["APP_DIR"] = str(Path(env.get("APP_DIR") or CHECKOUT / "app").resolve())
     env.setdefault("DATABASE_URL", f"sqlite:///{var}/db.sqlite3")
     return env | local
@@ -79,8 +83,12 @@ def check(env: dict[str, str]) -> None:
     """Refuse what would fail later with a worse message."""
     if not env.get("SECRET_KEY"):
         raise Failed("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
-    if not env["PORT"].isdecimal() or not 0 < int(env["PORT"]) < 65536:
-        raise Failed(f"PORT={env['PORT']} is not a port: give a number from 1 to 65535.")
+    if env.get("OBSERVE") not in (None, "", "0", "1"):
+        raise Failed(f"OBSERVE={env['OBSERVE']} cannot be used: write 1 to start the metrics too, or 0.")
+    ports = ["PORT", "METRICS_PORT"] if env.get("OBSERVE") == "1" else ["PORT"]
+    for name in ports:
+        if not env[name].isdecimal() or not 0 < int(env[name]) < 65536:
+            raise Failed(f"{name}={env[name]} is not a port: give a number from 1 to 65535.")
     # A unix socket's path may have 107 characters; supervisord's socket, with its process id, adds 24 to the folder's.
     if len(env["RUN_DIR"]) > 83:
         raise Failed(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
@@ -95,17 +103,24 @@ def check(env: dict[str, str]) -> None:
         raise Failed(
             f"BIND={env['BIND']} is not an IPv4 address: write 127.0.0.1, or 0.0.0.0 for all of this machine."
         ) from None
+    for name in ports:
+        check_free(name, int(env[name]), address if name == "PORT" else "127.0.0.1")
+
+
+def check_free(name: str, port: int, address: str) -> None:
+    """Refuse a port on which something listens already, or an address that this machine does not have."""
     with socket.socket() as probe:
         # nginx sets this option too: without it, connections of an earlier start that are still closing block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((address, int(env["PORT"])))
+            probe.bind((address, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Failed(
-                    f"Port {env['PORT']} is in use: stop what listens there, or choose another with PORT=..."
+                    f"Port {port} is in use: stop what listens there, or choose another with {name}=..."
                 ) from None
-            raise Failed(f"nginx cannot listen on BIND={address} PORT={env['PORT']}: {error.strerror}.") from None
+            who = f"nginx cannot listen on BIND={address} " if name == "PORT" else "Nothing can listen on "
+            raise Failed(f"{who}{name}={port}: {error.strerror}.") from None
 
 
 def install_nginx(env: dict[str, str]) -> None:
@@ -257,8 +272,9 @@ class Local:
         started = [str(BIN / "supervisord"), "-c", SUPERVISOR_CONF]
         subprocess.run(started, env=self.env, cwd=CHECKOUT, check=True, start_new_session=True)
         url = f"http://{self.env['BIND']}:{self.env['PORT']}"
+        pages = [f"{url}/readyz", *(self.observed().values())]
         deadline = time.monotonic() + START_SECONDS
-        while problem := ready(f"{url}/readyz"):
+        while problem := next(filter(None, map(ready, pages)), ""):
             program = given_up(self.env)
             if program or time.monotonic() > deadline:
                 last = tail(self.var / f"log/{program or 'uwsgi'}.log", 15)
@@ -275,7 +291,15 @@ class Local:
             last = tail(self.var / "log/uwsgi.log", 15)
             self.down()
             raise Failed("\n".join([*last, f"{problem} Logs: {self.var}/log"])) from None
-        return f"{app.title} answers at {url} (local runtime, logs in {self.var}/log). {status} `make down` stops it."
+        observed = "".join(f"{name}: {address}\n" for name, address in self.observed().items())
+        where = f"{app.title} answers at {url} (local runtime, logs in {self.var}/log)."
+        return f"{observed}{where} {status} `make down` stops it."
+
+    def observed(self) -> dict[str, str]:
+        """The pages of OBSERVE=1."""
+        if self.env["OBSERVE_AUTOSTART"] == "false":
+            return {}
+        return {"Metrics": f"http://127.0.0.1:{self.env['METRICS_PORT']}/metrics"}
 
     def down(self) -> str:
         """Stop. Returns what to tell the user."""
@@ -284,8 +308,9 @@ class Local:
             return "Nothing is running."
         # nginx has to end before uWSGI does, so that requests in flight are still answered. The programs are stopped by
         # name because supervisord returns as soon as they have ended; its shutdown only checks once a second.
-        for call in (("stopProcess", "nginx"), ("stopProcess", "uwsgi"), ("shutdown",)):
-            supervisor(self.env, *call)
+        for name in ("nginx", "uwsgi", "metrics"):
+            supervisor(self.env, "stopProcess", name)
+        supervisor(self.env, "shutdown")
         deadline = time.monotonic() + STOP_SECONDS
         while Path(f"/proc/{pid}").exists() or supervisor(self.env, "getPID"):
             if time.monotonic() > deadline:

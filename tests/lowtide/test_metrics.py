@@ -15,11 +15,11 @@ import requests
 
 from lowtide import metrics
 
-WORKERS = [
-    {"requests": 7, "pid": 11, "status": "idle"},
-    {"requests": 5, "pid": 12, "status": "busy"},
-    {"requests": 0, "pid": 0, "status": "cheap"},
-]
+
+def worker(number: int, pid: int, requests: int, status: str) -> dict[str, object]:
+    figures = dict.fromkeys(("exceptions", "harakiri_count", "respawn_count", "tx", "avg_rt", "delta_requests"), 0)
+    times = {"running_time": 1_500_000, "last_spawn": 1}
+    return {"id": number, "pid": pid, "requests": requests, "status": status, "accepting": 1, **figures, **times}
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def server() -> Iterator[int]:
 
 
 @pytest.fixture
-def stats_socket(server: int, tmp_path: Path) -> Iterator[str]:
-    """A socket that answers as uWSGI's stats socket does, and closes."""
+def run_dir(server: int, tmp_path: Path) -> Iterator[Path]:
+    """A folder with a socket that answers as uWSGI's stats socket does, and closes."""
     path = str(tmp_path / "stats.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -47,24 +47,29 @@ def stats_socket(server: int, tmp_path: Path) -> Iterator[str]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
+                # The second worker has just ended, and the third is not needed.
+                workers = [worker(1, server, 7, "idle"), worker(2, 2**22 + 1, 5, "busy"), worker(3, 0, 0, "cheap")]
                 with connection:
-                    connection.sendall(json.dumps({"pid": server, "workers": WORKERS}).encode())
+                    connection.sendall(json.dumps({"pid": server, "workers": workers, "sockets": []}).encode())
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        yield path
+        yield tmp_path
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
 
 
 @contextmanager
-def site(stats_socket: str) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), metrics.handler(stats_socket)) as server:
+def page(run_dir: Path, pid: int | None = None) -> Iterator[str]:
+    handler = metrics.handler(metrics.Server(run_dir, pid))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/metrics"
-        server.shutdown()
-        thread.join(5)
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/metrics"
+        finally:
+            server.shutdown()
+            thread.join(5)
 
 
 def samples(text: str) -> dict[str, float]:
@@ -72,8 +77,8 @@ def samples(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def test_the_page_says_memory_requests_and_workers(stats_socket: str) -> None:
-    with site(stats_socket) as url:
+def test_the_page_says_memory_requests_and_workers(run_dir: Path) -> None:
+    with page(run_dir) as url:
         answer = requests.get(url, timeout=5)
     found = samples(answer.text)
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -81,11 +86,24 @@ def test_the_page_says_memory_requests_and_workers(stats_socket: str) -> None:
     assert found["lowtide_workers"] == 2
     assert found["lowtide_up"] == 1
     assert 50 * 2**20 < found["lowtide_memory_pss_bytes"] < 80 * 2**20
+    assert found['uwsgi_worker_busy{worker_id="2"}'] == 1
+    assert found['uwsgi_worker_running_time_seconds{worker_id="1"}'] == 1.5
+    memory = [found[f'{name}{{worker_id="1"}}'] for name in ("lowtide_worker_uss_bytes", "uwsgi_worker_rss_bytes")]
+    assert all(50 * 2**20 < figure < 80 * 2**20 for figure in memory)
+    # A worker that has ended is not there, rather than empty.
+    assert 'uwsgi_worker_rss_bytes{worker_id="2"}' not in found
+
+
+def test_another_server_has_its_memory(server: int, tmp_path: Path) -> None:
+    with page(tmp_path, server) as url:
+        found = samples(requests.get(url, timeout=5).text)
+    assert 50 * 2**20 < found["lowtide_memory_pss_bytes"] < 80 * 2**20
+    assert found["lowtide_workers"] == 0
 
 
 def test_a_server_that_is_away_is_said_to_be_down() -> None:
-    with site("/nonexistent/stats.sock") as url:
-        assert samples(requests.get(url, timeout=5).text) == {"lowtide_up": 0}
+    with page(Path("/nonexistent")) as url:
+        assert samples(requests.get(url, timeout=5).text) == {"lowtide_up": 0, "uwsgi_up": 0}
 
 
 @pytest.mark.parametrize("port", ["abc", "70000", "-1", "9117.0"])

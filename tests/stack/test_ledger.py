@@ -91,7 +91,7 @@ def test_metrics_say_the_same(stack: Stack, capsys: pytest.CaptureFixture[str]) 
     served = sum(stack.served())
     stack.get(PAGE)
     stack.served(at_least=served + 1)
-    with ThreadingHTTPServer(("127.0.0.1", 0), metrics.handler(str(stack.var / "run/stats.sock"))) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), metrics.handler(metrics.Server(stack.var / "run"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/metrics"
         assert cli.main(["top", "--metrics", url, "--format", "json"]) == 0
