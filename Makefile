@@ -112,6 +112,10 @@ sweep: note setup ## Memory against number of workers, share and size of large r
 agree: setup ## Whether results/latest says the same as the published run: make agree ARGS=--markdown
 	@.venv/bin/python -m loadtest.commands.agree $(ARGS)
 
+.PHONY: publish
+publish: setup ## Put the last result into README and docs: make publish ARGS=results/20261126-191910
+	@.venv/bin/python -m loadtest.commands.publish $(ARGS)
+
 .PHONY: limit
 limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
 	@.venv/bin/python -m loadtest.commands.limit $(ARGS)

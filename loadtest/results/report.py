@@ -149,25 +149,37 @@ def _paragraphs(summary: Summary) -> list[Text]:
 
 def markdown(summary: Summary) -> str:
     """For a page: a table of memory, a table of latencies, and what they were measured with."""
-    without = summary.variant("without")
-    memory = Table(["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"], texts=2)
-    small = ["small p50", "p99", "/ without", "max", "due p50", "due p99", "due max"]
-    cost = Table(["", *small, "large p50", "/ without", "due p50", "late", "wall", "failed"])
+    tables = (memory_table(summary), latency_table(summary))
+    return "\n".join([*(f"{table.markdown()}\n" for table in tables), *words.measured_with(summary)])
+
+
+def memory_table(summary: Summary) -> Table:
+    """Memory of every variant, for a page."""
+    table = Table(["", "what it is", "idle", "peak", "mean", "mean / ideal", "end", "replaced"], texts=2)
     for variant in summary.variants:
         row = [f"`{variant.name}`", (variant.label or "").rstrip(".")]
-        row += [_with_spread(variant, name) for name in ("idle_mb", "peak_mb", "mean_mb")]
-        row += [words.multiple(ratio(variant.mean_mb, summary.floor_mb)), _with_spread(variant, "end_mb")]
-        memory.rows.append([*row, words.number(variant.recycles.total())])
-        row = [f"`{variant.name}`", _with_spread(variant, "small_p50_ms", 1), _with_spread(variant, "small_p99_ms", 1)]
-        row += [words.multiple(variant.over(without, "small_p99_ms")), _with_spread(variant, "small_max_ms", 1)]
-        row += [_with_spread(variant, f"small_due_{name}_ms", 1) for name in ("p50", "p99", "max")]
-        row += [_with_spread(variant, "large_p50_ms"), words.multiple(variant.over(without, "large_p50_ms"))]
-        row += [_with_spread(variant, "large_due_p50_ms"), words.number(variant.pushed_back)]
-        cost.rows.append([*row, _with_spread(variant, "wall_s", 1), words.number(variant.failures)])
-    return "\n".join([memory.markdown(), "", cost.markdown(), "", *words.measured_with(summary)])
+        row += [with_spread(variant, name) for name in ("idle_mb", "peak_mb", "mean_mb")]
+        row += [words.multiple(ratio(variant.mean_mb, summary.floor_mb)), with_spread(variant, "end_mb")]
+        table.rows.append([*row, words.number(variant.recycles.total())])
+    return table
 
 
-def _with_spread(variant: Variant, name: str, digits: int = 0) -> str:
+def latency_table(summary: Summary) -> Table:
+    """What memory costs in latency, of every variant, for a page."""
+    without = summary.variant("without")
+    small = ["small p50", "p99", "/ without", "max", "due p50", "due p99", "due max"]
+    table = Table(["", *small, "large p50", "/ without", "due p50", "late", "wall", "failed"])
+    for variant in summary.variants:
+        row = [f"`{variant.name}`", with_spread(variant, "small_p50_ms", 1), with_spread(variant, "small_p99_ms", 1)]
+        row += [words.multiple(variant.over(without, "small_p99_ms")), with_spread(variant, "small_max_ms", 1)]
+        row += [with_spread(variant, f"small_due_{name}_ms", 1) for name in ("p50", "p99", "max")]
+        row += [with_spread(variant, "large_p50_ms"), words.multiple(variant.over(without, "large_p50_ms"))]
+        row += [with_spread(variant, "large_due_p50_ms"), words.number(variant.pushed_back)]
+        table.rows.append([*row, with_spread(variant, "wall_s", 1), words.number(variant.failures)])
+    return table
+
+
+def with_spread(variant: Variant, name: str, digits: int = 0) -> str:
     """A figure; after several rounds with the least and the most in brackets."""
     spread = variant.spread(name)
     told = f" ({words.number(spread[0], digits)} to {words.number(spread[1], digits)})" if spread else ""

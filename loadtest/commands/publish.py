@@ -1,0 +1,76 @@
+"""Puts a result into README and docs: `make publish` after `make loadtest` or `make compare`.
+
+    python -m loadtest.commands.publish [DIRECTORY]
+
+DIRECTORY is results/latest unless it is given. Its summary goes to docs/results/ as docker.json or local.json by its
+runtime, or compare.json when it has rows of `make compare`; its picture goes to docs/images/; and every block of README
+and docs/ that is made from that result is written anew.
+Exit codes: 0 published, 2 it cannot be.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from loadtest.commands.session import DEFAULT_VARIANTS, results_folder
+from loadtest.measure.runtimes import CHECKOUT
+from loadtest.results import files, published
+from loadtest.results.types import ResultError, Summary
+
+RESULTS, IMAGES = CHECKOUT / "docs/results", CHECKOUT / "docs/images"
+# The picture of each result; README shows that of the first.
+PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png"}
+
+
+def pages() -> list[Path]:
+    """The pages that may hold figures of an experiment."""
+    return [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+def name_of(summary: Summary) -> str:
+    """Under which name a result is published.
+
+    Raises:
+        ResultError: it is of a deployment, or of another list than the default one.
+    """
+    if summary.runtime not in ("docker", "local"):
+        raise ResultError("Only an experiment of this repository is published, and this was a deployment.")
+    if summary.scenario not in ("default", "quick"):
+        raise ResultError(f"Only the default list is published, and this was SCENARIO={summary.scenario}.")
+    default = set(DEFAULT_VARIANTS.split())
+    measured = {variant.name for variant in summary.variants}
+    if not default <= measured:
+        raise ResultError(f"These variants are missing: {', '.join(sorted(default - measured))}.")
+    return "compare" if measured - default else summary.runtime
+
+
+def run(directory: Path) -> int:
+    summary = files.read(directory).summary
+    name = name_of(summary)
+    RESULTS.mkdir(exist_ok=True)
+    shutil.copy(directory / "summary.json", RESULTS / f"{name}.json")
+    shutil.copy(directory / "memory.png", IMAGES / PICTURES[name])
+    written = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        if (new := published.filled(text, RESULTS)) != text:
+            page.write_text(new, encoding="utf-8")
+            written.append(str(page.relative_to(CHECKOUT)))
+    print(f"Published as docs/results/{name}.json, in: {', '.join(written) or 'no page, none has a block of it'}.")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make publish", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("directory", nargs="?", type=Path, help="a result directory: results/latest")
+    options = parser.parse_args(arguments)
+    try:
+        return run(options.directory or results_folder() / "latest")
+    except (ResultError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
