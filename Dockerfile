@@ -1,4 +1,4 @@
-# Targets: app (uWSGI and Django), nginx, locust. Every stage starts from the same base.
+# Targets: app (uWSGI and Django), nginx, cache, locust. Every stage starts from the same base.
 # Dependencies have layers of their own below the code, so that a change of the code rebuilds in seconds.
 
 # The version in the images' labels: a copy of the one in lowtide/__init__.py.
@@ -113,6 +113,19 @@ LABEL org.opencontainers.image.title="nginx" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+# --- A cache that workers share, for CACHE_URL ------------------------------------------------------------------------
+FROM debian:trixie-slim AS cache
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends valkey-server valkey-tools \
+    && rm -rf /var/lib/apt/lists/*
+USER 10004:10004
+EXPOSE 6379
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["valkey-cli", "ping"]
+# Without --save nothing is written to disk, because a cache may be lost. At --maxmemory the entry that was not used for
+# longest goes. Without protected mode it answers other containers; only the network keeps strangers out.
+CMD ["valkey-server", "--save", "", "--maxmemory", "96mb", "--maxmemory-policy", "allkeys-lru", "--protected-mode", "no"]
 
 # --- Locust, for load from several containers -----------------------------------------------------------------------
 FROM debian:trixie-slim AS locust-build

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -213,6 +214,28 @@ DATABASES = {
         stack_database.WRITE,
     )
     or database(f"sqlite:///{CHECKOUT}/var/db.sqlite3")
+}
+
+# Cache
+
+
+def cache(url: str) -> dict[str, Any]:
+    """Django's settings of the cache at `url`. Raises ValueError for one that is not offered."""
+    parts = urlsplit(url)
+    here = {"locmemcache": True, "filecache": len(parts.path) > 1, "dbcache": bool(parts.netloc)}
+    if not here.get(parts.scheme, parts.scheme in {"redis", "rediss"} and bool(parts.hostname)):
+        raise ValueError(url)
+    config: dict[str, Any] = env.cache_url_config(url)
+    return config
+
+
+# Django's default, locmemcache, is a cache in the memory of each worker: all of them keep copies of the same, and none
+# sees what another has stored. `manage.py cache_cost` measures what that takes.
+CACHES = {
+    "default": read(
+        "CACHE_URL", None, cache, "locmemcache://, filecache:///folder, dbcache://TABLE or redis://HOST:6379/0"
+    )
+    or cache("locmemcache://")
 }
 
 # Logging, all of it to standard error

@@ -3,6 +3,7 @@ import sys
 from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import got_request_exception
+from django.db.models.signals import post_migrate
 
 from lowtide import ceiling
 from lowtide.django import contract
@@ -17,6 +18,17 @@ def _tell(**_: object) -> None:
         ceiling.meet()
 
 
+def _make_cache_tables(using: str, **_: object) -> None:
+    """Make the table of a cache that is in the database, because no migration does. Where it is there, nothing is done.
+
+    Django sends the signal for each application that has models, which this one has not.
+    """
+    # Imported here, because the server has no use for it.
+    from django.core.management import call_command
+
+    call_command("createcachetable", database=using, verbosity=0)
+
+
 class LowtideConfig(AppConfig):
     name = "lowtide.django"
     label = "lowtide"
@@ -24,3 +36,4 @@ class LowtideConfig(AppConfig):
     def ready(self) -> None:
         got_request_exception.connect(_tell, dispatch_uid="lowtide.ceiling")
         register(contract.check)
+        post_migrate.connect(_make_cache_tables, dispatch_uid="lowtide.cache")

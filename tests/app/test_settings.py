@@ -74,8 +74,8 @@ def test_defaults() -> None:
 
 def test_empty_variables_mean_their_defaults() -> None:
     """Compose also passes on a variable that has no value."""
-    empty = dict.fromkeys(("DEBUG", "HTTPS", "ALLOWED_HOSTS", "MAX_BODY_MB", "DATABASE_URL", "LOG_LEVEL"), "")
-    assert loaded(**empty) == loaded()
+    names = ("DEBUG", "HTTPS", "ALLOWED_HOSTS", "MAX_BODY_MB", "DATABASE_URL", "CACHE_URL", "LOG_LEVEL")
+    assert loaded(**dict.fromkeys(names, "")) == loaded()
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
@@ -128,6 +128,20 @@ def test_postgresql() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "backend", "location"),
+    [
+        ("", "locmem.LocMemCache", ""),
+        ("filecache:///var/cache/shop", "filebased.FileBasedCache", "/var/cache/shop"),
+        ("dbcache://cache", "db.DatabaseCache", "cache"),
+        ("redis://cache:6379/0", "redis.RedisCache", "redis://cache:6379/0"),
+    ],
+)
+def test_cache(url: str, backend: str, location: str) -> None:
+    cache = loaded(CACHE_URL=url)["CACHES"]["default"]
+    assert (cache["BACKEND"], cache["LOCATION"]) == (f"django.core.cache.backends.{backend}", location)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
         ("DEBUG", "ture", "write on or off"),
@@ -140,6 +154,9 @@ def test_postgresql() -> None:
         ("DATABASE_URL", "postgres://localhost", "write postgres://"),
         ("DATABASE_URL", "postgres://ann@localhost:port/catalogue", "write postgres://"),
         ("LOG_LEVEL", "chatty", "write DEBUG, INFO"),
+        ("CACHE_URL", "redsi://cache:6379", "write locmemcache://"),
+        ("CACHE_URL", "redis://", "write locmemcache://"),
+        ("CACHE_URL", "filecache://", "write locmemcache://"),
     ],
 )
 def test_bad_value_is_named_with_what_to_write(name: str, value: str, hint: str) -> None:

@@ -20,7 +20,7 @@ DESCRIBED = application.read(ASKED)
 # What .env.example sets of the site alone: its address, its passwords, its place. The experiment has its own.
 OF_THE_SITE = """
     SECRET_KEY POSTGRES_PASSWORD APP_DATABASE_PASSWORD HTTPS ALLOWED_HOSTS HSTS_SECONDS HSTS_INCLUDE_SUBDOMAINS
-    HSTS_PRELOAD PORT BIND TRUSTED_PROXY DATABASE_URL
+    HSTS_PRELOAD PORT BIND TRUSTED_PROXY DATABASE_URL COMPOSE_PROFILES
 """.split()  # noqa: SIM905
 
 
