@@ -20,16 +20,20 @@ ARGS ?=
 SERVICE = $(shell sed -n '/^name = /{s///;p;q}' app/lowtide.toml)
 STACK = $(if $(filter docker,$(RUNTIME)),$(PYTHON),.venv/bin/python) -m stack
 
-# A virtual environment contains its own path, so it is made again in a checkout that was moved or copied, and after an
-# installation that did not finish.
-ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
+# A virtual environment contains its own path and its Python's version. So it is made again in a checkout that was moved or
+# copied, with another PYTHON, when the system's Python was upgraded, and after an installation that did not finish.
+VENV_PYTHON = $(if $(filter file,$(origin PYTHON)),.venv/bin/python,$(PYTHON))
+VENV_IS_FOR := $(CURDIR) $(shell $(VENV_PYTHON) -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null)
+VENV_WAS_FOR := $(shell cat .venv/.installed 2>/dev/null) $(shell sed -nE 's/^version = ([0-9]+\.[0-9]+).*/\1/p' .venv/pyvenv.cfg 2>/dev/null)
+ifneq ($(VENV_WAS_FOR),$(VENV_IS_FOR))
 .PHONY: .venv/.installed
 endif
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: PYTHON=python3.x make ..." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -m lowtide.application python >/dev/null
 	@echo "Installing the tools into .venv"
-	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear .venv
+	@test "$(VENV_WAS_FOR)" = "$(VENV_IS_FOR)" || $(PYTHON) -m venv --clear .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $@
@@ -67,6 +71,10 @@ loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: 
 .PHONY: down
 down: $(TOOLS) ## Stop; data stays
 	@$(STACK) down
+
+.PHONY: adopt
+adopt: setup ## Put your Django project in place of the sample application: make adopt PROJECT=../myservice
+	@$(if $(PROJECT),,echo "Say which project: make adopt PROJECT=../myservice" >&2; exit 2;) .venv/bin/python -m stack.adopt '$(PROJECT)' $(if $(MANAGE),--manage '$(MANAGE)') $(ARGS)
 
 #@ The running stack
 
@@ -183,9 +191,8 @@ format: setup ## Let ruff lay out the code
 	.venv/bin/ruff format .
 
 .PHONY: lock
-lock: setup ## Renew the hash-pinned requirements
-	@for name in app uwsgi locust dev deploy; do .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
+lock: setup ## Renew the hash-pinned requirements: all to the newest, or some: make lock ARGS="app" for what is missing
+	@.venv/bin/python -m stack.lock $(or $(ARGS),--upgrade)
 
 .PHONY: rename
 rename: ## Give the service another name, everywhere: make rename NAME=pulse

@@ -6,6 +6,7 @@
     python -m lowtide.application names       print app/variables.env, by which Compose passes the variables on
     python -m lowtide.application secrets     print the names of the variables that are secret
     python -m lowtide.application env         print the lines that a new .env has for the variables, with fresh secrets
+    python -m lowtide.application python      print its oldest Python; fail where this one is none for it
     python -m lowtide.application build       run the build commands: static files, npm ...
     python -m lowtide.application manage ...  become the application's manage.py
 
@@ -39,6 +40,10 @@ _REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 # What the stack loads where `settings` is given: the application's own, with what the stack provides.
 _ADOPTED_WSGI = "lowtide.django.adopted_wsgi:application"
 _ADOPTED_SETTINGS = "lowtide.django.adopted_settings"
+# As in requires-python of a pyproject.toml.
+_CLAUSE = r"\s*(>=|<=|==|!=|~=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*"
+# The oldest that lowtide itself works with is first (pyproject.toml).
+PYTHONS = tuple((3, minor) for minor in range(11, 20))
 COLLECT = "manage.py collectstatic --noinput --verbosity=0"
 # Placeholders in the commands that fill the database: fields of the scenario, and the seed.
 SEED_WORDS = ("items", "records", "seed")
@@ -154,6 +159,7 @@ class Application:
         settings: the settings module of an application that knows nothing of this stack. The stack then loads it with
             what the stack provides (lowtide/django/adopted_settings.py), and serves the callable the same way. Without
             this key the application's own code does that.
+        python: with which versions of Python it works.
         build: commands that are run in the folder before the start, and when the image is built. The word manage.py
             stands for `manage`.
         page: the path that most visitors see.
@@ -171,6 +177,7 @@ class Application:
     live: str = key('a path, for example "/healthz"', form=_PATH)
     ready: str = key('a path, for example "/readyz"', form=_PATH)
     settings: str | None = key('a module, for example "config.settings"', form=r"[A-Za-z_][\w.]*", default=None)
+    python: str = key('versions, for example ">=3.12"', form=f"{_CLAUSE}(,{_CLAUSE})*", default=">=3.11")
     build: tuple[str, ...] = key(f'a list of commands, for example ["npm ci", "{COLLECT}"]', default=(COLLECT,))
     large: tuple[str, ...] = key('a path, or the beginning of paths and a star: "/export*"', form=_PATH, default=())
     variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
@@ -228,11 +235,7 @@ class Application:
     @property
     def env(self) -> str:
         """The lines that a new .env has for the variables, with a fresh value for each that is generated."""
-        return "".join(
-            f"\n# {variable.about}\n"
-            + (f"{name}={secrets.token_urlsafe(50)}\n" if variable.generate else f"# {name}=\n")
-            for name, variable in self.variables.items()
-        )
+        return env_lines(self.variables)
 
     def load(self, reference: str) -> Any:
         """Import "module:name" from the application's folder.
@@ -284,6 +287,7 @@ def read(folder: Path | None = None) -> Application:
         raise Invalid(f"{file} is not TOML: {error}") from None
     try:
         application = replace(_table(Application, values, ""), folder=folder)
+        oldest_python(application.python)
         _check_variables(application)
         _check_commands("build", application.build)
         if application.loadtest:
@@ -309,6 +313,63 @@ def check(application: Application) -> None:
             raise Invalid(
                 f"{application.file}: loadtest.draw.{name}.words_from: {draw.words_from} is no list of texts."
             )
+
+
+def env_lines(variables: Mapping[str, Variable]) -> str:
+    """The lines of .env for these variables."""
+    return "".join(
+        f"\n# {variable.about}\n" + (f"{name}={secrets.token_urlsafe(50)}\n" if variable.generate else f"# {name}=\n")
+        for name, variable in variables.items()
+    )
+
+
+def pythons(text: str) -> list[tuple[int, int]]:
+    """The versions of Python, major and minor, that `text` allows."""
+    clauses = re.findall(_CLAUSE, text)
+    return [version for version in PYTHONS if all(_allows(version, *clause) for clause in clauses)]
+
+
+def _allows(version: tuple[int, int], sign: str, number: str, star: str) -> bool:
+    numbers = tuple(map(int, number.split(".")))
+    least = numbers[:2]
+    if sign == "!=":
+        # One patch release that is excluded leaves the others.
+        return len(numbers) > 2 or version != least
+    if sign == "~=" and len(numbers) == 2:
+        return version >= least and version[0] == least[0]
+    return {
+        ">=": version >= least,
+        ">": version > least or (version == least and len(numbers) > 2),
+        "<=": version <= least,
+        "<": version < least or (version == least and len(numbers) > 2 and numbers[2] > 0),
+    }.get(sign, version == least)
+
+
+def oldest_python(text: str) -> str:
+    """The oldest version that `text` allows.
+
+    Raises:
+        Invalid: it allows none with which lowtide works.
+    """
+    allowed = pythons(text or ">=3.11")
+    if not allowed:
+        raise Invalid(f'python = "{text}" allows none of 3.11 and newer, which lowtide needs.')
+    return ".".join(map(str, allowed[0]))
+
+
+def check_python(application: Application) -> str:
+    """The oldest version of Python for the application.
+
+    Raises:
+        Invalid: the one that runs this is none for it.
+    """
+    oldest, here = oldest_python(application.python), sys.version_info[:2]
+    if here not in pythons(application.python):
+        raise Invalid(
+            f"{application.file} wants Python {application.python}, and this is {here[0]}.{here[1]}: "
+            "PYTHON=python3.x make ... names another."
+        )
+    return oldest
 
 
 def build(application: Application) -> None:
@@ -511,6 +572,8 @@ def main(arguments: list[str]) -> int:
                 print("\n".join(name for name, variable in application.variables.items() if variable.secret))
             case ["env"]:
                 print(application.env, end="")
+            case ["python"]:
+                print(check_python(application))
             case ["build"]:
                 build(application)
             case ["manage", *words]:
