@@ -279,6 +279,7 @@ case "$*" in
     *"apply --filename -"*) { echo ---; cat; } >>"$APPLIED" ;;
     *apply*) { echo ---; cat "${@: -1}"; } >>"$APPLIED" ;;
     version*) exit "${VERSION:-0}" ;;
+    *"get secret lowtide-migrate"*) exit "${OWNER:-0}" ;;
     *"get secret"*) echo "$KEYS"; exit "${SECRET:-0}" ;;
     diff*) exit "${DIFF:-1}" ;;
     *"get job"*) echo "${MIGRATION:-SuccessCriteriaMet Complete}" ;;
@@ -351,7 +352,8 @@ def test_plan_changes_nothing(cluster: Cluster) -> None:
     [
         ("yes\n", {}, "not confirmed"),
         ("small\n", {"DIFF": "2"}, "the cluster does not accept these manifests"),
-        ("small\n", {"SECRET": "1"}, "there is no secret lowtide"),
+        ("small\n", {"SECRET": "1"}, "there is no secret lowtide in"),
+        ("small\n", {"OWNER": "1"}, "there is no secret lowtide-migrate"),
         ("small\n", {"VERSION": "1"}, "no cluster answers"),
         *[("small\n", {"KEYS": "SECRET_KEY "}, f"the secret lowtide has no {name}") for name in SECRET[:1]],
     ],

@@ -38,8 +38,6 @@ NOT_IN_MOTO = [
     ("edge", "Outputs", "TargetGroupName"),
     ("edge", "Outputs", "BalancerName"),
     ("database", "Resources", "Rotation"),
-    ("database", "Resources", "RotationRule"),
-    ("database", "Resources", "RestartPermission"),
     ("database", "Resources", "Database", "Properties", "DBParameterGroupName"),
     ("database", "Outputs", "DatabaseHost"),
     ("database", "Outputs", "DatabaseSecret"),
@@ -48,6 +46,7 @@ SECRETS = {name: variables.parameter(name, each) for name, each in APPLICATION.v
 STAND_INS = {
     "DatabaseHost": "db.example.internal",
     "DatabaseSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds-x",
+    "RuntimeDatabaseSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:database-app-x",
     "DjangoSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:django-x",
     # The ARNs of the application's own secrets; the database's template makes some of them.
     **{name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-x" for name in SECRETS.values()},

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.container
 DOMAIN = "shop.example.com"
 # What a browser's request looks like behind CloudFront and the load balancer.
 BEHIND = {"Host": DOMAIN, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
-SECRETS = described.VARIABLES | {"SECRET_KEY": "x" * 64, "PGPASSWORD": "p@ss:w/rd?#'[]"}
+# The password of the owner of the tables, and that of the application's role. What is neither is a secret by its name.
+PASSWORDS = {"${DatabaseSecret}:password::": "p@ss:w/rd?#'[]", "${RuntimeDatabaseSecret}:password::": "0ther?p@ss"}
+SECRETS = described.VARIABLES | {"SECRET_KEY": "x" * 64}
 
 
 def docker(*words: str, check: bool = True) -> str:
@@ -89,7 +91,8 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
     for each in rest.pop("Environment"):
         words += ["--env", f"{each['Name']}={value(each['Value'], values)}"]
     for each in rest.pop("Secrets", []):
-        words += ["--env", f"{each['Name']}={SECRETS[each['Name']]}"]
+        source = each["ValueFrom"].get("Fn::Sub", "")
+        words += ["--env", f"{each['Name']}={PASSWORDS.get(source) or SECRETS[each['Name']]}"]
     assert not rest, f"not translated: {rest}"
     assert not linux, f"not translated: {linux}"
     return words
@@ -141,7 +144,7 @@ def healthy(container: str, seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
-    """The task: containers in one network namespace, as with awsvpc, beside a database that has the same password."""
+    """The task: containers in one network namespace, as with awsvpc, beside a database with the owner's password."""
     port = free_port()
     name = f"lowtide-task-{port}"
     template = cfn.load("service")
@@ -151,7 +154,9 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
     values |= {"Domain": DOMAIN, "DatabaseHost": "db", "run": name, "VpcCidr": "0.0.0.0/0"}
     # Secrets are passed in a file, because a password with quotes would not survive the command line.
     secret: Path = tmp_path_factory.mktemp("task") / "db.env"
-    secret.write_text(f"POSTGRES_USER=lowtide\nPOSTGRES_DB=lowtide\nPOSTGRES_PASSWORD={SECRETS['PGPASSWORD']}\n")
+    secret.write_text(
+        f"POSTGRES_USER=lowtide\nPOSTGRES_DB=lowtide\nPOSTGRES_PASSWORD={PASSWORDS['${DatabaseSecret}:password::']}\n"
+    )
     for target in ("app", "nginx", "locust"):
         docker("build", "--quiet", "--target", target, "--tag", f"{name}:{target}", ".")
     try:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -222,6 +223,23 @@ def secrets_kept(templates: Templates) -> Iterator[str]:
         for variable in each.get("Environment", []):
             if re.search("SECRET|PASSWORD|TOKEN", variable["Name"]):
                 yield f"{name}: {variable['Name']} stands in the task definition for all to read"
+
+
+def roles_split(templates: Templates) -> Iterator[str]:
+    """The migration connects as the owner of the tables, and what serves requests does not."""
+    users, passwords = {}, {}
+    for name in ("migrate.Task.migrate", "service.Task.app"):
+        each = container(templates, name)
+        (url,) = (pair["Value"]["Fn::Sub"] for pair in each["Environment"] if pair["Name"] == "DATABASE_URL")
+        users[name] = urlsplit(url).username
+        passwords[name] = [pair["ValueFrom"] for pair in each["Secrets"] if pair["Name"] == "PGPASSWORD"]
+    owner = dict(resources(templates, "AWS::RDS::DBInstance"))["database.Database"]["MasterUsername"]
+    if users["migrate.Task.migrate"] != owner:
+        yield "the migration is not the owner of the tables"
+    if users["service.Task.app"] == owner or len(set(map(str, passwords.values()))) == 1:
+        yield "the application is the owner of the tables"
+    if "runtime_role" not in str(container(templates, "migrate.Task.migrate")["Command"]):
+        yield "nobody makes the application's role"
 
 
 # Actions that IAM cannot restrict to a resource, according to the service authorization reference.
@@ -530,6 +548,11 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
     (secrets_kept, drop("database", "Resources", "Database", "Properties", "ManageMasterUserPassword")),
     (secrets_kept, drop("database", "Resources", "Database", "Properties", "StorageEncrypted")),
     (secrets_kept, drop("database", "Resources", "Rotation")),
+    (roles_split, set_at(*APP, "Environment", to=[{"Name": "DATABASE_URL", "Value": {"Fn::Sub": "p://lowtide@h/d"}}])),
+    (
+        roles_split,
+        set_at("migrate", *APP[1:], "Command", to=["python", "-m", "lowtide.application", "manage", "migrate"]),
+    ),
     (secrets_kept, set_at(*APP, "Environment", to=[{"Name": "SECRET_KEY", "Value": "x"}])),
     (least_privilege, set_at(*INSTANCE_POLICY, 0, "Action", to="ecs:*")),
     (least_privilege, set_at(*INSTANCE_POLICY, 0, "Resource", to="*")),

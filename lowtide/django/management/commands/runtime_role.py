@@ -1,7 +1,8 @@
 """Give the application a role of its own in PostgreSQL, which can change rows and nothing else.
 
-Run it after `migrate`, as the owner of the tables. RUNTIME_DATABASE_URL names the role and its password; the role is
-created or updated. If it is the role that runs this command, or on another database, nothing is done.
+Run it after `migrate`, as the owner of the tables, who must be allowed to make roles (CREATEROLE) but need not be a
+superuser. RUNTIME_DATABASE_URL names the role and its password, which may come as RUNTIME_DATABASE_PASSWORD instead;
+the role is created or updated. If it is the role that runs this command, or on another database, nothing is done.
 """
 
 import os
@@ -13,6 +14,14 @@ from django.db import connection
 
 # PostgreSQL's port where none is written.
 _PORT = 5432
+# What the role must not be able to do, with the column of pg_roles that tells.
+_MORE = {
+    "rolsuper": "NOSUPERUSER",
+    "rolcreatedb": "NOCREATEDB",
+    "rolcreaterole": "NOCREATEROLE",
+    "rolreplication": "NOREPLICATION",
+    "rolbypassrls": "NOBYPASSRLS",
+}
 
 
 class Command(BaseCommand):
@@ -27,7 +36,8 @@ class Command(BaseCommand):
             raise CommandError(
                 "RUNTIME_DATABASE_URL is no address: write postgres://role:password@host/name."
             ) from None
-        role, password = unquote(url.username or ""), unquote(url.password or "")
+        role = unquote(url.username or "")
+        password = unquote(url.password or "") or os.environ.get("RUNTIME_DATABASE_PASSWORD", "")
         # `hostname` is in small letters, whatever was written.
         host, database = unquote(url.hostname or "").lower(), unquote(url.path.strip("/"))
         own = connection.settings_dict
@@ -41,16 +51,20 @@ class Command(BaseCommand):
             )
             return
         if not password:
-            raise CommandError("RUNTIME_DATABASE_URL has no password: write postgres://role:password@host/name.")
+            raise CommandError(
+                "RUNTIME_DATABASE_URL has no password: write postgres://role:password@host/name, "
+                "or set RUNTIME_DATABASE_PASSWORD."
+            )
         name, place = connection.ops.quote_name(role), connection.ops.quote_name(database)
         rows, counters = "SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT, UPDATE"
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
-            verb = "ALTER" if cursor.fetchone() else "CREATE"
-            cursor.execute(
-                f"{verb} ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD %s",
-                [password],
-            )
+            cursor.execute(f"SELECT {', '.join(_MORE)} FROM pg_roles WHERE rolname = %s", [role])  # noqa: S608
+            present = cursor.fetchone()
+            verb = "ALTER" if present else "CREATE"
+            # A new role has none of these rights. Only a superuser may write such a word in ALTER, so it is written
+            # only where there is something to take away.
+            away = " ".join(word for word, has in zip(_MORE.values(), present or (), strict=False) if has)
+            cursor.execute(f"{verb} ROLE {name} LOGIN {away} PASSWORD %s", [password])
             for statement in (
                 f"GRANT CONNECT ON DATABASE {place} TO {name}",
                 f"GRANT USAGE ON SCHEMA public TO {name}",
