@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass
 from lowtide import memory
 
 REASONS = ("requests", "rss", "lifetime", "idle", "signal", "hung", "ceiling", "oom", "died")
-# Start of the worker and of its current request (0: none), in Unix seconds; pid. The reason of its end follows as JSON.
+# Start of the worker and of its current request (0: none), on the monotonic clock, which all processes of a machine
+# share and which nobody sets; pid. The reason of its end follows as JSON.
 _HEAD = struct.Struct("=ddq")
 _SLOT = 256
 _KILLS = struct.Struct("=q")
@@ -65,7 +66,7 @@ class Slots:
         _KILLS.pack_into(self._memory, 0, memory.oom_kills() or 0)
 
     def begin_request(self, worker: int) -> None:
-        struct.pack_into("=d", self._memory, worker * _SLOT + 8, time.time())
+        struct.pack_into("=d", self._memory, worker * _SLOT + 8, time.monotonic())
 
     def end_request(self, worker: int) -> None:
         struct.pack_into("=d", self._memory, worker * _SLOT + 8, 0.0)
@@ -73,11 +74,11 @@ class Slots:
     def say(self, worker: int, reason: str, requests: int, rss_mb: float) -> None:
         """Note why `worker` ends normally, for its successor."""
         start = worker * _SLOT + _HEAD.size
-        words = json.dumps([reason, requests, round(rss_mb, 1), time.time()]).encode()
+        words = json.dumps([reason, requests, round(rss_mb, 1), time.monotonic()]).encode()
         self._memory[start : start + len(words)] = words
 
     def _words(self, worker: int) -> tuple[str, int, float, float] | None:
-        """Reason, requests, RSS and time of the end that `worker` has noted; None where it has noted none."""
+        """Reason, requests, RSS and time (monotonic) of the end that `worker` has noted; None where it noted none."""
         start = worker * _SLOT
         text = self._memory[start + _HEAD.size : start + _SLOT].rstrip(b"\0")
         try:
@@ -101,7 +102,7 @@ class Slots:
                 pass
             else:
                 left = [words[3] for other in others if (words := self._words(other))]
-                if all(time.time() - when >= longest_s for when in left):
+                if all(time.monotonic() - when >= longest_s for when in left):
                     return True
                 fcntl.lockf(self._turn, fcntl.LOCK_UN)
             time.sleep(_LOOK_S)
@@ -115,12 +116,12 @@ class Slots:
         start = worker * _SLOT
         birth, request, old_pid = _HEAD.unpack_from(self._memory, start)
         words = self._words(worker)
-        now = time.time()
+        now = time.monotonic()
         self._memory[start : start + _SLOT] = bytes(_SLOT)
         _HEAD.pack_into(self._memory, start, now, 0.0, pid)
         if not old_pid:
             return None
-        when, age_s = round(now, 3), round(now - birth, 3)
+        when, age_s = round(time.time(), 3), round(now - birth, 3)
         if not words:
             return Recycle(when, worker, old_pid, self._sudden(now, request, harakiri_s), age_s, None, None)
         reason, requests, rss_mb, left = words

@@ -112,8 +112,9 @@ _OUT_S = 5.0
 # Seconds more than harakiri. The master checks once a second and counts whole seconds, so its harakiri comes first, and
 # the kernel's limit only matters when the master no longer checks.
 _AFTER_HARAKIRI_S = 3.0
-# When this worker last ended a request (monotonic clock), and whether its current request is a health check.
-_busy = time.monotonic()
+# When this worker started and when it last ended a request (monotonic clock), and whether its current request is a
+# health check.
+_started = _busy = time.monotonic()
 _checked = False
 
 
@@ -287,12 +288,16 @@ def _check_hooks() -> None:
 
 
 def _reason(worker: int, requests: int, age_s: float, rss_mb: float) -> str:
-    """The first limit that was reached, in the order in which uWSGI checks them (core/utils.c:1192-1201)."""
+    """The first limit that was reached, in the order in which uWSGI checks them (core/utils.c:1192-1201).
+
+    `age_s` is the age by the clock of the day, as uWSGI reckons it: when that clock has been set back, an age below 0
+    counts as more than any lifetime (core/master_checks.c:255).
+    """
     if _MAX_REQUESTS and requests >= _MAX_REQUESTS + (worker - 1) * _MAX_REQUESTS_DELTA:
         return "requests"
     if _RSS and rss_mb >= _RSS:
         return "rss"
-    if _LIFETIME and age_s > _LIFETIME + (worker - 1) * _LIFETIME_DELTA:
+    if _LIFETIME and not 0 <= age_s <= _LIFETIME + (worker - 1) * _LIFETIME_DELTA:
         return "lifetime"
     return "signal"
 
@@ -304,9 +309,10 @@ def _leave(reason: str = "") -> None:
     figures = uwsgi.workers()[worker - 1]
     # uWSGI compares this same figure with reload-on-rss.
     requests, rss_mb = figures["delta_requests"], figures["rss"] / 2**20
-    age_s = time.time() - figures["last_spawn"]
-    reason = reason or ("ceiling" if ceiling.met() else _reason(worker, requests, age_s, rss_mb))
+    clock_age_s = int(time.time()) - figures["last_spawn"]
+    reason = reason or ("ceiling" if ceiling.met() else _reason(worker, requests, clock_age_s, rss_mb))
     if _LAZY:
+        age_s = time.monotonic() - _started
         end = recycles.Recycle(time.time(), worker, os.getpid(), reason, round(age_s, 3), requests, round(rss_mb, 1))
         recycles.log(end)
         _count(reason)
@@ -333,9 +339,9 @@ def _arrive() -> None:
 
 def _take_place() -> None:
     """Runs when a worker starts, after the fork."""
-    global _arrived, _busy, _deadline
+    global _arrived, _started, _busy, _deadline
     _arrived = os.getpid()
-    _busy = time.monotonic()
+    _started = _busy = time.monotonic()
     # The handler below is for the master only, which waits for workers.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = uwsgi.worker_id()
