@@ -247,7 +247,10 @@ def test_the_migration_runs_the_same_image(deployed: Aws) -> None:
     ]
     (container,) = definition["containerDefinitions"]
     assert container["image"] == image("app")
-    assert container["command"] == ["python", "-m", "lowtide.application", "manage", "migrate", "--noinput"]
+    compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+    assert container["command"] == compose["services"]["migrate"]["command"]
+    (job,) = yaml.safe_load_all((CHECKOUT / "deploy/kubernetes/base/migrate.yml").read_text())
+    assert container["command"] == job["spec"]["template"]["spec"]["containers"][0]["command"]
 
 
 # The command
