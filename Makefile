@@ -128,6 +128,10 @@ publish: setup ## Put the last result into README and docs: make publish ARGS=re
 limit: setup ## How each variant ends in a container of 1.5 times the floor, with Docker: about 15 minutes
 	@.venv/bin/python -m loadtest.commands.limit $(ARGS)
 
+.PHONY: soak
+soak: setup ## Whether it holds out under load and faults: make soak MINUTES=60 SEED=2
+	@.venv/bin/python -m loadtest.commands.soak $(ARGS)
+
 .PHONY: forks
 forks: setup ## What a fork costs, in memory and in first requests, by what is done before it
 	@.venv/bin/python -m loadtest.commands.forks $(ARGS)

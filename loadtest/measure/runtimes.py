@@ -86,7 +86,7 @@ class Local:
 
     def __init__(self, port: int, environment: Mapping[str, str], owned: Collection[str] = ()) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._var = STATE / "stack"
+        self.folder = self._var = STATE / "stack"
         self.stats_socket = str(self._var / "run/stats.sock")
         self.database = self._var / "db.sqlite3"
         self._base = own.environment(os.environ, {"DATABASE_URL": f"sqlite:///{self.database}"} | dict(environment))

@@ -41,6 +41,7 @@ MARKS = {
     "died": ("x", "kill", "worker died"),
     "hung": ("P", "kill", "worker hung"),
     "oom": ("X", "kill", "OOM kill"),
+    "fault": ("*", "ink", "fault of `make soak`"),
 }
 LANE = 0.055
 STYLE: Any = {

@@ -19,7 +19,7 @@ Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")
 
 Memory = Literal["PSS", "working set"]
 Reason = Literal["requests", "rss", "lifetime", "idle", "signal", "died", "hung", "oom", "ceiling"]
-EventName = Literal["load-start", "load-end"] | Reason
+EventName = Literal["load-start", "load-end", "fault"] | Reason
 
 
 class ResultError(Exception):
