@@ -31,7 +31,9 @@ COPY lowtide lowtide
 COPY app app
 ENV PYTHONPATH=/srv/lowtide STATIC_ROOT=/srv/static
 # Some builds make no static files, and what npm has installed is needed for the build only.
+# Debian's Python must be one that the application works with.
 RUN mkdir /srv/static \
+    && python -m lowtide.application python >/dev/null \
     && python -m lowtide.application build \
     && python -m lowtide.application nginx >/srv/application.conf \
     && find app -name node_modules -prune -exec rm -rf {} +
