@@ -44,6 +44,8 @@ _ADOPTED_SETTINGS = "lowtide.django.adopted_settings"
 _CLAUSE = r"\s*(>=|<=|==|!=|~=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*"
 # The oldest that lowtide itself works with is first (pyproject.toml).
 PYTHONS = tuple((3, minor) for minor in range(11, 20))
+# Nothing from other hosts, nothing inline, no other site's frame around a page.
+POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
 COLLECT = "manage.py collectstatic --noinput --verbosity=0"
 # Placeholders in the commands that fill the database: fields of the scenario, and the seed.
 SEED_WORDS = ("items", "records", "seed")
@@ -164,6 +166,9 @@ class Application:
             stands for `manage`.
         page: the path that most visitors see.
         live, ready: the paths of the health checks: whether the process is alive, and whether it can serve.
+        content_security_policy: what nginx sends as this header, unless an answer of the application has its own.
+        hashed_static: whether the names of static files contain a hash of their content, so that browsers may keep them
+            for a year; otherwise browsers ask each time whether a file has changed.
         large: paths that need much memory or time even with a small body; one that ends in * is the start of paths.
         preload: requests that are answered before the fork, so they must not change anything.
         measured: figures by which the server's start and the deployments judge memory; without them they do not.
@@ -179,6 +184,8 @@ class Application:
     settings: str | None = key('a module, for example "config.settings"', form=r"[A-Za-z_][\w.]*", default=None)
     python: str = key('versions, for example ">=3.12"', form=f"{_CLAUSE}(,{_CLAUSE})*", default=">=3.11")
     build: tuple[str, ...] = key(f'a list of commands, for example ["npm ci", "{COLLECT}"]', default=(COLLECT,))
+    content_security_policy: str = key("the header's value; empty for none", form=r'[^"\\$\n]*', default=POLICY)
+    hashed_static: bool = key("true or false", default=True)
     large: tuple[str, ...] = key('a path, or the beginning of paths and a star: "/export*"', form=_PATH, default=())
     variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
     preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
@@ -216,13 +223,16 @@ class Application:
 
     @property
     def nginx(self) -> str:
-        """The file that nginx includes: which paths are large, and the application's paths of the health checks."""
+        """The file that nginx includes: what differs from one application to another."""
         large = "".join(f'    "{_nginx_key(path)}" yes;\n' for path in self.large)
         return (
             f"# Made of {NAME} by `python -m lowtide.application nginx`.\n"
             f"map $uri $large_path {{\n    default no;\n{large}}}\n"
             f'map "" $live_path {{\n    default "{self.live}";\n}}\n'
             f'map "" $ready_path {{\n    default "{self.ready}";\n}}\n'
+            f"map $upstream_http_content_security_policy $content_security_policy {{\n"
+            f'    default $upstream_http_content_security_policy;\n    "" "{self.content_security_policy}";\n}}\n'
+            f'map "" $static_expires {{\n    default {"1y" if self.hashed_static else "-1"};\n}}\n'
         )
 
     @property

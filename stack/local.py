@@ -64,6 +64,7 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
         "VAR_DIR": str(var),
         "RUN_DIR": str(run),
         "STATIC_ROOT": str(var / "static"),
+        "MEDIA_ROOT": str(var / "media"),
         "LISTEN": f"{env['BIND']}:{env['PORT']}",
         "APPLICATION_CONF": str(run / "application.conf"),
         "ACCESS_LOG": str(var / "log/access.log"),

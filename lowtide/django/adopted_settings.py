@@ -40,6 +40,8 @@ for _name, _value in (
         _own[_name] = [_word.strip() for _word in _value.split(",") if _word.strip()]
 if _value := os.environ.get("STATIC_ROOT"):
     STATIC_ROOT = _value
+if _value := os.environ.get("MEDIA_ROOT"):
+    MEDIA_ROOT = _value
 DEBUG = switched_on("DEBUG", default=False)
 
 # nginx tells by which protocol the client came, and overwrites what the client says. Without HTTPS a redirect to it

@@ -29,6 +29,10 @@ def lines(project: Project, name: str, page: str) -> Iterator[str]:
     if project.requirements.python:
         yield "# The versions of Python that this application works with."
         yield f"python = {json.dumps(project.requirements.python)}"
+    yield "# What nginx sends where an answer has none of its own. Empty is none; without this line it is strict."
+    yield 'content_security_policy = ""'
+    yield "# Whether names of static files contain a hash of their content, so that browsers may keep them for a year."
+    yield f"hashed_static = {json.dumps(project.hashed_static)}"
     yield "# What makes the static files; manage.py stands for the one above."
     yield "build = ["
     yield from (f"    {json.dumps(command)}," for command in project.build)

@@ -57,6 +57,7 @@ class Project:
     settings: str = ""
     wsgi: str = ""
     build: list[str] = field(default_factory=list)
+    hashed_static: bool = False
     variables: list[Read] = field(default_factory=list)
     requirements: Requirements = field(default_factory=Requirements)
     unknown: list[str] = field(default_factory=list)
@@ -80,6 +81,7 @@ def read(folder: Path, manage: str = "") -> Project:
     sources = settings_sources(project)
     project.wsgi = chosen_wsgi(project, sources)
     project.build = build_commands(project, sources)
+    project.hashed_static = any("Manifest" in ast.unparse(tree) for tree in sources.values())
     project.variables = list(variables(project, sources))
     project.requirements = requirements.read(folder)
     project.unknown += project.requirements.unknown

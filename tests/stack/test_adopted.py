@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
+from tests.described import MANAGE
 from tests.planted import append
 from tests.stack.conftest import Start
 
@@ -18,10 +19,18 @@ page = "/admin/login/"
 live = "/healthz"
 ready = "/readyz"
 settings = "shop.settings"
+content_security_policy = "script-src 'self' 'unsafe-inline'"
+hashed_static = false
 build = ["manage.py collectstatic --noinput", "touch built"]
 
 [[preload]]
 path = "/admin/login/"
+"""
+OWN_HEADERS = """
+from django.http import HttpResponse
+
+own = {"Content-Security-Policy": "own", "X-Frame-Options": "SELF"}
+urlpatterns.append(path("own/", lambda request: HttpResponse(headers=own)))
 """
 BROKEN = """
 def fail(request):
@@ -42,12 +51,25 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
+    append(project / "code/shop/urls.py", OWN_HEADERS)
     stack = start(APP_DIR=str(project))
     assert stack.get("/admin/login/").status_code == 200
     assert stack.get("/readyz").json()["status"] == "ready"
     # The static files are where nginx looks, the data is in the stack's database, and DEBUG is off.
-    assert stack.get("/static/admin/css/base.css").status_code == 200
+    style = stack.get("/static/admin/css/base.css")
+    assert (style.status_code, style.headers["Cache-Control"]) == (200, "no-cache")
+    seen = {"If-None-Match": style.headers["ETag"]}
+    assert stack.get("/static/admin/css/base.css", headers=seen).status_code == 304
+    # A header of an answer wins over the description's, and over nginx's own.
+    for path, policy, frames in (
+        ("/admin/login/", "script-src 'self' 'unsafe-inline'", "DENY"),
+        ("/own/", "own", "SELF"),
+    ):
+        headers = stack.get(path).headers
+        assert (headers["Content-Security-Policy"], headers["X-Frame-Options"]) == (policy, frames)
     assert not (project / "code/db.sqlite3").exists()
+    shown = stack.control("run", *MANAGE, "diffsettings").stdout
+    assert f"MEDIA_ROOT = '{stack.var}/media'" in shown
     assert "DEBUG" not in stack.get("/none/").text
     assert (project / "built").exists()
     # A second start says how the page answers.
