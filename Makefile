@@ -178,6 +178,10 @@ dev: setup ## Django's own server with DEBUG and the debug toolbar; it loads cha
 test: note setup .venv-deploy/.installed ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
 	@.venv/bin/pytest $(if $(FAST),-m "not slow and not night",$(if $(NIGHT),-m "")) $(ARGS)
 
+.PHONY: docs
+docs: setup ## The docs as a site, in var/docs; links are checked
+	@.venv/bin/python docs/build.py
+
 .PHONY: lint
 lint: setup ## Run every linter
 	.venv/bin/ruff check .
@@ -186,7 +190,7 @@ lint: setup ## Run every linter
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/yamllint --strict .
 	git ls-files -z | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
-	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile
+	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile .devcontainer/Dockerfile
 	nginx/lint
 
 .PHONY: format
