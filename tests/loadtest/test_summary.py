@@ -31,14 +31,16 @@ def test_the_log_of_requests_is_split_into_lanes(tmp_path: Path) -> None:
     write_log(
         log,
         row(response_time_ms=2.0),
-        row(response_time_ms=4.0, status_code=503),
+        row(response_time_ms=4.0, status_code=503, exception="CatchResponseError('answered 503 instead of 200')"),
+        # A status that was expected is no failure.
+        row(response_time_ms=3.0, status_code=403),
         row(response_time_ms=300.5, name="large: import"),
         row(response_time_ms=0.0, name="large: import", status_code=0, exception="ConnectionError()"),
     )
     latencies = requests_log.read(log)
-    assert (latencies.requests, latencies.failures, latencies.pushed_back) == (4, 2, 0)
-    assert (latencies.small_p50_ms, latencies.small_max_ms, latencies.large_p50_ms) == (2.0, 4.0, 0.0)
-    assert (latencies.small_due_p50_ms, latencies.small_due_max_ms) == (2.0, 4.0)
+    assert (latencies.requests, latencies.failures, latencies.pushed_back) == (5, 2, 0)
+    assert (latencies.small_p50_ms, latencies.small_max_ms, latencies.large_p50_ms) == (3.0, 4.0, 0.0)
+    assert (latencies.small_due_p50_ms, latencies.small_due_max_ms) == (3.0, 4.0)
 
 
 def test_latency_from_when_a_request_was_due(tmp_path: Path) -> None:
