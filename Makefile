@@ -147,8 +147,10 @@ check: setup ## Say what uWSGI makes of uwsgi.ini: make check ARGS="--memory 1g 
 	@.venv/bin/python -m stack env python -m lowtide.start .venv/bin/lowtide check $(or $(ARGS),uwsgi.ini --container docker-compose.yml --service app)
 
 .PHONY: size
-size: setup ## Say which numbers to set, from the last measurement: make size ARGS="--memory 512m"
-	@.venv/bin/lowtide size $(or $(ARGS),results/latest/summary.json --memory $$(.venv/bin/python -m stack env printenv APP_MEMORY))
+size: setup ## Say which numbers to set, from the last measurement: ARGS="--memory 512m", ARGS=--apply writes what was measured
+	@status=0; .venv/bin/lowtide size $(or $(filter-out --apply,$(ARGS)),results/latest/summary.json --memory $$(.venv/bin/python -m stack env printenv APP_MEMORY)) \
+	  $(if $(filter --apply,$(ARGS)),--apply app/lowtide.toml) || status=$$?; \
+	  $(if $(filter --apply,$(ARGS)),[ $$status -gt 1 ] || .venv/bin/python -m deploy.memory || status=$$?;) exit $$status
 
 .PHONY: diagnose
 diagnose: setup ## Leak, retention, a cache or DEBUG? make diagnose ARGS="--path / --times 30"

@@ -47,9 +47,7 @@ def _measured() -> sizing.Load:
     described = application.read(APP)
     load = sizing.measured(described)
     if load is None:
-        raise Refused(
-            f"{described.file} has no [measured]: write what `lowtide size --for app` prints of `make loadtest`."
-        )
+        raise Refused(f"{described.file} has no [measured]: run `make loadtest` and `make size ARGS=--apply`.")
     return load
 
 

@@ -1,13 +1,16 @@
 """Compose, ECS and Kubernetes have the same numbers, which are those of lowtide/sizing.py."""
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dotenv import dotenv_values
 
-from deploy.aws.environment import TMPFS_MB, Refused, limits
+from deploy import memory
+from deploy.aws.environment import TMPFS_MB, Limits, Refused, limits
 from lowtide import application, defaults, sizing
 from tests.deploy.conftest import CHECKOUT
 
@@ -116,3 +119,18 @@ def test_memory_is_refused_just_below_what_is_needed() -> None:
     assert limits(4, 1, 128, memory=int(need) + 1).hard_mb == int(need) + 1
     with pytest.raises(Refused, match="too small for the workers"):
         limits(4, 1, 128, memory=int(need) - 1)
+
+
+def test_limits_are_written_into_all_manifests(tmp_path: Path) -> None:
+    """`make size ARGS=--apply` on a copy, with other limits and then with those that ship."""
+    for name, _, _ in memory.PLACES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / "deploy" / name, tmp_path / name)
+    shipped = limits(defaults.WORKERS, defaults.LARGE_WORKERS, defaults.RELOAD_ON_RSS)
+    assert memory.write(shipped, tmp_path) == []
+    changed = memory.write(Limits(1808, 1440), tmp_path)
+    assert set(changed) == {name for name, _, _ in memory.PLACES}
+    assert all((tmp_path / name).read_text().count("1808") == 1 for name in changed)
+    assert all((tmp_path / name).read_text().count("1440") == 1 for name in changed)
+    memory.write(shipped, tmp_path)
+    assert all((tmp_path / name).read_text() == (CHECKOUT / "deploy" / name).read_text() for name in changed)

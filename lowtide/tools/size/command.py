@@ -9,6 +9,7 @@ from typing import Any
 
 from lowtide.sizing import TooSmall, recommend
 from lowtide.tools.size import output
+from lowtide.tools.size.apply import apply
 from lowtide.tools.size.sources import Figures, Unusable, from_pid, from_stats, from_summary
 from lowtide.tools.sizes import docker_mb
 
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[*output.SNIPPETS, "all"],
         help="the snippet to print; may be repeated (default: ini)",
     )
+    parser.add_argument(
+        "--apply", metavar="LOWTIDE_TOML", help="write the measured figures into this file, under [measured]"
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text", help="output (default: text)")
 
 
@@ -56,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         large_workers = _count("--large-workers", arguments.large_workers, 0)
         figures = _figures(arguments, workers)
         load = figures.load()
+        if arguments.apply:
+            apply(load, Path(arguments.apply))
     except Unusable as problem:
         return _refuse(str(problem))
     wanted = (workers, large_workers)

@@ -5,6 +5,7 @@ import textwrap
 from dataclasses import asdict, dataclass
 
 from lowtide.sizing import Load, Sizing, TooSmall, bound, counted, least_reload_on_rss, recommend, step_up
+from lowtide.tools.size.apply import terms
 from lowtide.tools.size.sources import Figures
 
 _WIDTH = 110
@@ -176,15 +177,7 @@ def kubernetes(sizing: Sizing) -> str:
 
 def app(sizing: Sizing) -> str:
     """The measured figures for app/lowtide.toml, by which the server's start and the deployments judge memory."""
-    load = sizing.load
-    figures = {
-        "workers": load.workers,
-        "idle_mb": load.idle_mb,
-        "worker_rss_mb": load.worker_rss_mb,
-        "worker_private_mb": load.worker_private_mb,
-        "large_mb": load.large_mb,
-    }
-    lines = (f"{name} = {value:g}" for name, value in figures.items() if value is not None)
+    lines = (f"{name} = {value:g}" for name, value in terms(sizing.load).items())
     return "\n".join(("[measured]", *lines, ""))
 
 

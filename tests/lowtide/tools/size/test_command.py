@@ -6,6 +6,7 @@ import re
 import select
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,27 @@ def test_the_figures_for_the_application_are_what_its_file_is_read_as(
     assert (load.idle_mb, load.large_mb, load.workers) == tuple(
         said["measured"][name] for name in ("idle_mb", "large_mb", "workers")
     )
+
+
+def test_what_was_measured_is_written_and_comments_stay(
+    summary: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lowtide.toml"
+    measured = "[measured]\nworkers = 9 # of them\n# at rest\nidle_mb = 1\nworker_private_mb = 3\n"
+    file.write_text(f"# mine\npage = '/'\n\n{measured}\n[z]\na = 1\n")
+    assert main(["size", summary, "--apply", str(file)]) == 0
+    written = file.read_text()
+    assert written.startswith("# mine\npage = '/'\n\n[measured]\nworkers = 4 # of them\n# at rest\nidle_mb = 100\n")
+    assert written.endswith("[z]\na = 1\n")
+    assert tomllib.loads(written)["measured"] == {
+        "workers": 4, "idle_mb": 100, "worker_rss_mb": 50, "large_mb": 150
+    }  # fmt: skip
+    # A file without the section gets one.
+    file.write_text("page = '/'\n")
+    assert main(["size", summary, "--apply", str(file)]) == 0
+    assert "[measured]\nworkers = 4\n" in file.read_text()
+    file.write_text("page = \n")
+    capsys.readouterr()
+    assert main(["size", summary, "--apply", str(file)]) == 2
+    assert f"{file} is not TOML" in capsys.readouterr().err
+    assert file.read_text() == "page = \n"
