@@ -4,6 +4,9 @@ Files that cannot import this module (.env.example, Compose, nginx, Kubernetes, 
 which tests/test_defaults.py and tests/deploy/test_sizing.py compare.
 """
 
+import math
+import os
+
 WORKERS = 4
 # How many of WORKERS are only for large requests; with 0 one pool serves everything.
 LARGE_WORKERS = 1
@@ -27,3 +30,19 @@ LEDGER = 32
 def variables() -> dict[str, str]:
     """All defaults, as variables of the environment."""
     return {name: str(value) for name, value in globals().items() if name.isupper()}
+
+
+def from_environment_mb(name: str, zero: str) -> float:
+    """GIVE_BACK_MB or LEDGER of the environment, in MiB. `zero` says what 0 means.
+
+    Raises:
+        ValueError: it is no number of at least 0.
+    """
+    value = os.environ.get(name) or str(globals()[name])
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}={value} cannot be used: write a number of MiB, or 0 for {zero}.")
+    return number

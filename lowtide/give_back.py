@@ -8,14 +8,13 @@ would otherwise hold their pages until its next run. A small request costs one r
 
 import ctypes
 import gc
-import math
 import os
 import sys
 import threading
 from collections.abc import Callable
 
 from lowtide import memory
-from lowtide.defaults import GIVE_BACK_MB
+from lowtide.defaults import GIVE_BACK_MB, from_environment_mb
 
 DEFAULT_THRESHOLD_MB = float(GIVE_BACK_MB)
 # When at least this part of what a request took cannot be given back, it has left objects that are in use, such as a
@@ -24,19 +23,8 @@ _LIVE_PART = 0.25
 
 
 def threshold_mb() -> float:
-    """GIVE_BACK_MB of the environment, in MiB; 0 means never.
-
-    Raises:
-        ValueError: it is no number of at least 0.
-    """
-    value = os.environ.get("GIVE_BACK_MB") or str(DEFAULT_THRESHOLD_MB)
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise ValueError(f"GIVE_BACK_MB={value} cannot be used: write a number of MiB, or 0 for never.")
-    return number
+    """GIVE_BACK_MB of the environment, in MiB; 0 means never."""
+    return from_environment_mb("GIVE_BACK_MB", "never")
 
 
 class Unavailable(Exception):

@@ -99,19 +99,8 @@ class Route:
 
 
 def line_mb() -> float:
-    """LEDGER of the environment, in MiB; 0 for no ledger.
-
-    Raises:
-        ValueError: it is no number of at least 0.
-    """
-    value = os.environ.get("LEDGER") or str(defaults.LEDGER)
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise ValueError(f"LEDGER={value} cannot be used: write 0 for none, or from how many MiB a request is a line.")
-    return number
+    """LEDGER of the environment, in MiB: from which peak on a request is a line of the log; 0 for no ledger."""
+    return defaults.from_environment_mb("LEDGER", "no ledger")
 
 
 def fold(path: str) -> str:
