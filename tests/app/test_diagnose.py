@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import described
+from tests.machine import CHECKOUT
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def test_django_finds_the_view_and_the_application(tmp_path: Path) -> None:
     headers = [f"--header={name}:{value}" for name, value in described.headers(described.large()).items()]
     command = [
         sys.executable,
-        str(described.CHECKOUT / "app/manage.py"),
+        str(CHECKOUT / "app/manage.py"),
         "diagnose",
         "--format",
         "json",

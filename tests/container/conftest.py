@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container.stack import Stack, free_port, run
+from tests.container.stack import Stack, run
+from tests.machine import free_port
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import pytest
 import requests
 
+from stack.docker import Docker
 from tests import described
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("overlay.yml")
 COMMAND_SECONDS = 280
 
@@ -31,16 +31,17 @@ def run(*command: str, env: dict[str, str] | None = None) -> subprocess.Complete
     )
 
 
-class Stack:
+class Stack(Docker):
     """A Compose project of docker-compose.yml. `env` is its whole environment and may be changed between `up`s."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.project = f"{described.NAME}-test-{port}"
+        files = ("--file", "docker-compose.yml", "--file", str(OVERLAY), "--env-file", os.devnull)
         # Nothing else is taken from the shell, because a variable that is set there would change what is tested.
         kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
-        self.env = kept | {
+        own = {
             "PORT": str(port),
             "SECRET_KEY": "not-secret-" * 5,
             "POSTGRES_PASSWORD": "not-secret",
@@ -48,10 +49,11 @@ class Stack:
             "HTTPS": "off",
             **described.VARIABLES,
         }
+        super().__init__(kept | own, ["--project-name", self.project, *files])
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        files = ("--file", "docker-compose.yml", "--file", str(OVERLAY), "--env-file", "/dev/null")
-        done = run("docker", "compose", "--project-name", self.project, *files, *words, env=self.env)
+        """Run `docker compose` with these words. If it fails, so does the test, unless `check` is False."""
+        done = self.ask(*words)
         if check and done.returncode:
             logs = "" if words[0] == "logs" else self.compose("logs", "--tail", "30", check=False).stdout
             pytest.fail(
@@ -59,8 +61,10 @@ class Stack:
             )
         return done
 
-    def up(self, *words: str) -> None:
+    def up(self, *words: str) -> str:
+        """Start it and wait, but build only if told to: the images are built once."""
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
+        return self.url
 
     def execute(self, service: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container, as the container's user."""
@@ -72,15 +76,8 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
-        found: list[dict[str, Any]] = json.loads(run("docker", "inspect", container).stdout)
-        return found[0]
+        (state,) = json.loads(run("docker", "inspect", container).stdout)
+        return dict(state)
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, timeout=30, allow_redirects=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

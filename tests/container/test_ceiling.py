@@ -7,7 +7,8 @@ import pytest
 import requests
 
 from tests import described
-from tests.container.stack import CHECKOUT, Stack, free_port, run
+from tests.container.stack import Stack, run
+from tests.machine import CHECKOUT, free_port
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.container

@@ -18,8 +18,9 @@ import requests
 from loadtest.measure import variants
 from lowtide.application import Request
 from tests import described
-from tests.container.stack import CHECKOUT, Stack, run
+from tests.container.stack import Stack, run
 from tests.described import PAGE
+from tests.machine import CHECKOUT
 
 pytestmark = pytest.mark.container
 

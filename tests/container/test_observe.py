@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.container.stack import Stack, free_port
+from tests.container.stack import Stack
+from tests.machine import free_port
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.container

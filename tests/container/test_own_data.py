@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests import described, planted
-from tests.container.stack import free_port, run
+from tests.container.stack import run
+from tests.machine import free_port
 
 pytestmark = pytest.mark.container
 

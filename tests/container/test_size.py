@@ -52,7 +52,7 @@ class Sized(Stack):
         came_up = self.compose("up", "--detach", "--wait", "--wait-timeout", "40", check=False)
         return came_up.returncode == 0
 
-    def ask(self, call: Call, body: bytes | None = None) -> int | str:
+    def status(self, call: Call, body: bytes | None = None) -> int | str:
         """The status of one request, or what went wrong."""
         try:
             return requests.request(
@@ -103,18 +103,18 @@ def load(sized: Sized, feed: bytes) -> sizing.Load:
     sized.overlay.write_text('{"services": {}}')
     sized.compose("up", "--detach", "--wait", "--force-recreate", "app")
     # The report needs data.
-    assert sized.ask(described.writing(), feed) == 200
+    assert sized.status(described.writing(), feed) == 200
     sized.compose("restart", "app")
     sized.compose("up", "--detach", "--wait")
     for _ in range(40):
-        assert sized.ask(PAGE) == 200
+        assert sized.status(PAGE) == 200
     answers: list[dict[str, dict[str, float]]] = []
     watching = threading.Thread(target=lambda: answers.append(watch(sized)))
     watching.start()
     # `lowtide size` has to see the server at rest first.
     time.sleep(3)
     for call, body in ((heaviest(), None), (described.large(), feed)):
-        assert sized.ask(call, body) == 200
+        assert sized.status(call, body) == 200
     watching.join()
     measured = answers[0]["measured"]
     return sizing.Load(
@@ -141,8 +141,8 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
             return []
         # To provoke a kill, send only the largest request, and nothing between, so that the peaks coincide.
         report = until_trouble or number // at_once % 2 == 0
-        statuses = [sized.ask(heaviest()) if report else sized.ask(described.large(), feed)]
-        statuses += [sized.ask(PAGE) for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
+        statuses = [sized.status(heaviest()) if report else sized.status(described.large(), feed)]
+        statuses += [sized.status(PAGE) for _ in range(0 if until_trouble else SMALL_AFTER_EACH)]
         if until_trouble and statuses != [200] * len(statuses):
             trouble.set()
         return statuses

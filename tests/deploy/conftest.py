@@ -1,7 +1,6 @@
 """What the tests of deploy/ share: the tools of .venv-deploy, templates, built manifests, and moto as AWS."""
 
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,8 +12,8 @@ import pytest
 import yaml
 
 from deploy.aws import cfn
+from tests.machine import CHECKOUT, free_port
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = CHECKOUT / ".venv-deploy" / "bin"
 OVERLAYS = ["overlays/small", "overlays/production", "loadtest"]
 
@@ -31,13 +30,6 @@ def tool(
     if check and done.returncode:
         pytest.fail(f"{name} {' '.join(words)}:\n{done.stdout}{done.stderr}")
     return done
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import CHECKOUT, TOOLS
+from tests.deploy.conftest import TOOLS
 from tests.described import APPLICATION, VARIABLES
+from tests.machine import CHECKOUT
 
 SECRET = [name for name, variable in APPLICATION.variables.items() if variable.secret]
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from deploy.aws import cfn
-from tests.deploy.conftest import CHECKOUT, tool
+from tests.deploy.conftest import tool
+from tests.machine import CHECKOUT
 
 SKIPS: list[str] = yaml.safe_load((CHECKOUT / "deploy/checkov.yml").read_text())["skip-check"]
 

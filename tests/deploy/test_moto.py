@@ -24,8 +24,9 @@ from deploy.aws import __main__ as command
 from deploy.aws import cfn, preflight, variables
 from deploy.aws.environment import Environment, Refused, limits, read
 from deploy.aws.stacks import Stacks
-from tests.deploy.conftest import CHECKOUT, tool
+from tests.deploy.conftest import tool
 from tests.described import APPLICATION
+from tests.machine import CHECKOUT
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from deploy import memory
 from deploy.aws.environment import TMPFS_MB, Limits, Refused, limits
 from lowtide import application, defaults, sizing
-from tests.deploy.conftest import CHECKOUT
+from tests.machine import CHECKOUT
 
 SETTINGS = ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS", "GIVE_BACK_MB", "MAX_BODY_MB")
 TMP = "/tmp"  # noqa: S108 - in the container

@@ -12,7 +12,7 @@ from deploy.aws import __main__ as command
 from deploy.aws import push, tasks
 from deploy.aws.environment import Environment
 from deploy.aws.stacks import Change, Failed
-from tests.deploy.conftest import CHECKOUT
+from tests.machine import CHECKOUT
 
 ENVIRONMENT = Environment("test", "123456789012", "eu-central-1", "shop.example.com", "", "")
 KNOWN = {

@@ -17,8 +17,8 @@ import requests
 from deploy.aws import cfn
 from lowtide import application
 from tests import described
-from tests.deploy.conftest import CHECKOUT, free_port
 from tests.described import PAGE
+from tests.machine import CHECKOUT, free_port
 
 pytestmark = pytest.mark.container
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.deploy.conftest import CHECKOUT
+from tests.machine import CHECKOUT
 
 Templates = dict[str, dict[str, Any]]
 # A function that checks a property; it yields one line for each violation.

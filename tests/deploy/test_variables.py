@@ -11,7 +11,8 @@ import pytest
 from deploy.aws import __main__ as command
 from deploy.aws import cfn, environment, variables
 from lowtide.application import Variable
-from tests.described import APPLICATION, CHECKOUT
+from tests.described import APPLICATION
+from tests.machine import CHECKOUT
 
 CERTIFICATE = "arn:aws:acm:{}:123456789012:certificate/00000000-0000-0000-0000-000000000000"
 EXAMPLE = f"""

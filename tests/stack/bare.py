@@ -17,8 +17,8 @@ import requests
 
 from loadtest.measure import recycles
 from lowtide import memory, sample
+from tests.machine import CHECKOUT, free_port
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PLANTED = Path(__file__).parent / "planted"
 
 
@@ -87,18 +87,18 @@ class Server:
     def replaced(self, wait_s: float = 15) -> list[recycles.Event]:
         """The recycles that are in the log; waits for the first."""
         deadline = time.monotonic() + wait_s
-        while not (found := recycles.of_uwsgi(self.log().splitlines(), 0)):
+        while not (events := recycles.of_uwsgi(self.log().splitlines(), 0)):
             if time.monotonic() > deadline:
                 raise AssertionError(self.log())
             time.sleep(0.05)
-        return found
+        return events
 
 
 Serve = Callable[..., Server]
 
 
 @contextmanager
-def servers(free_port: Callable[[], int]) -> Iterator[Serve]:
+def servers() -> Iterator[Serve]:
     """Starts servers, each with its own options and variables, and ends them when the context ends."""
     running: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,20 +17,14 @@ import requests
 
 from loadtest.measure import recycles
 from lowtide import defaults, sample
+from stack.local import Local, environment
 from tests import described
+from tests.machine import CHECKOUT, free_port
 from tests.stack import bare
 from tests.stack.edge import Edge, running
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # An application that does on request what no real application does.
 PLANTED = Path(__file__).parent / "planted"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -42,15 +35,15 @@ class Stack:
     var: Path
     environment: dict[str, str]
 
+    @property
+    def local(self) -> Local:
+        """The stack's controller."""
+        return Local(environment(os.devnull, self.environment))
+
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the stack's controller with these arguments."""
+        """Run the controller as a command with these arguments, for a test that reads what it prints."""
         command = [sys.executable, "-m", "stack", "--env-file", os.devnull, *words]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=180)
-
-    def supervisor(self, *words: str) -> None:
-        """Run supervisorctl with these arguments."""
-        config = str(CHECKOUT / "stack/supervisord.conf")
-        self.control("run", str(Path(sys.executable).parent / "supervisorctl"), "-c", config, *words)
 
     def get(self, path: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
         return requests.get(self.url + path, timeout=60, headers=described.OPENING | (headers or {}), **options)
@@ -65,13 +58,12 @@ class Stack:
     def fill(self, items: int) -> None:
         """Fill the database."""
         for command in described.seed_commands(items):
-            done = self.control("run", *described.MANAGE, *shlex.split(command))
-            assert done.returncode == 0, done.stderr
+            self.local.output([*described.MANAGE, *shlex.split(command)])
 
     def workers(self) -> list[dict[str, Any]]:
         """uWSGI's figures of its workers, by number from 1."""
-        found: list[dict[str, Any]] = sample.stats(str(self.var / "run/stats.sock"))["workers"]
-        return sorted(found, key=lambda worker: worker["id"])
+        workers: list[dict[str, Any]] = sample.stats(str(self.var / "run/stats.sock"))["workers"]
+        return sorted(workers, key=lambda worker: worker["id"])
 
     def served(self, at_least: int = 0) -> list[int]:
         """Requests of each worker. uWSGI counts after the answer, so wait up to 5 s for a sum of `at_least`."""
@@ -95,16 +87,13 @@ Start = Callable[..., Stack]
 def start_stack(var: Path, **settings: str) -> Stack:
     """Start a stack with these variables. All others have their defaults, whatever the shell says."""
     port = free_port()
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "SECRET_KEY") if key in os.environ}
-    environment |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
-    environment |= defaults.variables()
-    environment |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"}
-    environment |= described.VARIABLES | settings
-    stack = Stack(f"http://127.0.0.1:{port}", var, environment)
-    done = stack.control("up")
-    if done.returncode:
-        stack.control("down")
-        raise RuntimeError(f"the stack did not start:\n{done.stdout}{done.stderr}")
+    variables = {key: os.environ[key] for key in ("PATH", "HOME", "SECRET_KEY") if key in os.environ}
+    variables |= {"VAR_DIR": str(var), "PORT": str(port), "BIND": "127.0.0.1", "HTTPS": "off"}
+    variables |= defaults.variables()
+    variables |= {"TRUSTED_PROXY": "127.0.0.1/32", "DATABASE_URL": f"sqlite:///{var}/db.sqlite3"}
+    variables |= described.VARIABLES | settings
+    stack = Stack(f"http://127.0.0.1:{port}", var, variables)
+    stack.local.up()
     return stack
 
 
@@ -123,7 +112,7 @@ def stack() -> Iterator[Stack]:
         try:
             yield running
         finally:
-            running.control("down")
+            running.local.down()
 
 
 @pytest.fixture
@@ -137,7 +126,7 @@ def tmp_path() -> Iterator[Path]:
 def edge() -> Iterator[Callable[..., Edge]]:
     """Starts nginx and uWSGI around a planted application, with these settings, and ends them after the test."""
     with ExitStack() as stacks:
-        yield lambda *options, **settings: stacks.enter_context(running(free_port, *options, **settings))
+        yield lambda *options, **settings: stacks.enter_context(running(*options, **settings))
 
 
 @pytest.fixture
@@ -153,11 +142,11 @@ def start() -> Iterator[Start]:
 
         yield begin
         for stack in started:
-            stack.control("down")
+            stack.local.down()
 
 
 @pytest.fixture
 def serve() -> Iterator[bare.Serve]:
     """Starts bare servers."""
-    with bare.servers(free_port) as begin:
+    with bare.servers() as begin:
         yield begin

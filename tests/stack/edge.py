@@ -16,8 +16,8 @@ from typing import Any
 import requests
 
 from lowtide import application, memory, sample
+from tests.machine import CHECKOUT, free_port
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PLANTED = Path(__file__).parent / "planted"
 
 
@@ -111,7 +111,7 @@ class Edge:
 
 
 @contextmanager
-def running(free_port: Callable[[], int], *options: str, output: int | None = None, **settings: str) -> Iterator[Edge]:
+def running(*options: str, output: int | None = None, **settings: str) -> Iterator[Edge]:
     """Start a stack with these options and variables. uWSGI writes its log to `output`, by default into a file."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         run, port = Path(folder), free_port()

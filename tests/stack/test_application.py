@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import PLANTED, Stack, Start, free_port
+from tests.machine import free_port
+from tests.stack.conftest import PLANTED, Stack, Start
 
 pytestmark = pytest.mark.stack
 

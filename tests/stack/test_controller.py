@@ -10,7 +10,7 @@ import pytest
 
 from stack import Failed, own, write_env
 from stack.__main__ import process_ids
-from tests.stack.conftest import CHECKOUT
+from tests.machine import CHECKOUT
 
 
 def test_every_secret_is_fresh() -> None:

@@ -18,7 +18,8 @@ from deploy.aws import __main__ as aws
 from loadtest.load import scenarios
 from lowtide import application
 from tests import described
-from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
+from tests.machine import CHECKOUT, free_port
+from tests.stack.conftest import Stack, Start
 
 pytestmark = pytest.mark.stack
 

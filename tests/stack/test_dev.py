@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests import planted
-from tests.stack.conftest import free_port
+from tests.machine import free_port
 
 
 def wait_for(url: str, text: str, server: subprocess.Popen[str]) -> requests.Response:

@@ -20,7 +20,8 @@ from loadtest.commands.session import check_machine
 from loadtest.load import requests_log, scenarios
 from loadtest.measure import CannotMeasure
 from tests import described
-from tests.stack.conftest import CHECKOUT, Stack, free_port
+from tests.machine import CHECKOUT, free_port
+from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.stack.edge import CHECKOUT
+from tests.machine import CHECKOUT
 
 CONF = "".join((CHECKOUT / "nginx" / name).read_text() for name in ("nginx.conf.template", "site.conf"))
 # A connection with its request takes 5.5 KB in nginx, as measured. The answer's buffers are nginx's default, 9 pages.

@@ -18,7 +18,8 @@ import requests
 
 from lowtide import memory
 from stack import local
-from tests.stack.conftest import PLANTED, Stack, free_port, start_stack
+from tests.machine import free_port
+from tests.stack.conftest import PLANTED, Stack, start_stack
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.stack

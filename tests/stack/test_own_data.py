@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import planted
-from tests.stack.conftest import free_port
+from tests.machine import free_port
 
 pytestmark = pytest.mark.stack
 

@@ -13,9 +13,11 @@ import pytest
 import requests
 
 from lowtide import sample
+from stack.local import supervisor
 from tests import described
 from tests.described import NO_PAGE, PAGE
-from tests.stack.conftest import CHECKOUT, Stack, Start, free_port
+from tests.machine import CHECKOUT, free_port
+from tests.stack.conftest import Stack, Start
 
 pytestmark = pytest.mark.stack
 
@@ -149,7 +151,7 @@ def test_a_body_over_the_limit_is_refused_in_the_format_asked_for(start: Start) 
 
 def test_an_application_that_is_away_is_a_friendly_503(start: Start) -> None:
     stack = start(WORKERS="2")
-    stack.supervisor("stop", "uwsgi")
+    supervisor(stack.local.env, "stopProcess", "uwsgi")
     page = stack.get(PAGE, headers={"Accept": "text/html"})
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert "<h1>The site is busy</h1>" in page.text
