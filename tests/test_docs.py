@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import described
-from tests.stack.conftest import free_port
+from tests.machine import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [
