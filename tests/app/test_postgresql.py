@@ -4,27 +4,39 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+
+import pytest
 
 from tests.app.postgresql import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def test_all_tests_pass_on_postgresql() -> None:
-    # In one process, which names each file that it ran.
-    command = [sys.executable, "-m", "pytest", "tests/app", "-p", "no:cacheprovider", "--durations=3", "-n", "0"]
+def run(tests: str, *words: str, timeout: float, **variables: str) -> str:
+    """Run tests in one process, which names each file that it ran; what it printed. A test that fails fails this one."""
+    command = [sys.executable, "-m", "pytest", tests, "-p", "no:cacheprovider", "--durations=3", "-n", "0", *words]
     dropped = re.compile("DJANGO_SETTINGS_MODULE|.*XDIST.*")
     environment = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment | variables, capture_output=True, text=True, check=False, timeout=timeout
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-20000:]
+    return done.stdout
+
+
+def test_all_tests_pass_on_postgresql() -> None:
     with postgresql() as url:
-        done = subprocess.run(
-            command,
-            cwd=CHECKOUT,
-            env=environment | {"TESTS_DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_server_side_cursors.py" in done.stdout
+        assert "test_server_side_cursors.py" in run("tests/app", timeout=240, TESTS_DATABASE_URL=url)
+
+
+@pytest.mark.night
+@pytest.mark.timeout(7500)
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
+def test_ten_thousand_requests_of_each_kind(database: str) -> None:
+    """The whole of test_fuzz.py, on either database. `-rP` shows how many requests were answered with which status."""
+    with postgresql() if database == "PostgreSQL" else nullcontext() as url:
+        chosen = {"TESTS_DATABASE_URL": url} if url else {}
+        said = run("tests/app/test_fuzz.py", "-s", timeout=7200, FUZZ_CASES="10000", **chosen)
+    print("\n".join(re.findall(r"\d+ requests, answered .*|\d+ again and again.*", said)))
