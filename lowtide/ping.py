@@ -1,4 +1,4 @@
-"""The container's health check: it asks the application for a path, directly on its uWSGI socket.
+"""The container's health check: it asks the application for a path, directly on its FastCGI socket.
 
     python -m lowtide.ping /healthz             on $RUN_DIR/small.sock
     python -m lowtide.ping /healthz SOCKET
@@ -12,20 +12,20 @@ Exit codes: 0 the answer is 200 or all workers are busy, 1 another answer or non
 
 import os
 import socket
-import struct
 import sys
 
-from lowtide import application, sample, start
+from lowtide import application, fastcgi, sample, start
 
 # A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
+# So many bytes of the answer are read.
+LONGEST = 65536
 
 
 def status(path: str, address: str, seconds: float = SECONDS) -> int:
-    """The HTTP status of GET `path` from the uWSGI server on the unix socket `address`.
+    """The HTTP status of GET `path` from the FastCGI server on the unix socket `address`.
 
-    Raises OSError when no answer comes within `seconds`, and ValueError when the answer is not HTTP.
-    The request's layout: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
+    Raises OSError when no answer comes within `seconds`, and ValueError when the answer has no status.
     """
     variables = {
         "REQUEST_METHOD": "GET",
@@ -37,14 +37,14 @@ def status(path: str, address: str, seconds: float = SECONDS) -> int:
         "SERVER_PROTOCOL": "HTTP/1.0",
         "HTTP_HOST": "localhost",
     }
-    body = b"".join(struct.pack("<H", len(word)) + word.encode() for pair in variables.items() for word in pair)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(address)
-        connection.sendall(struct.pack("<BHB", 0, len(body), 0) + body)
-        line = connection.makefile("rb").readline(200).decode("latin-1")
-    if not line.startswith("HTTP/"):
-        raise ValueError(f"{address} answered {line!r}, which is not HTTP")
+        connection.sendall(fastcgi.request(variables))
+        received = connection.makefile("rb").read(LONGEST)
+    line = b"".join(fastcgi.answer(received)).split(b"\r\n")[0].decode("latin-1")
+    if not line.startswith("Status: "):
+        raise ValueError(f"{address} answered {line!r}, which is no status")
     return int(line.split()[1])
 
 

@@ -8,6 +8,7 @@ It works on the application that `module =` names, without a change to its code:
 - reads request bodies in parts, so that uWSGI does not hold a second copy of each, and to their end;
 - answers 503 to clients that still wait for a worker when the server stops (`lowtide.waiting`; `shutdown-sockets`),
   at once even where all workers are busy, if they have no threads (`lowtide.stopping`);
+- cuts the connection when a response raises an error after its first part, so that it does not look complete;
 - drops lines of the log when nobody reads them, because writing them would block a worker (`lowtide.logs`);
 - answers 503 to a request that needs more memory than the container has, and replaces its worker (`lowtide.ceiling`);
 - refuses requests whose client has disconnected or that waited for more than QUEUE_S seconds (`lowtide.overload`);
@@ -44,10 +45,12 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -175,6 +178,12 @@ def _close() -> None:
         _give_back()
 
 
+def _break() -> None:
+    """Cut the connection of an answer that breaks off. uWSGI itself would end it as if it were complete."""
+    with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection, suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 def _end() -> None:
     """Runs at the end of a request, after uWSGI has freed its buffer of the body (core/utils.c:1106, 1110)."""
     global _busy, _checked
@@ -253,7 +262,7 @@ def _wrap() -> bool:
     loaded = ceiling.bounded(loaded)
     if _ledger:
         loaded = _ledger.watched(loaded)
-    loaded = Shed(AfterResponse(loaded, _close, _begin), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
+    loaded = Shed(AfterResponse(loaded, _close, _begin, _break), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
     wrapped = read_to_the_end(loaded)
     setattr(module, attribute, (lambda: wrapped) if made else wrapped)
     return True

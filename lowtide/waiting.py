@@ -12,6 +12,7 @@ import struct
 import time
 from contextlib import ExitStack, suppress
 
+from lowtide import fastcgi
 from lowtide.busy import busy
 
 # Time limits for one request and for all. They are short, because nginx sends a complete request at once.
@@ -33,7 +34,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def _variables(packet: bytes) -> dict[str, str]:
-    """The request's variables, from https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html"""
+    """The variables in a packet of uWSGI's protocol: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html"""
     words: list[str] = []
     at = 0
     while at + 2 <= len(packet):
@@ -44,16 +45,39 @@ def _variables(packet: bytes) -> dict[str, str]:
 
 
 def _refuse(connection: socket.socket) -> None:
+    """Read the request to its end, and answer it.
+
+    With an unread body, closing the socket would reset the connection before nginx has read the answer.
+    """
     connection.settimeout(_REQUEST_S)
+    # A request of FastCGI begins with its version, one of uWSGI's protocol with 0.
+    if connection.recv(1, socket.MSG_PEEK) == bytes([fastcgi.VERSION]):
+        connection.sendall(fastcgi.response(_page("Status:", _fastcgi(connection))))
+        return
     _, size, _ = struct.unpack("<BHB", _receive(connection, 4))
     variables = _variables(_receive(connection, size))
-    # With an unread body, closing the socket would reset the connection before nginx has read the answer.
     left = int(variables.get("CONTENT_LENGTH") or 0)
     while left > 0 and (part := connection.recv(min(left, 65536))):
         left -= len(part)
+    connection.sendall(_page("HTTP/1.1", variables))
+
+
+def _fastcgi(connection: socket.socket) -> dict[str, str]:
+    """The variables of a FastCGI request, which is read to its end."""
+    params = bytearray()
+    while True:
+        _, kind, _, size, padding = fastcgi.HEAD.unpack(_receive(connection, fastcgi.HEAD.size))
+        content = _receive(connection, size + padding)[:size]
+        if kind == fastcgi.PARAMS:
+            params += content
+        if kind == fastcgi.STDIN and not size:
+            return fastcgi.variables(bytes(params))
+
+
+def _page(status_is_after: str, variables: dict[str, str]) -> bytes:
     status, headers, page = busy(variables)
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
-    connection.sendall("\r\n".join(lines).encode() + page)
+    lines = [f"{status_is_after} {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode() + page
 
 
 def refuse(descriptors: list[int], stops: bool = False) -> int:
@@ -69,7 +93,7 @@ def refuse(descriptors: list[int], stops: bool = False) -> int:
         if not stops and not any(map(_is_shut, sockets)):
             return 0
         for listening in sockets:
-            # Only unix sockets, where nginx speaks uWSGI's protocol, are answered here.
+            # Only unix sockets, where nginx speaks FastCGI or uWSGI's protocol, are answered here.
             if listening.family != socket.AF_UNIX:
                 continue
             with suppress(OSError):

@@ -20,12 +20,15 @@ PART_BYTES = 64 * 1024
 
 
 class _Response:
-    """The application's response. close() closes it, drops it, and then calls `done`."""
+    """The application's response. close() closes it, drops it, and then calls `done`; an error in it calls `broken`."""
 
-    def __init__(self, body: Iterable[bytes], done: Callable[[], object]) -> None:
+    def __init__(
+        self, body: Iterable[bytes], done: Callable[[], object], broken: Callable[[], object] | None = None
+    ) -> None:
         self._body: Iterable[bytes] | None = body
         self._chunks: Iterator[bytes] | None = iter(body)
         self._done = done
+        self._broken = broken
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -33,7 +36,14 @@ class _Response:
     def __next__(self) -> bytes:
         if self._chunks is None:
             raise StopIteration
-        return next(self._chunks)
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException:
+            if self._broken:
+                self._broken()
+            raise
 
     def close(self) -> None:
         body, self._body, self._chunks = self._body, None, None
@@ -50,14 +60,22 @@ class _Response:
 
 
 class AfterResponse:
-    """A WSGI application that calls `begin` with environ before each request of `application`, and `done` after it."""
+    """A WSGI application that calls `begin` with environ before each request of `application`, and `done` after it.
+
+    It calls `broken` when a response raises an error while its parts are sent.
+    """
 
     def __init__(
-        self, application: Application, done: Callable[[], object], begin: Callable[[Environ], object] | None = None
+        self,
+        application: Application,
+        done: Callable[[], object],
+        begin: Callable[[Environ], object] | None = None,
+        broken: Callable[[], object] | None = None,
     ) -> None:
         self.application = application
         self._done = done
         self._begin = begin
+        self._broken = broken
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self._begin:
@@ -70,7 +88,7 @@ class AfterResponse:
         # The server sends a wsgi.file_wrapper with sendfile only if it gets the object itself.
         if hasattr(body, "read"):
             return body
-        return _Response(body, self._done)
+        return _Response(body, self._done, self._broken)
 
 
 class Body:

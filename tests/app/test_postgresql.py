@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(tests: str, *words: str, timeout: float, **variables: str) -> str:
-    """Run tests in one process, which names each file that it ran; what it printed. A test that fails fails this one."""
+    """Run tests in one process, which names each file that it ran; what it printed. They must pass."""
     command = [sys.executable, "-m", "pytest", tests, "-p", "no:cacheprovider", "--durations=3", "-n", "0", *words]
     dropped = re.compile("DJANGO_SETTINGS_MODULE|.*XDIST.*")
     environment = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,9 +35,24 @@ def grow_stream() -> Iterator[bytes]:
     yield b"never"
 
 
+def stream(chunks: int, ends: str | None) -> Iterator[bytes]:
+    for _ in range(chunks):
+        yield CHUNK
+    match ends:
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "raises":
+            raise RuntimeError("in the middle of the answer")
+        case "memory":
+            grow_objects()
+        case "waits":
+            time.sleep(5)
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer as the query says.
 
+    `ends` breaks off the answer of `bytes` at its end. `unbuffered` asks nginx to pass on each part at once.
     `name` is written to the file `served`. `noread` leaves the body unread. `sleep`, `bytes` and `log` are numbers.
     `grow` takes memory without end, in one of several ways. `status` is the status of a short answer.
     """
@@ -71,8 +87,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     time.sleep(float(asked.get("sleep", "0")))
     headers = [("Content-Type", "application/json")]
     if "bytes" in asked:
-        start_response("200 OK", headers)
-        return (CHUNK for _ in range(int(asked["bytes"]) // len(CHUNK)))
+        start_response("200 OK", [*headers, ("X-Accel-Buffering", "no")] if "unbuffered" in asked else headers)
+        return stream(int(asked["bytes"]) // len(CHUNK), asked.get("ends"))
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     answer = json.dumps({"pid": os.getpid(), "size": size, "sha256": body.hexdigest(), "environ": seen}).encode()
     start_response(asked.get("status", "200 OK"), [*headers, ("Content-Length", str(len(answer)))])

@@ -90,7 +90,10 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "A request may take {n} seconds, and the router ends its connection after {timeout}.", "http-timeout = {n}",
      REQUESTS, "HTTP.html"),
     ("listen-default", "", NOTE,
-     lambda c: c.any("socket", "http-socket", "https-socket", "http", "https") and c.option("listen") is None,
+     lambda c: (
+         c.any("socket", "fastcgi-socket", "http-socket", "https-socket", "http", "https")
+         and c.option("listen") is None
+     ),
      "The queue of waiting connections holds 100 unless set, that of the HTTP router too. While workers are replaced "
      "it fills, and the proxy in front answers 502 to the rest.",
      "`listen` is not set: 100 connections may wait, which a pause of the workers overflows.",
