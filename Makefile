@@ -64,9 +64,11 @@ up: note $(TOOLS) ## Build, migrate, start, and wait until the site answers
 
 # Only HOST on make's own command line names a deployment, because many shells set a HOST of their own.
 SITE = $(if $(filter command,$(origin HOST)),--host '$(HOST)' --memory-from '$(MEMORY_FROM)')
+# What a site was asked, in place of the requests of app/lowtide.toml: FROM=access.log, and WRITES=1 for those that change data.
+RECORDED = $(if $(filter command,$(origin FROM)),LOADTEST_FROM='$(FROM)' LOADTEST_WRITES='$(WRITES)')
 .PHONY: loadtest
 loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: VARIANTS="without lowtide" SCENARIO=article QUICK=1, HOST=https://...
-	@.venv/bin/python -m loadtest $(SITE) $(ARGS)
+	@$(RECORDED) .venv/bin/python -m loadtest $(SITE) $(ARGS)
 
 .PHONY: down
 down: $(TOOLS) ## Stop; data stays

@@ -64,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     chosen, name = chosen_variants(), chosen_scenario()
     scenario = scenarios.named(name)
     seed, port, repeats = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("ROUNDS", "1", least=1)
+    if recording := scenarios.recording():
+        console.print(recording.words(os.environ["LOADTEST_FROM"]), soft_wrap=True)
     load_average = machine.load_average()
     sizing = chosen_sizing(scenario)
     runtime = chosen_runtime(port, sizing, options.database_i_own)

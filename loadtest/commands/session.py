@@ -140,8 +140,10 @@ def fill(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed:
         manage = ["python", "-m", "lowtide.application", "manage"]
         for command in scenarios.seed_commands(scenario, seed):
             runtime.run([*manage, *shlex.split(command)])
+        # Of lowtide.toml also where the requests of the load come from a file.
+        rows = described.requests if (described := scenarios.described().loadtest) else ()
         for name in scenarios.loadtest().seed_requests:
-            (row,) = (row for row in scenarios.loadtest().requests if row.name == name)
+            (row,) = (row for row in rows if row.name == name)
             site.ask(runtime.url, row, body=scenarios.body(row, scenario, seed, STATE))
         return runtimes.versions(runtime)
     finally:

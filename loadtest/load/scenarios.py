@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from loadtest.load import recorded
 from lowtide import application
 from lowtide.application import Application, Loadtest, MadeCall, Request
 
@@ -107,9 +108,9 @@ def described() -> Application:
         application.Invalid: its lowtide.toml cannot be used, or says nothing of the experiment.
     """
     description = application.read(Path(os.environ.get("APP_DIR") or CHECKOUT / "app"))
-    if description.loadtest is None:
+    if description.loadtest is None and not os.environ.get("LOADTEST_FROM"):
         raise application.Invalid(f"{description.file} says nothing to ask: write [loadtest], as docs/fork.md shows.")
-    for request in description.loadtest.requests:
+    for request in description.loadtest.requests if description.loadtest else ():
         if unknown := set(request.left_out_of) - SCENARIOS.keys():
             raise application.Invalid(
                 f"{description.file}: left_out_of names {', '.join(unknown)}: there are {', '.join(SCENARIOS)}."
@@ -118,9 +119,24 @@ def described() -> Application:
     return description
 
 
+@functools.cache
+def recording() -> recorded.Recording | None:
+    """The requests that the file LOADTEST_FROM has, which take the place of those in lowtide.toml; None without one.
+
+    Raises:
+        application.Invalid: the file cannot be used.
+    """
+    if not (file := os.environ.get("LOADTEST_FROM")):
+        return None
+    return recorded.read(Path(file), described(), os.environ.get("LOADTEST_WRITES") == "1")
+
+
 def loadtest() -> Loadtest:
-    """What the application says of the experiment."""
+    """What the application says of the experiment, with the requests of LOADTEST_FROM where that is set."""
     section = described().loadtest
+    if from_file := recording():
+        section = section or Loadtest(warm_up=application.Call(path=described().page), requests=())
+        return replace(section, requests=from_file.requests)
     assert section  # noqa: S101 - described() has refused its absence
     return section
 
