@@ -44,6 +44,12 @@ endif
 	@.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
 	@echo "$(CURDIR)" > $@
 
+.venv-audit/.installed: requirements/audit.txt .venv/.installed
+	@echo "Installing pip-audit and cyclonedx-bom into .venv-audit"
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || .venv/bin/python -m venv --clear .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@echo "$(CURDIR)" > $@
+
 .env:
 	@$(PYTHON) -m stack.write_env
 
@@ -205,6 +211,16 @@ format: setup ## Let ruff lay out the code
 .PHONY: lock
 lock: setup ## Renew the hash-pinned requirements: all to the newest, or some: make lock ARGS="app" for what is missing
 	@.venv/bin/python -m stack.lock $(or $(ARGS),--upgrade)
+
+.PHONY: audit
+audit: .venv-audit/.installed ## Ask which Python packages of the images have known vulnerabilities: exit code 1, or 2 if nobody could say
+	@.venv/bin/python -m stack.audit
+
+.PHONY: sbom
+sbom: .venv-audit/.installed ## List the Python packages of the application's image, as CycloneDX: var/sbom.cdx.json
+	@mkdir -p var
+	@cat requirements/app.txt requirements/uwsgi.txt | PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o var/sbom.cdx.json -
+	@echo "var/sbom.cdx.json"
 
 .PHONY: rename
 rename: ## Give the service another name, everywhere: make rename NAME=pulse

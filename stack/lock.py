@@ -12,7 +12,7 @@ from pathlib import Path
 from lowtide import application
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-NAMES = ("app", "uwsgi", "locust", "dev", "deploy")
+NAMES = ("app", "uwsgi", "locust", "dev", "deploy", "audit")
 
 
 def main(arguments: list[str]) -> int:

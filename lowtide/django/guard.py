@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils.http import parse_header_parameters
 
-from lowtide.busy import wants_json
+from lowtide import busy
 from lowtide.wsgi import Application, Environ
 
 log = logging.getLogger(__name__)
@@ -113,9 +113,14 @@ def drain(request: HttpRequest) -> None:
             pass
 
 
+def wants_json(request: HttpRequest) -> bool:
+    """Whether the client asked for JSON, or sent JSON and did not ask for HTML."""
+    return busy.wants_json(request.META)
+
+
 def refused(request: HttpRequest, status: HTTPStatus, reason: str) -> HttpResponse:
     """The reason as JSON for a client that asked for JSON or sent it, otherwise as plain text."""
-    if wants_json(request.META):
+    if wants_json(request):
         return JsonResponse({"error": reason}, status=status)
     return HttpResponse(f"{reason[0].upper()}{reason[1:]}.\n", status=status, content_type="text/plain")
 
