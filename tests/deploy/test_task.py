@@ -264,7 +264,8 @@ def test_locust_makes_its_bodies_where_it_may_write(task: Task) -> None:
     """The task of the load test, up to the point where it would send something."""
     template = cfn.load("loadtest")
     (container,) = template["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
-    options = run_options(container, {"Scenario": template["Parameters"]["Scenario"]["Default"]})
+    defaults = {name: rule["Default"] for name, rule in template["Parameters"].items() if "Default" in rule}
+    options = run_options(container, defaults)
     listed = docker("run", "--rm", "--network", "none", *options, f"{task.name}:locust", "--list")
     assert sorted(listed.split()[-2:]) == ["LargeUser", "SmallUser"]
 

@@ -12,7 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 CHUNK = b"x" * 65536
+if os.environ.get("HANG_AT_EXIT"):
+    import uwsgi
 
+    uwsgi.atexit = lambda: time.sleep(1000)
 
 kept: list[bytes] = []
 
@@ -54,12 +57,18 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
     `ends` breaks off the answer of `bytes` at its end. `unbuffered` asks nginx to pass on each part at once.
     `name` is written to the file `served`. `noread` leaves the body unread. `sleep`, `bytes` and `log` are numbers.
-    `grow` takes memory without end, in one of several ways. `status` is the status of a short answer.
+    `grow` takes memory without end, in one of several ways. `pierce` keeps a fifth of so many MiB, a piece in
+    each page. `status` is the status of a short answer.
     """
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     if "name" in asked:
         with Path(os.environ["RUN_DIR"], "served").open("a") as served:
             served.write(f"{asked['name']}\n")
+    if "pierce" in asked:
+        ballast = [b"x" * size for size in range(100_000, 100_700)]
+        pieces = [bytes(600) for _ in range(int(asked["pierce"]) * (1 << 20) // 640)]
+        kept.extend(pieces[::5])
+        del ballast, pieces
     if "log" in asked:
         print("x" * int(asked["log"]), file=sys.stderr)
     body = hashlib.sha256()
