@@ -49,8 +49,10 @@ CLIENTS = SMALL_CLIENTS + 1
 LARGE_PACE_S = 5.0
 # Between a fault's end and the next, in seconds.
 PAUSE_S = (4.0, 10.0)
-# How long a stack may take until it serves again after a fault, and how long it rests at the end.
+# How long a stack may take until it serves again after a fault, for how long it must then serve without a failure
+# (workers serve on for a moment when their master is killed), and how long it rests at the end.
 BACK_S = 60.0
+STEADY_S = 2.0
 QUIET_S = 15.0
 # By how much the memory at the end may exceed that of the idle server before the load.
 END_TO_IDLE = 1.25
@@ -72,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Happened:
-    """A fault: when it began, when it was over, and when the stack served again; None if it did not in time."""
+    """A fault: when it began, when it was over, when the stack served steadily again; None if it did not in time."""
 
     fault: Fault
     start: float
@@ -80,7 +82,8 @@ class Happened:
     back: float | None
 
     def meets(self, answer: Answer) -> bool:
-        return answer.ended >= self.start and answer.sent <= (self.back or self.end + BACK_S)
+        """Whether the answer came while the fault had its effect; an error is answered at once."""
+        return self.start <= answer.ended <= (self.back or self.end + BACK_S) + STEADY_S
 
 
 @dataclass
@@ -141,16 +144,18 @@ def serves(url: str) -> bool:
 
 
 def do(fault: Fault, target: Target) -> Happened:
-    """Let a fault happen, and wait until the stack serves again."""
+    """Let a fault happen, and wait until the stack serves steadily again."""
     start = time.time()
     fault.act(target)
-    end = time.time()
+    end = back = time.time()
     page = target.runtime.url + target.page.path
-    while not serves(page):
-        if time.time() - end > BACK_S:
-            return Happened(fault, start, end, None)
+    while time.time() - back < STEADY_S:
+        if not serves(page):
+            back = time.time()
+            if back - end > BACK_S:
+                return Happened(fault, start, end, None)
         time.sleep(0.1)
-    return Happened(fault, start, end, time.time())
+    return Happened(fault, start, end, back)
 
 
 def soak(target: Target, clients: Clients, minutes: int, progress: Progress) -> list[Happened]:
