@@ -50,10 +50,12 @@ def chosen_variants(default: str = DEFAULT_VARIANTS, runtime: str | None = None)
     left_out = ", ".join(variant.name for variant in chosen if variant.local_only)
     kept = [variant for variant in chosen if not variant.local_only]
     if not kept:
+        # `make limit` names the runtime because it has no other.
         remedy = "choose others" if runtime else "use RUNTIME=local"
         raise CannotMeasure(f"The images hold nothing to run {left_out} with: {remedy}.")
     if left_out:
-        said = f"Left out, because the images do not hold what they need (RUNTIME=local does): {left_out}."
+        elsewhere = "" if runtime else " (RUNTIME=local does)"
+        said = f"Left out, because the images do not hold what they need{elsewhere}: {left_out}."
         console.print(said, soft_wrap=True)
     return kept
 

@@ -85,7 +85,7 @@ def named(text: str) -> Scenario:
     Raises:
         ValueError: there is no such scenario, no such field, or its value is no number over 0; the message says which.
     """
-    name, *changes = text.split()
+    name, *changes = text.split() or [text]
     if name not in SCENARIOS:
         raise ValueError(f"SCENARIO={name}: there is no such scenario. There are: {', '.join(SCENARIOS)}.")
     changed: dict[str, float] = {}

@@ -27,3 +27,10 @@ def test_variants_that_cannot_be_measured(variants: str, says: str, monkeypatch:
     monkeypatch.setenv("VARIANTS", variants)
     with pytest.raises(CannotMeasure, match=says):
         limit.run([])
+
+
+def test_no_other_runtime_is_offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("VARIANTS", "all")
+    with pytest.raises(AssertionError, match="the stack was started"):
+        limit.run([])
+    assert "Left out, because the images do not hold what they need: " in capsys.readouterr().out

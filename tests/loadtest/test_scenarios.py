@@ -113,3 +113,9 @@ def test_a_description_without_an_experiment_is_said(tmp_path: Path, monkeypatch
     (tmp_path / "bodies.py").write_text("")
     with pytest.raises(application.Invalid, match="left_out_of names tihgt: there are default, quick"):
         scenarios.described()
+
+
+@pytest.mark.parametrize(("text", "name"), [(" ", " "), ("huge small=1", "huge")])
+def test_a_scenario_that_there_is_not_is_named(text: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"^SCENARIO={name}: there is no such scenario. There are: "):
+        scenarios.named(text)
