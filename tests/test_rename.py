@@ -15,6 +15,8 @@ from stack import rename
 from tests.described import NAME
 from tests.machine import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:

@@ -23,6 +23,8 @@ from django.core.management import call_command
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from wsgiref.util import setup_testing_defaults
+
+pytestmark = pytest.mark.slow
 application = WSGIHandler()
 call_command("migrate", verbosity=0)
 with connection.cursor() as cursor:

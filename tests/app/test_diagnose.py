@@ -10,6 +10,8 @@ import pytest
 from tests import described
 from tests.machine import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:

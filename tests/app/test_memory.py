@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.app.feeds import fill, post_json, post_ndjson, product
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 # Some 2 MB of JSON, which costs several times that while it is imported.
 FEED = [product(number, description=f"{number} " * 800) for number in range(1, 501)]

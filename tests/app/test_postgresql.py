@@ -11,6 +11,8 @@ import pytest
 
 from tests.app.postgresql import postgresql
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

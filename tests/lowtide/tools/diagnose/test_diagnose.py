@@ -25,6 +25,8 @@ from lowtide.tools.diagnose.verdict import EXIT_CODES, Diagnosis, judge
 from tests import described
 from tests.lowtide.tools.diagnose.planted import habits
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[4]
 PLANTED = "tests.lowtide.tools.diagnose.planted"
 
