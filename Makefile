@@ -200,7 +200,7 @@ lint: setup ## Run every linter
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/yamllint --strict .
 	git ls-files -z | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
-	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile .devcontainer/Dockerfile
+	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile .ci/prometheus/Dockerfile .devcontainer/Dockerfile
 	nginx/lint
 
 .PHONY: format

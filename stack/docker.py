@@ -100,8 +100,11 @@ class Docker:
             raise Failed(str(problem)) from None
         if (observe := self.env.get("OBSERVE")) not in (None, "", "0", "1"):
             raise Failed(f"OBSERVE={observe} cannot be used: write 1 to start the metrics too, or 0.")
-        profile = ["--profile", "observe"] if observe == "1" else []
-        if self.call(*profile, "up", "--build", "--detach", "--wait", shown=True):
+        services: list[str] = []
+        if observe == "1":
+            # By name, because --profile would replace the profiles of COMPOSE_PROFILES.
+            services = [*self.tell("config", "--services").split(), "metrics", "prometheus"]
+        if self.call("up", "--build", "--detach", "--wait", *services, shown=True):
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))
         url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
@@ -110,7 +113,10 @@ class Docker:
         except Failed as problem:
             last = self.ask("logs", "--no-color", "--tail", "15", "app").stdout.splitlines()
             raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
-        observed = f"Metrics: http://{self.tell('port', 'metrics', '9117').strip()}/metrics\n" if profile else ""
+        observed = ""
+        if observe == "1":
+            addresses = [self.tell("port", *words).strip() for words in (("metrics", "9117"), ("prometheus", "9090"))]
+            observed = "Metrics: http://{}/metrics\nPrometheus: http://{}\n".format(*addresses)
         return f"{observed}{described.title} answers at {url} (Docker). {status} `make down` stops it."
 
     def last_words(self) -> list[str]:
@@ -125,7 +131,7 @@ class Docker:
 
     def down(self) -> str:
         self.check_mine()
-        if self.call("--profile", "observe", "down", shown=True):
+        if self.call("--profile", "*", "down", shown=True):
             raise Failed("The containers could not be stopped: what Compose printed above says why.")
         return ""
 

@@ -33,8 +33,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
-# Where the page of metrics is (lowtide/metrics.py).
-METRICS_PORT = 9117
+# Where OBSERVE=1 serves the metrics (lowtide/metrics.py) and Prometheus.
+OBSERVE_PORTS = {"METRICS_PORT": 9117, "PROMETHEUS_PORT": 9090}
 # Longer than supervisord waits for nginx and uWSGI together (stopwaitsecs).
 STOP_SECONDS = 150
 
@@ -74,7 +74,8 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
     env.setdefault("SERVER_COMMAND", f"python -m lowtide.start uwsgi --ini {shlex.quote(f'{CHECKOUT}/uwsgi.ini')}")
     env.setdefault("SERVER_VARIABLES", "")
     env["OBSERVE_AUTOSTART"] = "true" if env.get("OBSERVE") == "1" else "false"
-    env.setdefault("METRICS_PORT", str(METRICS_PORT))
+    for name, port in OBSERVE_PORTS.items():
+        env[name] = env.get(name) or str(port)
     env["APP_DIR"] = str(Path(env.get("APP_DIR") or CHECKOUT / "app").resolve())
     env.setdefault("DATABASE_URL", f"sqlite:///{var}/db.sqlite3")
     return env | local
@@ -86,7 +87,7 @@ def check(env: dict[str, str]) -> None:
         raise Failed("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
     if env.get("OBSERVE") not in (None, "", "0", "1"):
         raise Failed(f"OBSERVE={env['OBSERVE']} cannot be used: write 1 to start the metrics too, or 0.")
-    ports = ["PORT", "METRICS_PORT"] if env.get("OBSERVE") == "1" else ["PORT"]
+    ports = ["PORT", *(OBSERVE_PORTS if env.get("OBSERVE") == "1" else ())]
     for name in ports:
         if not env[name].isdecimal() or not 0 < int(env[name]) < 65536:
             raise Failed(f"{name}={env[name]} is not a port: give a number from 1 to 65535.")
@@ -124,21 +125,21 @@ def check_free(name: str, port: int, address: str) -> None:
             raise Failed(f"{who}{name}={port}: {error.strerror}.") from None
 
 
-def install_nginx(env: dict[str, str]) -> None:
-    missing = [
-        package
-        for command, package in (("nginx", "nginx-light"), ("envsubst", "gettext-base"))
-        if not shutil.which(command, path=env["PATH"])
-    ]
+def install_programs(env: dict[str, str]) -> None:
+    needed = {"nginx": "nginx-light", "envsubst": "gettext-base"}
+    if env["OBSERVE_AUTOSTART"] == "true":
+        needed["prometheus"] = "prometheus"
+    missing = [package for command, package in needed.items() if not shutil.which(command, path=env["PATH"])]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Failed(
-            f"The local runtime needs nginx and envsubst. On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}"
+            f"The local runtime needs {' and '.join(needed)}. "
+            f"On Debian or Ubuntu: sudo apt-get install {' '.join(missing)}"
         )
     print(f"Installing {' and '.join(missing)} from Debian", flush=True)
     log = Path(env["VAR_DIR"]) / "log/apt.log"
-    # Debian starts nginx on port 80 when it installs it; RUNLEVEL=1 prevents that.
+    # Debian starts nginx on port 80, and Prometheus on 9090, when it installs them; RUNLEVEL=1 prevents that.
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with log.open("w") as out:
         for command in (
@@ -264,7 +265,8 @@ class Local:
         check(self.env)
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
-        install_nginx(self.env)
+        install_programs(self.env)
+        self.write_prometheus()
         Path(self.env["APPLICATION_CONF"]).write_text(app.nginx)
         tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=self.env, capture_output=True, text=True)
         if tested.returncode:
@@ -292,7 +294,7 @@ class Local:
             last = tail(self.var / "log/uwsgi.log", 15)
             self.down()
             raise Failed("\n".join([*last, f"{problem} Logs: {self.var}/log"])) from None
-        observed = "".join(f"{name}: {address}\n" for name, address in self.observed().items())
+        observed = "".join(f"{name}: {address.removesuffix('/-/ready')}\n" for name, address in self.observed().items())
         where = f"{app.title} answers at {url} (local runtime, logs in {self.var}/log)."
         return f"{observed}{where} {status} `make down` stops it."
 
@@ -300,7 +302,18 @@ class Local:
         """The pages of OBSERVE=1."""
         if self.env["OBSERVE_AUTOSTART"] == "false":
             return {}
-        return {"Metrics": f"http://127.0.0.1:{self.env['METRICS_PORT']}/metrics"}
+        metrics, prometheus = (self.env[name] for name in OBSERVE_PORTS)
+        return {
+            "Metrics": f"http://127.0.0.1:{metrics}/metrics",
+            "Prometheus": f"http://127.0.0.1:{prometheus}/-/ready",
+        }
+
+    def write_prometheus(self) -> None:
+        """Write Prometheus' configuration: the one of Compose, with this stack's page of metrics as its target."""
+        text = (CHECKOUT / "observe/prometheus.yml").read_text()
+        text = text.replace("metrics:9117", f"127.0.0.1:{self.env['METRICS_PORT']}")
+        (self.run_dir / "prometheus.yml").write_text(text)
+        shutil.copy(CHECKOUT / "observe/alerts.yml", self.run_dir)
 
     def down(self) -> str:
         """Stop. Returns what to tell the user."""
@@ -309,7 +322,7 @@ class Local:
             return "Nothing is running."
         # nginx has to end before uWSGI does, so that requests in flight are still answered. The programs are stopped by
         # name because supervisord returns as soon as they have ended; its shutdown only checks once a second.
-        for name in ("nginx", "uwsgi", "metrics"):
+        for name in ("nginx", "uwsgi", "metrics", "prometheus"):
             supervisor(self.env, "stopProcess", name)
         supervisor(self.env, "shutdown")
         deadline = time.monotonic() + STOP_SECONDS

@@ -18,10 +18,11 @@ pytestmark = pytest.mark.container
 
 @pytest.fixture
 def observed(healthy: Stack) -> Iterator[Stack]:
-    healthy.env |= {"OBSERVE": "1", "METRICS_PORT": str(free_port()), "CLIENT_IN_FLIGHT": "1"}
+    ports = {name: str(free_port()) for name in ("METRICS_PORT", "PROMETHEUS_PORT")}
+    healthy.env |= ports | {"OBSERVE": "1", "CLIENT_IN_FLIGHT": "1"}
     healthy.compose("--profile", "observe", "up", "--detach", "--wait")
     yield healthy
-    healthy.compose("--profile", "observe", "rm", "--stop", "--force", "metrics")
+    healthy.compose("--profile", "observe", "rm", "--stop", "--force", "prometheus", "metrics")
 
 
 def figures(stack: Stack) -> dict[str, float]:
@@ -45,6 +46,9 @@ def test_the_page_knows_the_container_and_outlives_it(observed: Stack) -> None:
         answers = list(pool.map(lambda _: requests.get(f"{observed.url}/readyz", timeout=60).status_code, range(40)))
     assert answers.count(503) > 0
     wait_until("nginx has told", lambda: figures(observed)[refused] >= seen[refused] + answers.count(503))
+
+    query = f"http://127.0.0.1:{observed.env['PROMETHEUS_PORT']}/api/v1/query?query=lowtide_up"
+    wait_until("Prometheus has read the page", lambda: requests.get(query, timeout=10).json()["data"]["result"])
 
     # All processes of the container end, those of the page too, because they share the table of processes.
     os.kill(observed.inspect("app")["State"]["Pid"], signal.SIGKILL)

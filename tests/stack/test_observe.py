@@ -1,5 +1,6 @@
 """`make up OBSERVE=1`: the page of metrics beside the running stack."""
 
+import json
 import os
 import re
 import shutil
@@ -11,14 +12,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from lowtide import memory
 from stack import local
-from tests.machine import free_port
+from tests.machine import CHECKOUT, free_port
 from tests.stack.conftest import PLANTED, Stack, start_stack
 from tests.stack.edge import wait_until
 
@@ -27,7 +31,9 @@ MIB = 1 << 20
 
 
 def observed_stack(folder: str, **settings: str) -> Stack:
-    ports = {"METRICS_PORT": str(free_port())}
+    if not shutil.which("prometheus"):
+        pytest.skip("Prometheus is not installed. On Debian: apt-get install prometheus")
+    ports = {name: str(free_port()) for name in ("METRICS_PORT", "PROMETHEUS_PORT")}
     return start_stack(Path(folder), OBSERVE="1", APP_DIR=str(PLANTED), **ports, **settings)
 
 
@@ -127,8 +133,6 @@ def test_the_page_answers_while_workers_die(observed: Stack) -> None:
 
 
 def test_prometheus_finds_nothing_to_say_against_the_page(observed: Stack) -> None:
-    if not shutil.which("promtool"):
-        pytest.skip("promtool is not installed. On Debian: apt-get install prometheus")
     observed.get("/take/40/")
     checked = subprocess.run(["promtool", "check", "metrics"], input=page(observed), capture_output=True, text=True)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
@@ -143,6 +147,47 @@ def test_nothing_of_it_is_published_through_nginx(observed: Stack) -> None:
     assert "stats.sock" not in rendered
     # nginx's own user reaches the socket through the group, and nobody else does.
     assert (observed.var / "run/refused.sock").stat().st_mode & 0o777 == 0o660
+
+
+def ask_prometheus(stack: Stack, query: str) -> list[dict[str, Any]]:
+    """The result of a query, with the interval of rates that Grafana would put in."""
+    url = f"http://127.0.0.1:{stack.environment['PROMETHEUS_PORT']}/api/v1/query"
+    answer = requests.get(url, {"query": query.replace("$__rate_interval", "1m")}, timeout=10)
+    assert answer.status_code == 200, answer.text
+    result: list[dict[str, Any]] = answer.json()["data"]["result"]
+    return result
+
+
+def test_prometheus_answers_the_queries_of_the_dashboard_and_the_alerts(observed: Stack) -> None:
+    dashboard = json.loads((CHECKOUT / "observe/grafana/dashboards/lowtide.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(queries) > 15
+    for query in queries:
+        # In the local runtime there is no limit, unless the whole machine has one.
+        if "lowtide_memory_limit_bytes" in query:
+            ask_prometheus(observed, query)
+        else:
+            wait_until(f"there is an answer to {query}", partial(ask_prometheus, observed, query))
+    (memory_bytes,) = ask_prometheus(observed, "lowtide_memory_pss_bytes")
+    assert float(memory_bytes["value"][1]) == pytest.approx(figure(observed, "lowtide_memory_pss_bytes"), rel=0.5)
+    rules = yaml.safe_load((CHECKOUT / "observe/alerts.yml").read_text())["groups"][0]["rules"]
+    for rule in rules:
+        ask_prometheus(observed, rule["expr"])
+    assert ask_prometheus(observed, 'ALERTS{alertname="LowtideDown"}') == []
+
+
+def test_alerts_do_what_they_say_and_each_has_a_section() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", "tests/observe/alerts.yml"], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = yaml.safe_load((CHECKOUT / "observe/alerts.yml").read_text())["groups"][0]["rules"]
+    tested = (CHECKOUT / "tests/observe/alerts.yml").read_text()
+    sections = re.findall(r"^### (\w+)$", (CHECKOUT / "docs/observe.md").read_text(), re.MULTILINE)
+    assert sections == [rule["alert"] for rule in rules]
+    for rule in rules:
+        assert rule["annotations"]["runbook"] == f"docs/observe.md#{rule['alert'].lower()}"
+        assert f"alertname: {rule['alert']}\n        exp_alerts" in tested
 
 
 @pytest.mark.night
