@@ -30,6 +30,7 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.load import requests_log, scenarios
+from loadtest.load.live import listeners
 from lowtide import application
 
 SCENARIO = scenarios.named(os.environ.get("LOWTIDE_SCENARIO", "default"))
@@ -106,6 +107,7 @@ def share_out(environment: Environment, **_: Any) -> None:
         options.num_users = options.spawn_rate = SmallUser.fixed_count + LargeUser.fixed_count
     if path := os.environ.get("LOWTIDE_REQUEST_LOG"):
         requests_log.Log(path).register(environment)
+    listeners.register(environment)
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]

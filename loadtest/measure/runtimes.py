@@ -25,6 +25,8 @@ from stack import docker, local, own
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
+# How long the page of metrics may take to answer for the first time.
+METRICS_S = 20
 # Python code that loads the application as a server would.
 LOAD = "from lowtide import application; described = application.read(); described.load(described.server)"
 # Has uWSGI print the configuration as it has read it. --chdir to a folder that does not exist ends uWSGI before it
@@ -72,6 +74,10 @@ class Runtime(Protocol):
         """Start `lowtide.sample`, for uWSGI, or in the local runtime for the server whose first process is `pid`."""
         ...
 
+    def serve_metrics(self, port: int) -> None:
+        """Serve the page of metrics of the server that runs, until it is stopped (lowtide.metrics)."""
+        ...
+
     def log(self) -> list[str]:
         """What the server has written since the start."""
         ...
@@ -94,6 +100,7 @@ class Local:
         self._stack = local.Local(local.environment(os.devnull, self._base))
         self._owned = owned
         self._made = False
+        self._metrics: subprocess.Popen[bytes] | None = None
 
     def _make(self) -> None:
         self._lock = own.locked(STATE)
@@ -138,7 +145,21 @@ class Local:
         return other
 
     def stop(self) -> None:
+        if self._metrics:
+            self._metrics.terminate()
+            self._metrics.wait()
+            self._metrics = None
         self._stack.down()
+
+    def serve_metrics(self, port: int) -> None:
+        environment = self._stack.env | {"METRICS_PORT": str(port)}
+        command = [sys.executable, "-m", "lowtide.metrics"]
+        self._metrics = subprocess.Popen(command, cwd=CHECKOUT, env=environment, start_new_session=True)
+        deadline = time.monotonic() + METRICS_S
+        while problem := local.ready(f"http://127.0.0.1:{port}/metrics"):
+            if self._metrics.poll() is not None or time.monotonic() > deadline:
+                raise CannotMeasure(f"The page of metrics does not answer: {problem}")
+            time.sleep(0.1)
 
     def clean_up(self) -> None:
         if self._made:
@@ -221,9 +242,14 @@ class Docker:
     def stop(self) -> None:
         self._stack.tell("stop", "nginx", "app")
 
+    def serve_metrics(self, port: int) -> None:
+        self._stack.env["METRICS_PORT"] = str(port)
+        # It shares the application's table of processes, so it is made anew with each container of the application.
+        self._stack.tell("up", "--detach", "--wait", "--no-deps", "--force-recreate", "metrics")
+
     def clean_up(self) -> None:
         if self._made:
-            self._stack.tell("down", "--volumes")
+            self._stack.tell("--profile", "*", "down", "--volumes")
 
     def run(self, command: list[str]) -> str:
         return self._stack.output(command)
