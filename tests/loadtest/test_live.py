@@ -132,6 +132,7 @@ def watched(browser: Browser, width: int, height: int, scheme: Any) -> tuple[Pag
     return page, wrong
 
 
+@pytest.mark.slow
 def test_the_tab_shows_a_run_and_what_comes_after_it(browser: Browser, site: str) -> None:
     with locust(site, "--users", "2", "--spawn-rate", "2") as url:
         page, wrong = watched(browser, 1280, 900, "light")
@@ -180,6 +181,7 @@ def test_the_tab_shows_a_run_and_what_comes_after_it(browser: Browser, site: str
         assert wrong == wrong_on_phone == []
 
 
+@pytest.mark.slow
 def test_headless_on_a_master_the_report_has_the_picture(site: str, tmp_path: Path) -> None:
     words = (
         "--headless",
@@ -200,6 +202,7 @@ def test_headless_on_a_master_the_report_has_the_picture(site: str, tmp_path: Pa
     assert len(points.split()) >= 2
 
 
+@pytest.mark.slow
 def test_the_tab_asks_for_locusts_login(site: str) -> None:
     with locust(site, "--web-login") as url:
         for path in ("", "/data.json", "/chart.svg", "/memory.csv"):
@@ -209,6 +212,7 @@ def test_the_tab_asks_for_locusts_login(site: str) -> None:
             assert answer.status_code == 302 or "Locust auth exception" in answer.text
 
 
+@pytest.mark.slow
 def test_another_variant_is_started_by_the_command_that_started_the_page(site: str, tmp_path: Path) -> None:
     path = str(tmp_path / "control")
     told: list[str] = []
