@@ -185,7 +185,7 @@ dev: setup ## Django's own server with DEBUG and the debug toolbar; it loads cha
 	@.venv/bin/python -m stack dev
 
 .PHONY: test
-test: note setup .venv-deploy/.installed ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
+test: note setup $(if $(wildcard requirements/deploy.in),.venv-deploy/.installed) ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
 	@.venv/bin/pytest $(if $(FAST),-m "not slow and not night",$(if $(NIGHT),-m "")) $(ARGS)
 
 .PHONY: docs
@@ -221,6 +221,15 @@ sbom: .venv-audit/.installed ## List the Python packages of the application's im
 	@mkdir -p var
 	@cat requirements/app.txt requirements/uwsgi.txt | PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o var/sbom.cdx.json -
 	@echo "var/sbom.cdx.json"
+
+.PHONY: fork
+fork: setup ## A new project of this repository: make fork NAME=pulse DEST=../pulse AUTHOR="Ada Lovelace" (docs/fork.md)
+	@$(if $(and $(NAME),$(DEST)),,echo 'Say which: make $@ NAME=pulse DEST=../pulse' >&2; exit 2;) .venv/bin/python -m stack.fork '$(NAME)' '$(DEST)' '$(AUTHOR)'
+
+.PHONY: update
+update: setup ## In a fork: bring in later versions of the template; REF=v1.2 for one of them (docs/fork.md)
+	@test -e .copier-answers.yml || { echo "This is no fork: git pull brings later versions." >&2; exit 2; }
+	@.venv/bin/copier update --trust --defaults $(if $(REF),--vcs-ref '$(REF)') $(ARGS)
 
 .PHONY: rename
 rename: ## Give the service another name, everywhere: make rename NAME=pulse

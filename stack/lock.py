@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 2
     failed = []
-    for name in given.names or NAMES:
+    # A fork has no requirements/deploy.in.
+    for name in given.names or [name for name in NAMES if (given.folder / f"{name}.in").exists()]:
         options = [f"--constraint={path}" for path in given.constraint] + ["--upgrade"] * given.upgrade
         if not locked(given.folder, name, python, options):
             failed.append(name)

@@ -1,7 +1,6 @@
 """Give the service another name: in app/lowtide.toml, and in the files whose format cannot read it from there.
 
     python -m stack.rename NAME             in the checkout; `make rename NAME=...`
-    python -m stack.rename OLD NEW          only in those files, as `copier update` needs it
 
 Needs only the standard library. Exit code 2 and one line where the name cannot be used; then nothing is changed.
 """
@@ -20,7 +19,7 @@ HOLDERS = (
     "docs/aws.md",
     "docs/kubernetes.md",
 )
-_KEY = re.compile(r'^name = "(.*)"$', re.MULTILINE)
+KEY = re.compile(r'^name = "(.*)"$', re.MULTILINE)
 
 
 class Refused(Exception):
@@ -56,11 +55,15 @@ def copies(checkout: Path, old: str, new: str) -> dict[Path, str]:
         Refused: the new name cannot be used.
     """
     check(new)
-    texts = {path: path.read_text() for path in holders(checkout)}
-    for path, text in texts.items():
-        if new != old and standing(new).search(text):
+    for path in holders(checkout):
+        if new != old and standing(new).search(path.read_text()):
             raise Refused(f"NAME={new} cannot be used: in {path.relative_to(checkout)} the word means something else.")
-    return {path: standing(old).sub(new, text) for path, text in texts.items()}
+    return renamed(checkout, old, new)
+
+
+def renamed(checkout: Path, old: str, new: str) -> dict[Path, str]:
+    """The same without a check, for a checkout in which files have the old name and others have the new one."""
+    return {path: standing(old).sub(new, path.read_text()) for path in holders(checkout)}
 
 
 def main(arguments: list[str]) -> int:
@@ -71,9 +74,7 @@ def main(arguments: list[str]) -> int:
                 old = application.read(checkout / "app").name
                 texts = copies(checkout, old, new)
                 description = checkout / "app" / application.NAME
-                texts[description] = _KEY.sub(f'name = "{new}"', description.read_text(), count=1)
-            case [old, new]:
-                texts = copies(checkout, old, new)
+                texts[description] = KEY.sub(f'name = "{new}"', description.read_text(), count=1)
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2

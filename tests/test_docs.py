@@ -49,7 +49,7 @@ NOT_RUN = {
     r"feed\.json": "needs the reader's file",
     r"pre-commit install": "would change the git hooks of the checkout",
     r"^make dev$": "does not end by itself: tests/stack/test_dev.py",
-    r"make (fork|adopt|rename)|copier": "makes a project beside this one: the tests of these commands do that",
+    r"make (fork|adopt|rename|update)|copier": "makes a project beside this one: the tests of these commands do that",
 }
 
 

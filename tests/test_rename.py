@@ -44,7 +44,8 @@ def test_the_copies_agree() -> None:
     compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
     assert compose["name"] == NAME
     images = {service["image"] for service in compose["services"].values() if "build" in service}
-    assert images == {f"{NAME}-app", f"{NAME}-nginx", f"{NAME}-locust"}
+    assert {f"{NAME}-app", f"{NAME}-nginx"} < images
+    assert all(image.startswith(f"{NAME}-") for image in images), images
     base = yaml.safe_load((CHECKOUT / "deploy/kubernetes/base/kustomization.yml").read_text())
     assert base["namespace"] == NAME
     assert cfn.load("database")["Resources"]["Database"]["Properties"]["DBName"] == NAME
@@ -52,15 +53,15 @@ def test_the_copies_agree() -> None:
 
 def test_a_new_name_is_everywhere_and_can_be_taken_back(copy: Path) -> None:
     before = texts(copy)
-    assert run(copy, "pulse").returncode == 0
-    assert application.read(copy / "app").name == "pulse"
+    assert run(copy, "ebbtide").returncode == 0
+    assert application.read(copy / "app").name == "ebbtide"
     renamed = texts(copy)
     unchanged = [str(path) for path in before if renamed[path] == before[path] and NAME in before[path]]
     # These name only the package and its files.
     assert all("components" in path or path.endswith("network.yml") for path in unchanged), unchanged
     assert not [path for path, text in renamed.items() if rename.standing(NAME).search(text) and path.suffix != ".toml"]
     compose = renamed[Path("docker-compose.yml")]
-    assert "postgres://pulse_app:" in compose
+    assert "postgres://ebbtide_app:" in compose
     assert "run:/run/lowtide" in compose
     assert "python -m lowtide.application" in compose
     assert "${WORKER_MANAGEMENT:-lowtide}" in compose
@@ -75,7 +76,7 @@ def test_a_new_name_is_everywhere_and_can_be_taken_back(copy: Path) -> None:
         ("my-shop", "NAME=my-shop cannot be a name: write 2 to 15"),
         ("p", "NAME=p cannot be a name"),
         ("a" * 16, "cannot be a name"),
-        ("pulse\n", "cannot be a name"),
+        ("ebbtide\n", "cannot be a name"),
         # A second renaming could not tell these from what they mean now.
         ("app", "NAME=app cannot be used: in "),
         ("memory", "NAME=memory cannot be used: in "),

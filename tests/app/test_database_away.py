@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.app.feeds import TOKEN
-from tests.app.postgresql import postgresql
+from tests.postgresql import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Said = dict[str, list[Any]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.postgresql import postgresql
+from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
 

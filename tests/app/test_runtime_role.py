@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.app.postgresql import postgresql
+from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,7 @@ def test_the_stack_runs_an_application_by_its_description(start: Start) -> None:
     [
         ('live = "/alive"', "live = 1", "live = 1 cannot be used: write a path, for example"),
         ('page = "/"', "", "page is missing: write the path of a page"),
-        ("large =", "huge =", "huge is no key: write one of wsgi, manage, page,"),
+        ("large =", "huge =", "huge is no key: write one of name, wsgi, manage, page,"),
     ],
 )
 def test_a_mistake_stops_the_start_with_one_line(

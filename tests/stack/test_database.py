@@ -11,8 +11,8 @@ import pytest
 
 from stack import Failed
 from stack.database import Database, at, backup, restore
-from tests.app.postgresql import postgresql, programs
 from tests.described import PAGE
+from tests.postgresql import postgresql, programs
 from tests.stack.conftest import Stack
 
 
