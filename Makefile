@@ -188,6 +188,20 @@ dev: setup ## Django's own server with DEBUG and the debug toolbar; it loads cha
 test: note setup $(if $(wildcard requirements/deploy.in),.venv-deploy/.installed) ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
 	@.venv/bin/pytest $(if $(FAST),-m "not slow and not night",$(if $(NIGHT),-m "")) $(ARGS)
 
+# Python:Django, each. Debian 12 has Python 3.11, Debian 13 has 3.13, Ubuntu 24.04 has 3.12; Django 6 needs 3.12.
+VERSIONS ?= 3.11:5.2 3.12:6.0 3.13:5.2 3.13:6.1
+UV = UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never .venv/bin/uv
+.PHONY: test-versions
+test-versions: setup ## The unit tests of app/ and lowtide/ with each Python and Django: make test-versions VERSIONS="3.13:6.1"
+	@set -e; for version in $(VERSIONS); do \
+	  tools="var/versions/python$${version%:*}-django$${version#*:}"; echo "Python $${version%:*}, Django $${version#*:}"; \
+	  $(UV) venv --quiet --clear --python "$${version%:*}" "$$tools"; \
+	  $(UV) pip install --quiet --python "$$tools/bin/python" --require-hashes -r requirements/dev.txt; \
+	  $(UV) pip install --quiet --python "$$tools/bin/python" "django~=$${version#*:}.0"; \
+	  $(UV) pip install --quiet --python "$$tools/bin/python" --no-deps --no-build-isolation --editable .; \
+	  "$$tools/bin/python" -m pytest -q --durations=0 --durations-min=60 --ignore=tests/lowtide/tools $(ARGS) tests/app tests/lowtide; \
+	done
+
 .PHONY: docs
 docs: setup ## The docs as a site, in var/docs; links are checked
 	@.venv/bin/python docs/build.py

@@ -30,7 +30,6 @@ NIGHT = [
     (r"make backup", {}),
     (r"manage ARGS=cache_cost", {}),
     (r"make up          #", {"SCENARIO": "smoke", "VARIANTS": "lowtide without"}),
-    (r"VARIANTS=lowtide make loadtest$", {"SCENARIO": "smoke", "QUICK": ""}),
     (r"make up OBSERVE=1", {}),
 ]
 NOT_RUN = {
@@ -40,7 +39,7 @@ NOT_RUN = {
     r"make test|make lint": "is how this test was started",
     r"^\$ lowtide (check|size)": "its output is that of files which tests/lowtide/tools read",
     r"results/latest": "needs the result of a whole run",
-    r"make loadtest {5,}#": "takes hours; tests/stack/test_experiment.py runs the command on a small list",
+    r"make loadtest {5,}#|QUICK=1 VARIANTS=lowtide": "takes minutes to hours: tests/stack/test_experiment.py",
     r"LOADTEST_ENV=": "as above, with a variable that tests/stack/test_controller.py looks at",
     r"docker compose --profile loadtest|locust -f loadtest": "several processes: tests/stack/test_experiment.py",
     r"MEMORY_FROM=|lowtide\.metrics": "a site that runs elsewhere: tests/stack/test_deployment.py",

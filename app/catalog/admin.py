@@ -14,12 +14,14 @@ NAMED = 100
 
 
 class BoundedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *place: Any) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *place: Any, **others: Any
+    ) -> HttpResponse | None:
         """Run an action, unless more was chosen than one page shows, because the next page would name each object."""
         if request.POST.get("select_across") == "1" and queryset.count() > self.list_max_show_all:
             self.message_user(request, f"Choose at most {self.list_max_show_all} at once.", messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
-        return super().response_action(request, queryset, *place)
+        return super().response_action(request, queryset, *place, **others)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

@@ -219,7 +219,8 @@ def test_feed_that_cannot_be_read_says_where(client: Client, body: bytes, expect
 def test_feed_made_to_break_the_parser_is_refused(client: Client, body: bytes) -> None:
     response = post_json(client, body)
     assert response.status_code == 400
-    assert response.json()["error"].startswith("not usable as JSON")
+    # Newer Pythons nest more deeply, and find the end of the body before they find too many brackets.
+    assert response.json()["error"].startswith(("not usable as JSON", "not JSON: Expecting value"))
 
 
 def test_body_over_the_limit_is_refused(client: Client, settings: Settings) -> None:
