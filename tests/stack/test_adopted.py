@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
+from stack import Failed
 from tests.described import MANAGE
 from tests.planted import append
 from tests.stack.conftest import Start
@@ -78,7 +79,7 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
 
 def refused(project: Path, start: Start) -> list[str]:
     """The lines that a start ends with."""
-    with pytest.raises(RuntimeError) as problem:
+    with pytest.raises(Failed) as problem:
         start(APP_DIR=str(project))
     return str(problem.value).splitlines()
 
