@@ -129,7 +129,9 @@ def _price(raw: Mapping[str, object], errors: dict[str, str]) -> Decimal:
         price = Decimal(value)
         if not 0 <= price <= MAX_PRICE:
             errors["price"] = f"must be between 0 and {MAX_PRICE}"
-        elif price != (price := price.quantize(Decimal("0.01"))):
+            # Of a number such as 1e1000000 even abs() raises Overflow.
+            return Decimal(0)
+        if price != (price := price.quantize(Decimal("0.01"))):
             errors["price"] = "has more than two decimals"
     except InvalidOperation:
         errors["price"] = 'must be a decimal such as "12.34"'

@@ -40,6 +40,7 @@ INVALID = [
     ({"price": "1.999"}, "price", "two decimals"),
     ({"price": -1}, "price", "between 0"),
     ({"price": "1e30"}, "price", "between 0"),
+    ({"price": "1e1000000"}, "price", "between 0"),
     ({"price": True}, "price", "decimal"),
     ({"price": [1]}, "price", "decimal"),
     ({"stock": "3"}, "stock", "whole number"),
