@@ -85,7 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _diagnose(arguments: argparse.Namespace) -> int:
     from lowtide.tools.diagnose import run as runner
     from lowtide.tools.diagnose import text
-    from lowtide.tools.diagnose.verdict import judge, with_functions
 
     runner.check_libraries()
     if not Path(arguments.chdir).is_dir():
@@ -111,10 +110,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         patience_s=arguments.patience,
         progress=progress,
     )
-    plain, traced = runner.measure(job, arguments.timeout, arguments.chdir)
-    diagnosis = judge(plain, traced, arguments.warm_up)
-    if diagnosis.verdict == "native":
-        diagnosis = with_functions(diagnosis, runner.native_functions(job, arguments.timeout, arguments.chdir))
+    diagnosis, plain, traced = runner.diagnose(job, arguments.timeout, arguments.chdir)
     asked = f"{request.method} {request.path}"
     if arguments.picture:
         from lowtide.tools.diagnose import picture

@@ -3,6 +3,8 @@
 import functools
 import gc
 import importlib
+import logging.handlers
+import re
 import sys
 import sysconfig
 import time
@@ -15,6 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from lowtide.tools.diagnose.django_state import initialized
+from lowtide.tools.diagnose.trend import LIMITS
+
 objgraph: Any = importlib.import_module("objgraph")
 
 TOP = 5
@@ -22,6 +27,7 @@ TOP = 5
 LEAST_BYTES = 16
 # So many objects are enough to contain a typical one, and few enough to be found quickly.
 CANDIDATES = 30
+# Of the processor, so that what else runs on the machine does not decide what is found.
 SEARCH_S = 10.0
 _OWN = str(Path(__file__).parent)
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<frozen")
@@ -109,57 +115,72 @@ def growing_types(before: dict[str, int], requests: int) -> list[dict[str, Any]]
     ]
 
 
-def find_chain(stacks: list[Stack]) -> tuple[list[dict[str, str]], list[Any]]:
-    """Find what holds an object that was allocated at one of these places; the first place with such an object is used.
+@dataclass(frozen=True)
+class Holder:
+    """What holds an object that each request leaves behind.
 
-    Returns:
-        The chain from a module to the object, and the containers in it that have a bound. Each link has its `type`, and
-        as `label` how the link before refers to it (`.kept`, `[3]`). Both are empty if nothing was found in SEARCH_S
-        seconds.
+    Attributes:
+        chain: from a module to the object. Each link has its `type`, and as `label` how the link before refers to it
+            (`.kept`, `[3]`).
+        containers: those of the chain that have a bound.
     """
-    deadline = time.monotonic() + SEARCH_S
-    for stack in stacks:
-        if candidates := _allocated_at(stack.traceback, deadline):
-            target, *beyond = candidates[len(candidates) // 2]
-            ignored = [id(candidates), id(sys._getframe()), id(stacks)]
-            del candidates
 
-            def head(holder: Any) -> bool:
-                return time.monotonic() > deadline or bool(objgraph.is_proper_module(holder))
-
-            chain = objgraph.find_backref_chain(target, head, max_depth=20, extra_ignore=ignored)
-            if objgraph.is_proper_module(chain[0]):
-                chain += beyond
-                return list(_described(chain)), [container for container in chain if bound(container)]
-    return [], []
+    chain: list[dict[str, str]]
+    containers: list[Any]
 
 
-def _allocated_at(place: tracemalloc.Traceback, deadline: float) -> list[tuple[Any, ...]]:
-    """Up to CANDIDATES objects that were allocated there according to tracemalloc.
+def find_holders(stacks: list[Stack]) -> list[Holder]:
+    """Find what holds an object from each of these places, where that is found in SEARCH_S seconds.
 
-    An object may be held by a dictionary or tuple of only text and numbers. The garbage collector, and so objgraph,
-    does not know such a holder, so it stands before the object in the result.
+    Of places that come after the first, only those are looked at that alone would be a leak.
     """
-    found: dict[int, tuple[Any, ...]] = {}
+    deadline = time.process_time() + SEARCH_S
+    stacks = [stack for stack in stacks if stack is stacks[0] or stack.bytes_per_request >= LIMITS.live_bytes]
+    targets = _allocated_at([stack.traceback for stack in stacks], deadline)
+    holders: list[Holder] = []
+    for target, *beyond in targets:
+        ignored = [id(targets), id(holders), id(sys._getframe())]
+
+        def head(holder: Any) -> bool:
+            return time.process_time() > deadline or bool(objgraph.is_proper_module(holder))
+
+        chain = objgraph.find_backref_chain(target, head, max_depth=20, extra_ignore=ignored)
+        if objgraph.is_proper_module(chain[0]):
+            chain += beyond
+            holders.append(Holder(list(_described(chain)), [container for container in chain if bound(container)]))
+    return holders
+
+
+def _allocated_at(places: list[tracemalloc.Traceback], deadline: float) -> list[tuple[Any, ...]]:
+    """A typical object that was allocated at each of these places according to tracemalloc, if there is one.
+
+    It may be held by a dictionary or tuple of only text and numbers. The garbage collector, and so objgraph, does not
+    know such a holder, so it stands before the object in the result.
+    """
+    found: dict[tracemalloc.Traceback, dict[int, tuple[Any, ...]]] = {place: {} for place in places}
+    missing = set(places)
     traceback_of, is_tracked = tracemalloc.get_object_traceback, gc.is_tracked
+
+    def add(item: Any, trace: tracemalloc.Traceback | None, *holder: Any) -> None:
+        if trace in missing:
+            found[trace].setdefault(id(item), (*holder, item))
+            if len(found[trace]) >= CANDIDATES:
+                missing.remove(trace)
+
     # A container that grows is large, so with the largest first the search usually ends after a few.
     for container in sorted(gc.get_objects(), key=_size, reverse=True):
-        if len(found) >= CANDIDATES or time.monotonic() > deadline:
+        if not missing or time.process_time() > deadline:
             break
-        if container is found:
-            continue
         # The garbage collector does not know text and bytes, so they are found through their containers.
         for item in (container, *gc.get_referents(container)):
             # Objects without a trace existed before the tracing. Of these only a dictionary is searched: it may grow.
             if (trace := traceback_of(item)) is None and type(item) is not dict:
                 continue
-            if trace == place:
-                found.setdefault(id(item), (item,))
+            add(item, trace)
             if type(item) in (dict, tuple) and not is_tracked(item):
                 for inner in gc.get_referents(item):
-                    if (trace := traceback_of(inner)) is not None and trace == place:
-                        found.setdefault(id(inner), (item, inner))
-    return list(found.values())
+                    add(inner, traceback_of(inner), item)
+    return [list(objects.values())[len(objects) // 2] for objects in found.values() if objects]
 
 
 def _size(container: Any) -> int:
@@ -167,18 +188,32 @@ def _size(container: Any) -> int:
 
 
 def bound(container: Any) -> dict[str, Any]:
-    """Size and bound of a cache of functools, a deque, or a cache with `maxsize` and `currsize` as cachetools has."""
+    """Size and bound of a cache of functools, a deque, a log handler's buffer, a cache with `maxsize` and `currsize` as
+    cachetools has, or one of those in `_library_caches`."""
     size = most = None
+    name = getattr(container, "__qualname__", type(container).__qualname__)
     if isinstance(container, functools._lru_cache_wrapper):
         size, most = container.cache_info().currsize, container.cache_info().maxsize
     elif isinstance(container, deque):
         size, most = len(container), container.maxlen
+    elif isinstance(container, logging.handlers.BufferingHandler):
+        size, most = len(container.buffer), container.capacity
+    elif known := [(name, most) for name, cache, most in _library_caches() if cache is container]:
+        size, (name, most) = len(container), known[0]
     elif not isinstance(container, types.ModuleType | type):
         size, most = getattr(container, "currsize", None), getattr(container, "maxsize", None)
     if not isinstance(size, int) or not isinstance(most, int | float) or most == float("inf"):
         return {}
-    name = getattr(container, "__qualname__", type(container).__qualname__)
     return {"type": type(container).__name__.lstrip("_"), "name": name, "size": size, "bound": most}
+
+
+def _library_caches() -> Iterator[tuple[str, Any, Any]]:
+    """Name, dictionary and bound of caches whose bound is kept beside them: that of the module re, and Django's."""
+    yield "re._cache", getattr(re, "_cache", None), getattr(re, "_MAXCACHE", None)
+    yield "re._cache2", getattr(re, "_cache2", None), getattr(re, "_MAXCACHE2", None)
+    for cache in initialized("django.core.cache", "caches"):
+        for kept in ("_cache", "_expire_info"):
+            yield type(cache).__qualname__, getattr(cache, kept, None), getattr(cache, "_max_entries", None)
 
 
 def _described(chain: list[Any]) -> Iterator[dict[str, str]]:

@@ -24,6 +24,7 @@ from typing import Any
 from lowtide.give_back import Unavailable, malloc_trim
 from lowtide.memory import MIB
 from lowtide.tools.diagnose import allocator, clock
+from lowtide.tools.diagnose.django_state import debug, initialized, places
 from lowtide.tools.diagnose.request import Application, Request
 from lowtide.tools.diagnose.rounds import LOOKS, CannotRun, Job, Rounds, one_line
 from lowtide.tools.diagnose.trend import LIMITS, Trend, trend
@@ -216,6 +217,7 @@ def measure_traced(job: Job) -> Traced:
     from lowtide.tools.diagnose import holder
 
     rounds = Rounds(job, load(job.app))
+    rounds.say(f"the request really runs; {places()}")
     traced = Traced()
     # These arrays get their full size now, because the measuring itself must not grow.
     room = job.warm_up + job.times + 20 * LOOKS
@@ -262,7 +264,7 @@ def measure_traced(job: Job) -> Traced:
             if before == job.warm_up + job.times:
                 # Frozen objects would not be found.
                 gc.unfreeze()
-                if filling := _filling(rounds, holder.find_chain(stacks())[1]):
+                if filling := _filling(rounds, holder.find_holders(stacks())):
                     traced.bound = filling
                     break
                 gc.freeze()
@@ -282,13 +284,14 @@ def measure_traced(job: Job) -> Traced:
         traced.types = holder.growing_types(types, rounds.number - job.warm_up)
         grown = stacks()
     traced.numbers, traced.live_bytes, traced.queries = (list(values[:looks]) for values in (numbers, live, queries))
-    traced.django_debug = _django_debug()
+    traced.django_debug = debug()
     traced.lines = [stack.as_dict() for stack in grown]
     grew = live[looks - 1] - live[job.warm_up]
     if grew >= holder.LEAST_BYTES * job.times:
-        traced.chain, containers = holder.find_chain(grown)
+        holders = holder.find_holders(grown)
+        traced.chain = holders[0].chain if holders else []
         if heap.open(LIMITS.live_bytes):
-            traced.bound = traced.bound or _filling(rounds, containers)
+            traced.bound = traced.bound or _filling(rounds, holders)
     traced.threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     endless = heap.open(LIMITS.live_bytes) and (traced.costly or heap.endless(LIMITS.live_bytes))
     if endless and not traced.bound and clock.put_forward(PUT_FORWARD_S):
@@ -298,18 +301,20 @@ def measure_traced(job: Job) -> Traced:
     return traced
 
 
-def _filling(rounds: Rounds, containers: list[Any]) -> dict[str, Any]:
-    """Size and bound of the first of these containers that fills with further requests; empty without one."""
+def _filling(rounds: Rounds, holders: list[Any]) -> dict[str, Any]:
+    """Size and bound of the first container that fills with further requests, if each of these holders has one."""
     from lowtide.tools.diagnose import holder
 
-    before = [holder.bound(container) for container in containers]
-    if before:
-        rounds.again(max(10, rounds.job.times // 2))
-    for container, earlier in zip(containers, before, strict=True):
-        later = holder.bound(container)
-        if later["size"] > earlier["size"]:
-            return later
-    return {}
+    before = [[holder.bound(container) for container in each.containers] for each in holders]
+    if not before or not all(before):
+        return {}
+    rounds.again(max(10, rounds.job.times // 2))
+    after = [[holder.bound(container) for container in each.containers] for each in holders]
+    filling = [
+        [later for earlier, later in zip(*pair, strict=True) if later["size"] > earlier["size"]]
+        for pair in zip(before, after, strict=True)
+    ]
+    return filling[0][0] if all(filling) else {}
 
 
 def measure_native(job: Job) -> Native:
@@ -331,18 +336,9 @@ def _clear_type_cache() -> None:
     (getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache)()
 
 
-def _django_debug() -> bool:
-    if "django.conf" not in sys.modules:
-        return False
-    settings = sys.modules["django.conf"].settings
-    return bool(settings.configured and settings.DEBUG)
-
-
 def _queries() -> int:
     """Statements that Django keeps of all connections (connection.queries_log): a list only while DEBUG is on."""
-    if "django.db" not in sys.modules or not sys.modules["django.conf"].settings.configured:
-        return 0
-    return sum(len(connection.queries_log) for connection in sys.modules["django.db"].connections.all(True))
+    return sum(len(connection.queries_log) for connection in initialized("django.db", "connections"))
 
 
 MEASURES: dict[str, Callable[[Job], Any]] = {

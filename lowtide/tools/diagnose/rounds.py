@@ -13,7 +13,7 @@ from lowtide.tools.diagnose.trend import LIMITS
 # Each further round makes the run FACTOR times as long, and looks at memory LOOKS times. It does not look after each
 # request, because collecting garbage takes milliseconds.
 FACTOR = 4
-LOOKS = 80
+LOOKS = 40
 # With this fraction of the golden ratio the distances between two looks vary, so that they never coincide with the
 # period in which an application prunes something.
 _GOLDEN = 0.6180339887
@@ -89,7 +89,7 @@ class Rounds:
         if span <= 0 or self.seconds >= self.job.patience_s:
             return
         until = self._until - self.job.warm_up
-        self._say(f"{what} after {measured} requests and {self.seconds:.0f} s: going on to {until} requests")
+        self.say(f"{what} after {measured} requests and {self.seconds:.0f} s: going on to {until} requests")
         looks = {start + int(span * (look + look * _GOLDEN % 1) / LOOKS) + 1 for look in range(LOOKS)}
         while self.number < self._until:
             self._send()
@@ -104,7 +104,7 @@ class Rounds:
         for _ in range(count):
             self._send()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         if self.job.progress:
             os.write(self.job.progress, f"lowtide diagnose: {line}\n".encode())
 

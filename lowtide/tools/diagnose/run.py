@@ -13,6 +13,7 @@ from typing import Any
 from lowtide.tools.diagnose.measure import Native, Plain, Traced
 from lowtide.tools.diagnose.rounds import CannotRun, Job
 from lowtide.tools.diagnose.trend import LIMITS
+from lowtide.tools.diagnose.verdict import Diagnosis, judge, with_functions
 
 LIBRARIES = ("matplotlib", "objgraph")
 
@@ -22,6 +23,15 @@ def check_libraries() -> None:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise CannotRun(f"{' and '.join(missing)} missing: python3 -m pip install {' '.join(missing)}")
+
+
+def diagnose(job: Job, timeout_s: float, folder: str = ".") -> tuple[Diagnosis, Plain, Traced]:
+    """Measure, judge, and name the C functions of native growth. Raises CannotRun as `measure` does."""
+    plain, traced = measure(job, timeout_s, folder)
+    diagnosis = judge(plain, traced, job.warm_up)
+    if diagnosis.verdict == "native":
+        diagnosis = with_functions(diagnosis, native_functions(job, timeout_s, folder))
+    return diagnosis, plain, traced
 
 
 def measure(job: Job, timeout_s: float, folder: str = ".") -> tuple[Plain, Traced]:

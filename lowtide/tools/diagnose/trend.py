@@ -28,7 +28,7 @@ class Limits(NamedTuple):
     mapped_bytes: float = 64 * 1024
     queries: float = 0.5
     outlasts: int = 2500
-    costs_mb: float = 128.0
+    costs_mb: float = 64.0
     slows: float = 0.7
     cache_bytes: float = 64 * 1024
     kept_mb: float = 8.0
@@ -47,7 +47,7 @@ class Trend:
     Attributes:
         slope: its growth a request over the second half: the median of the slopes between all pairs of points
             (Theil and Sen), which single outliers do not move.
-        slope_before: the same over the first half.
+        slope_before: the same over the second quarter. A cache that fills in the first does not count as a slower pace.
         steps: differences between the medians of five successive windows of the second half.
         rose: by how much the lowest value of the last window is above the highest of the first window.
         floor_rose: by how much the lowest value of the last two windows is above the middle of the first.
@@ -119,7 +119,7 @@ def trend(numbers: Sequence[float], values: Sequence[float]) -> Trend:
             highest, rises = value, rises + 1
     return Trend(
         slope=theil_sen(half),
-        slope_before=theil_sen([point for point in points if point[0] < middle]),
+        slope_before=theil_sen([point for point in points if (numbers[0] + middle) / 2 <= point[0] < middle]),
         steps=tuple(b - a for a, b in pairwise(medians)),
         rose=min(windows[-1]) - max(windows[0]),
         floor_rose=min(*windows[-1], *windows[-2]) - medians[0],

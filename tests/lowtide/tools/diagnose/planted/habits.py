@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import threading
 import time
+import warnings
 import weakref
 import zlib
 from collections.abc import Callable
@@ -92,6 +93,14 @@ def cache_random_keys(number: int) -> None:
     """No bound, and 1,500 keys that come at random: it fills ever more slowly."""
     key = zlib.crc32(b"%d" % number) % 1_500
     memo.setdefault(key, bytes(1_000))
+
+
+@habit
+def cache_of_large_pages(number: int) -> None:
+    """A dictionary that is emptied at a thousand entries, as `cache_cleared`, and comes to 20 MB by then."""
+    if len(results) >= 1000:
+        results.clear()
+    results[number] = bytes(20_000)
 
 
 class Report:
@@ -387,3 +396,16 @@ def leak_beside_a_cache(number: int) -> None:
         results.clear()
     results[number] = bytes(300)
     arrays.append(bytes(2_000))
+
+
+@habit
+def leak_behind_a_cache(number: int) -> None:
+    """A cache that fills faster than the list beside it grows."""
+    page(number)
+    arrays.append(bytes(1_000))
+
+
+@habit
+def leak_warnings(number: int) -> None:
+    """A warning with the request's number in it: Python keeps each text, to show none twice."""
+    warnings.warn(f"request {number} has no session", stacklevel=1)

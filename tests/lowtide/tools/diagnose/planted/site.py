@@ -14,6 +14,8 @@ from django.template import Context, Template
 from django.urls import path, reverse
 from django.utils import translation
 
+from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse
+
 folder = tempfile.TemporaryDirectory()
 numbers = itertools.count()
 shipped = Signal()
@@ -29,7 +31,7 @@ def cursors(request: HttpRequest) -> HttpResponse:
 
 def cached(request: HttpRequest) -> HttpResponse:
     """Django's cache in memory. At 300 entries it drops a third of them."""
-    cache.set(f"page {next(numbers)}", "page " * 400)
+    cache.set(f"page-{next(numbers)}", "page " * 400)
     return HttpResponse("planted")
 
 
@@ -85,3 +87,8 @@ settings.configure(
     },
 )
 application = get_wsgi_application()
+
+
+def refusing(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """The project with a server that raises at the first request."""
+    raise RuntimeError("asked")
