@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules.base import ENDS, ERROR, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ERROR, MEMORY, WARNING, Context, Rule, say
 
 
 class UwsgiRefuses(Rule):
@@ -11,7 +11,8 @@ class UwsgiRefuses(Rule):
 
     code = "uwsgi-refuses"
     page = "Configuration.html"
-    weight = ENDS
+    # Below ENDS, so that a rule that knows the reason comes first.
+    weight = MEMORY
 
     def check(self, c: Context) -> Iterator[Finding]:
         if c.comparison and c.comparison.refusal:
