@@ -115,10 +115,6 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "http-socket closes every connection after one request without saying so; a proxy that keeps connections open "
      "sees failures.",
      "socket = /run/app.sock behind nginx (uwsgi_pass), or http = :8080 to face clients", 0, "HTTP.html"),
-    ("buffer-size-body", "buffer-size", NOTE, lambda c: c.positive("buffer-size") >= 65535,
-     "buffer-size is for a request's headers. It holds no body, and every core of every worker has one.",
-     "buffer-size is for request headers only; a large body needs client_max_body_size in nginx and the application's "
-     "own limit.", "buffer-size = 32768"),
     ("worker-tmp-dir", "", NOTE, lambda c: c.in_container and c.option("worker-tmp-dir") is None,
      "gunicorn's workers touch a file in worker_tmp_dir, /tmp unless set, to say that they live. On a container's disk "
      "that write may block for longer than `timeout`, and the worker is killed for nothing.",

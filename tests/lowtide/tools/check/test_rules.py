@@ -325,7 +325,6 @@ CASES = [
     Case("changes-uid", "uid = www-data", 2, N, "master = true", also={"container": COMPOSE}),
     Case("daemonize-in-container", "daemonize = /log", 2, E, "logto = /log", also={"container": COMPOSE}),
     Case("http-socket-keepalive", "http-socket = :1", 2, N, "socket = :1"),
-    Case("buffer-size-body", "buffer-size = 65535", 2, N, "buffer-size = 32768"),
     Case(
         "uwsgi-refuses",
         MASTER,
