@@ -24,6 +24,8 @@ MACHINE = re.compile(
 )
 # Other variables that the user gives to the stack under test: "NAME=VALUE ...", quoted as in a shell.
 HANDED_OVER = "LOADTEST_ENV"
+# Names of databases that the user has allowed, a line each: lowtide/django/contract.py does not ask for another there.
+OWNED = "DATABASE_I_OWN"
 MARK = ".made-by-the-experiment"
 
 

@@ -96,7 +96,7 @@ class Local:
         self.stats_socket = str(self._var / "run/stats.sock")
         self.database = self._var / "db.sqlite3"
         self._base = own.environment(os.environ, {"DATABASE_URL": f"sqlite:///{self.database}"} | dict(environment))
-        self._base |= {"VAR_DIR": str(self._var), "PORT": str(port)}
+        self._base |= {"VAR_DIR": str(self._var), "PORT": str(port), own.OWNED: "\n".join(owned)}
         self._stack = local.Local(local.environment(os.devnull, self._base))
         self._owned = owned
         self._made = False
@@ -206,7 +206,7 @@ class Docker:
         self._lock = own.locked(STATE)
         # Compose gives a container only the variables that docker-compose.yml names; this file adds those of
         # LOADTEST_ENV.
-        given = {"environment": own.handed_over(os.environ)}
+        given = {"environment": own.handed_over(os.environ) | {own.OWNED: "\n".join(self._owned)}}
         self._overlay.write_text(json.dumps({"services": {"app": given, "migrate": given}}))
         compose = json.loads(self._stack.tell("config", "--format", "json"))
         own.refuse_shared(compose, self._project)

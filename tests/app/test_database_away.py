@@ -12,6 +12,7 @@ import pytest
 from tests.app.feeds import TOKEN
 from tests.postgresql import postgresql
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).resolve().parents[2]
 Said = dict[str, list[Any]]
 # This program stands for a worker. It answers a few requests in each state of the server, and prints the outcome.
@@ -24,7 +25,6 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from wsgiref.util import setup_testing_defaults
 
-pytestmark = pytest.mark.slow
 application = WSGIHandler()
 call_command("migrate", verbosity=0)
 with connection.cursor() as cursor:

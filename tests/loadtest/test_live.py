@@ -20,7 +20,7 @@ import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from loadtest.load.live import chart
-from loadtest.load.live.recorder import MIB, Gap, Reading, Recorder, to_csv
+from loadtest.load.live.recorder import MIB, Gap, Reading, Recorder, Run, to_csv
 from tests.machine import CHECKOUT, free_port
 from tests.stack.edge import wait_until
 
@@ -302,3 +302,7 @@ def test_two_runs_of_one_variant_have_two_names_and_are_drawn_over_each_other(si
         recorder.read()
     assert [run.label for run in recorder.runs] == ["lowtide", "lowtide #2"]
     assert chart.svg(recorder.runs).count('<polyline class="memory"') == 2
+
+
+def test_a_run_that_has_no_reading_yet_is_drawn() -> None:
+    assert "No figures yet" in chart.svg([Run("without", started=1.0, idle_mb=None)])

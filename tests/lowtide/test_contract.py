@@ -65,3 +65,12 @@ def test_what_is_unset_is_compared_with_nothing(settings: Settings, monkeypatch:
     for name in (*ENVIRONMENT, "DATABASE_URL"):
         monkeypatch.delenv(name)
     assert said(settings, STATIC_ROOT="/elsewhere", ALLOWED_HOSTS=["shop.example"]) == []
+
+
+def test_a_database_that_the_user_has_allowed_is_another_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", "/home/ada/shop.sqlite3")
+    assert len(said(settings)) == 1
+    monkeypatch.setenv("DATABASE_I_OWN", "/home/ada/shop.sqlite3\n/other.sqlite3")
+    assert said(settings) == []

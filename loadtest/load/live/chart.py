@@ -130,8 +130,9 @@ def svg(runs: Sequence[Run], workers: bool = False, width: int = 900, dark: bool
 
 def _gaps(run: Run, x: Callable[[float], float], height: int, colours: dict[str, str]) -> Iterator[str]:
     """Where there were no figures: a grey field that says why."""
+    # A run that has just begun has no reading yet, and then the last end belongs to none.
     ends = [row.time for row in run.readings[1:]] + [run.until]
-    for row, until in zip(run.readings, ends, strict=True):
+    for row, until in zip(run.readings, ends, strict=False):
         if isinstance(row, Gap):
             start, end = x(row.time - run.started), x(until - run.started)
             field = f'x="{start:.1f}" y="{TOP}" width="{max(end - start, 3):.1f}" height="{height - TOP - BOTTOM}"'

@@ -72,12 +72,16 @@ class Figures:
 
 
 def unknown() -> str:
-    """Why peaks cannot be measured on this machine, or an empty text."""
+    """Why peaks cannot be measured on this machine, or an empty text.
+
+    A child is asked: a process that a large one has started by exec knows no peak below that one's (getrusage(2)).
+    """
     try:
         malloc_trim()
     except Unavailable as reason:
         return str(reason)
-    return ledger.peak_resetter()[1]
+    answer = _in_child(lambda: {"why": ledger.peak_resetter()[1]}, Unavailable)
+    return str(answer["why"])
 
 
 def measure(function: Callable[[], Any], skipped: type[BaseException]) -> Figures:
@@ -155,6 +159,8 @@ def _measured(function: Callable[[], Any]) -> Figures:
         trim(0)
         return memory.rss_mb()
 
+    # What the collector frees would make new places.
+    gc.collect()
     filled = fill_arenas()
     peaks, held, seconds = [], [held_mb()], []
     for _ in range(RUNS):

@@ -237,6 +237,8 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+# docs/diagnose.md has the same request, and a test of it.
+@pytest.mark.night
 @pytest.mark.usefixtures("variables")
 def test_the_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The large request of the experiment: 10,000 records, 22 MB."""
