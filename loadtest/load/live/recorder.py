@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import time
 import urllib.request
 from collections.abc import Callable
@@ -10,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MIB = 1 << 20
-_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 # A run that nobody ends would grow without end: four hours at one reading a second.
 LONGEST = 4 * 3600
 ROUTES = 10
@@ -59,15 +56,6 @@ class Run:
     marks: list[tuple[float, str]] = field(default_factory=list)
 
 
-def parse(text: str) -> list[tuple[str, dict[str, str], float]]:
-    """The samples of a page in Prometheus' text format."""
-    samples = []
-    for name, labels, value in _SAMPLE.findall(text):
-        pairs = {key: label.replace('\\"', '"').replace("\\\\", "\\") for key, label in _LABEL.findall(labels)}
-        samples.append((name, pairs, float(value)))
-    return samples
-
-
 def reading(text: str, now: float, requests: int) -> Reading:
     """What a page says.
 
@@ -92,7 +80,14 @@ def reading(text: str, now: float, requests: int) -> Reading:
         "lowtide_route_peak_max_bytes": ("peak_max_mb", MIB),
         "lowtide_route_retained_bytes": ("retained_mb", MIB),
     }
-    for name, labels, value in parse(text):
+    # Locust's image has no prometheus-client, and there nothing is recorded.
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except ValueError:
+        raise Away("this is not a page of lowtide.metrics") from None
+    for name, labels, value, *_ in samples:
         if not labels:
             plain[name] = value
         elif name in of_worker:
