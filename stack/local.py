@@ -266,7 +266,8 @@ class Local:
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
         install_programs(self.env)
-        self.write_prometheus()
+        if self.observed():
+            self.write_prometheus()
         Path(self.env["APPLICATION_CONF"]).write_text(app.nginx)
         tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=self.env, capture_output=True, text=True)
         if tested.returncode:

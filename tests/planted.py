@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-COPIED = ("app", "loadtest", "lowtide", "nginx", "observe", "requirements", "stack")
+COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
 
 
 def checkout(folder: Path) -> Path:
