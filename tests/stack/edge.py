@@ -64,6 +64,14 @@ class Edge:
         except requests.ConnectionError:
             return False
 
+    def rests(self) -> bool:
+        """Whether the first answer is behind the workers: uWSGI calls one busy for a moment after its answer came."""
+        try:
+            return self.busy() == 0
+        except OSError:
+            # With many workers, the first answer comes before the master has opened its socket of statistics.
+            return False
+
     def log(self, name: str) -> str:
         return (self.run / f"{name}.log").read_text(errors="replace")
 
@@ -136,6 +144,7 @@ def running(*options: str, output: int | None = None, **settings: str) -> Iterat
         edge.begin_nginx()
         try:
             wait_until("the stack answers", edge.answers)
+            wait_until("no worker is busy", edge.rests)
             yield edge
         finally:
             edge.end()
