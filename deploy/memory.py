@@ -23,7 +23,7 @@ PLACES = (
 )
 
 
-def write(found: Limits, folder: Path = DEPLOY) -> list[str]:
+def write(limit: Limits, folder: Path = DEPLOY) -> list[str]:
     """Write the limits; returns the files that changed.
 
     Raises:
@@ -32,9 +32,9 @@ def write(found: Limits, folder: Path = DEPLOY) -> list[str]:
     texts = {name: (folder / name).read_text() for name, _, _ in PLACES}
     before = dict(texts)
     for name, start, field in PLACES:
-        texts[name], count = re.subn(rf"(?m)^(\s*{start})\d+", rf"\g<1>{getattr(found, field)}", texts[name])
+        texts[name], count = re.subn(rf"(?m)^(\s*{start})\d+", rf"\g<1>{getattr(limit, field)}", texts[name])
         if count != 1:
-            raise Refused(f"{name} has {count} lines that begin with {start}: write {field} = {getattr(found, field)}.")
+            raise Refused(f"{name} has {count} lines that begin with {start}: write {field} = {getattr(limit, field)}.")
     changed = [name for name in texts if texts[name] != before[name]]
     for name in changed:
         (folder / name).write_text(texts[name])
@@ -43,12 +43,12 @@ def write(found: Limits, folder: Path = DEPLOY) -> list[str]:
 
 def main() -> int:
     try:
-        found = limits(defaults.WORKERS, defaults.LARGE_WORKERS, defaults.RELOAD_ON_RSS)
-        changed = write(found)
+        limit = limits(defaults.WORKERS, defaults.LARGE_WORKERS, defaults.RELOAD_ON_RSS)
+        changed = write(limit)
     except (Refused, application.Invalid) as problem:
         print(problem, file=sys.stderr)
         return 2
-    print(f"deploy/: hard limit {found.hard_mb} MiB, soft {found.soft_mb}; changed: {', '.join(changed) or 'nothing'}.")
+    print(f"deploy/: hard limit {limit.hard_mb} MiB, soft {limit.soft_mb}; changed: {', '.join(changed) or 'nothing'}.")
     return 0
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from stack.database import Database
 
+# The folder of the repository.
+CHECKOUT = Path(__file__).resolve().parents[1]
+
 
 class Stack(Protocol):
     """What both runtimes can do. Each method raises Failed when it could not do it."""

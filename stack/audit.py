@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from stack import CHECKOUT
+
 PIP_AUDIT = CHECKOUT / ".venv-audit/bin/pip-audit"
 FILES = ("app", "uwsgi", "locust")
 
@@ -33,9 +34,9 @@ def main(pip_audit: Path = PIP_AUDIT) -> int:
     packages, problem = report(pip_audit)
     vulnerable = [package for package in packages if package.get("vulns")]
     for package in vulnerable:
-        for found in package["vulns"]:
-            fixed = ", ".join(found["fix_versions"]) or "no version yet"
-            print(f"{package['name']} {package['version']}: {found['id']}, fixed in {fixed}")
+        for advisory in package["vulns"]:
+            fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+            print(f"{package['name']} {package['version']}: {advisory['id']}, fixed in {fixed}")
     if problem:
         print(f"Nothing was audited, because pip-audit failed: {problem}", file=sys.stderr)
         return 2

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from stack import Failed
+from stack import CHECKOUT, Failed
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 # Every table goes before those of the backup come. Otherwise a table that the backup does not have would stay and be in
 # the way of a later `migrate`.
 EMPTY = """

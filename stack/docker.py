@@ -10,9 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lowtide import application
-from stack import Failed, database, page
+from stack import CHECKOUT, Failed, database, page
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 RUN_DIR = "/run/lowtide"
 
 

@@ -18,9 +18,8 @@ import copier
 import yaml
 
 from lowtide import application
-from stack import copied, rename
+from stack import CHECKOUT, copied, rename
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 SKELETON = CHECKOUT / "skeleton"
 
 

@@ -27,9 +27,8 @@ from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
-from stack import Failed, database, page
+from stack import CHECKOUT, Failed, database, page
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60

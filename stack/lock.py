@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from lowtide import application
+from stack import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 NAMES = ("app", "uwsgi", "locust", "dev", "deploy", "audit")
 
 

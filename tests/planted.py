@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests.machine import CHECKOUT
+
 COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
 
 

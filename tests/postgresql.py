@@ -48,10 +48,10 @@ def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
     PostgreSQL refuses to run as root. Under root the user `nobody` runs it, from a copy, because `nobody` may not
     be allowed to read the checkout.
     """
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
         pytest.fail("There is no PostgreSQL to test on: pip install -r requirements/dev.txt brings one.")
-    package = Path(found.submodule_search_locations[0])
+    package = Path(spec.submodule_search_locations[0])
     newest = max(package.glob("pginstall*/bin/initdb")).parent.parent
     if os.geteuid() != 0:
         return newest / "bin", {}

@@ -1,14 +1,13 @@
 """Files that cannot import lowtide/defaults.py have the same values. For deploy/ see tests/deploy/test_sizing.py."""
 
 import re
-from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 
 from lowtide import defaults
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 DEFAULTS = defaults.variables()
 
 

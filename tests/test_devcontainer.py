@@ -2,9 +2,8 @@
 
 import json
 import re
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests.machine import CHECKOUT
 
 
 def test_it_has_the_packages_of_a_bare_machine() -> None:

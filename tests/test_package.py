@@ -3,14 +3,13 @@
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import grimp
 import pytest
 
 import lowtide
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 # What a runtime module may import beside the standard library: the server for which it is made.
 SERVERS = {"uwsgi"}
 
@@ -60,9 +59,9 @@ def test_nobody_imports_the_application(graph: grimp.ImportGraph, package: str) 
 
 def test_the_application_needs_nothing_but_lowtide_django(graph: grimp.ImportGraph) -> None:
     ours = {"lowtide", "loadtest", "stack", "deploy", "tests"}
-    found = {pair for package in APPLICATION for pair in imports(graph, package) if pair[1].partition(".")[0] in ours}
-    assert found
-    assert all(imported.startswith("lowtide.django") for _, imported in found), found
+    of_ours = {pair for package in APPLICATION for pair in imports(graph, package) if pair[1].partition(".")[0] in ours}
+    assert of_ours
+    assert all(imported.startswith("lowtide.django") for _, imported in of_ours), of_ours
 
 
 def test_the_tests_of_a_file_run_in_one_process(request: pytest.FixtureRequest) -> None:

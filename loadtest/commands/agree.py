@@ -14,9 +14,9 @@ from pathlib import Path
 
 from loadtest.commands.progress import console
 from loadtest.commands.session import results_folder
-from loadtest.measure.runtimes import CHECKOUT
 from loadtest.results import agreement, files
 from loadtest.results.types import ResultError
+from stack import CHECKOUT
 
 PUBLISHED = CHECKOUT / "docs/results"
 

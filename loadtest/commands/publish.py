@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from loadtest.commands.session import DEFAULT_VARIANTS, results_folder
-from loadtest.measure.runtimes import CHECKOUT
 from loadtest.results import files, published
 from loadtest.results.types import ResultError, Summary
+from stack import CHECKOUT
 
 RESULTS, IMAGES = CHECKOUT / "docs/results", CHECKOUT / "docs/images"
 # The picture of each result; README shows that of the first.

@@ -19,11 +19,11 @@ from loadtest.commands.progress import Progress, console
 from loadtest.commands.settings import Sizing
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, machine, remote, runtimes, servers, site
-from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
+from loadtest.measure.runtimes import STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from lowtide import application
 from lowtide.tools import permission
-from stack import own
+from stack import CHECKOUT, own
 
 DEFAULT_VARIANTS = "without article lowtide"
 

@@ -14,10 +14,10 @@ from dotenv import dotenv_values
 
 from loadtest.load.scenarios import Scenario, described
 from loadtest.measure import CannotMeasure
-from loadtest.measure.runtimes import CHECKOUT
 from lowtide import start
 from lowtide.sizing import measured
 from lowtide.tools import sizes
+from stack import CHECKOUT
 
 # Whole numbers, with the least and the most of each where there is one. nginx/start knows the same bounds.
 NUMBERS: dict[str, tuple[int, int | None]] = {

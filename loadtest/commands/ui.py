@@ -27,9 +27,9 @@ from loadtest.commands.session import (
 )
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, client, servers
-from loadtest.measure.runtimes import CHECKOUT, STATE, Runtime
+from loadtest.measure.runtimes import STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
-from stack import Failed, own
+from stack import CHECKOUT, Failed, own
 
 
 def run(owned: list[str]) -> int:

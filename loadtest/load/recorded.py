@@ -168,13 +168,13 @@ def of_line(line: str) -> Seen | None:
             return Seen(entry["method"], entry["uri"], int(entry["status"]), size)
         except (KeyError, ValueError, TypeError):
             return None
-    if found := ALB.match(line):
-        parts = urlsplit(found["uri"])
+    if entry := ALB.match(line):
+        parts = urlsplit(entry["uri"])
         uri = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        size = int(found["bytes"]) if found["method"] not in SAFE else 0
-        return Seen(found["method"], uri, int(found["status"]), size)
-    if found := COMBINED.match(line):
-        return Seen(found["method"], found["uri"], int(found["status"]))
+        size = int(entry["bytes"]) if entry["method"] not in SAFE else 0
+        return Seen(entry["method"], uri, int(entry["status"]), size)
+    if entry := COMBINED.match(line):
+        return Seen(entry["method"], entry["uri"], int(entry["status"]))
     return None
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure
-from loadtest.measure.runtimes import CHECKOUT, STATE
+from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import Variant
+from stack import CHECKOUT
 
 LOAD_LIMIT_S = 1800
 

@@ -20,9 +20,8 @@ from typing import Any, Protocol, Self
 
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure
-from stack import docker, local, own
+from stack import CHECKOUT, docker, local, own
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # The folder of the stack under test, and the bodies that are sent to it.
 STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
 # How long the page of metrics may take to answer for the first time.

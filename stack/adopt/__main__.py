@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 from lowtide import application
-from stack import Failed
+from stack import CHECKOUT, Failed
 from stack.adopt import description, project
 from stack.adopt.project import Project
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # Tests of the sample application.
 SAMPLE_TESTS = "tests/app"
 # Debian trixie's (Dockerfile).

@@ -17,9 +17,9 @@ def cost(tmp_path: Path, url: str) -> tuple[float, int]:
         # `migrate` makes the table of the cache.
         assert manage("migrate", "--verbosity=0", **environment).returncode == 0
     done = manage("cache_cost", "--workers=2", "--values=40", "--kib=256", **environment)
-    found = SAID.search(done.stdout)
-    assert found, done.stdout + done.stderr
-    return float(found[1]), int(found[2])
+    said = SAID.search(done.stdout)
+    assert said, done.stdout + done.stderr
+    return float(said[1]), int(said[2])
 
 
 def test_djangos_default_is_a_copy_in_each_worker(tmp_path: Path) -> None:

@@ -4,16 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.app.feeds import TOKEN
+from tests.machine import CHECKOUT
 from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
-CHECKOUT = Path(__file__).resolve().parents[2]
 Said = dict[str, list[Any]]
 # This program stands for a worker. It answers a few requests in each state of the server, and prints the outcome.
 WORKER = """
@@ -122,8 +121,8 @@ def said() -> Said:
     # Two requests and a health check met the stalled server, and each logged that once.
     assert done.stderr.count("The database does not answer") == 1
     assert done.stderr.count("Not ready") == 1
-    found: Said = json.loads(done.stdout.splitlines()[-1])
-    return found
+    said: Said = json.loads(done.stdout.splitlines()[-1])
+    return said
 
 
 def test_a_database_that_stalls_is_a_fast_503(said: Said) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.test_settings import CHECKOUT
 from tests.app.test_users import manage
+from tests.machine import CHECKOUT
 
 SETTINGS, URLS = "config/settings.py", "config/urls.py"
 # What each step deletes, by file.

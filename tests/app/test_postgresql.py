@@ -5,15 +5,13 @@ import re
 import subprocess
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
+from tests.machine import CHECKOUT
 from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(tests: str, *words: str, timeout: float, **variables: str) -> str:

@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.machine import CHECKOUT
 from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def manage(*words: str, **environment: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lowtide import defaults
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = "a-long-enough-key-for-the-tests-0123456789-abcdefghijklm"
 
 

@@ -13,7 +13,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from tests.app.test_settings import CHECKOUT, KEY
+from tests.app.test_settings import KEY
+from tests.machine import CHECKOUT
 
 SETTINGS = "app/config/settings.py"
 USER_MODEL = 'AUTH_USER_MODEL = "accounts.User"'

@@ -175,10 +175,10 @@ def test_image_is_labelled_and_not_root(stack: Stack, image: str) -> None:
 
 @pytest.mark.parametrize("image", ["app", "nginx"])
 def test_image_has_no_tools_to_build_with(stack: Stack, image: str) -> None:
-    found = stack.execute(
+    output = stack.execute(
         image, "sh", "-c", "for tool in cc gcc ld make pip pip3; do command -v $tool; done; true"
     ).stdout
-    assert found == ""
+    assert output == ""
     # Look for the module, because pip may be there without its command.
     if image == "app":
         assert stack.python("import importlib.util as u; print(u.find_spec('pip'))") == "None"

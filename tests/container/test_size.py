@@ -149,7 +149,9 @@ def work(sized: Sized, feed: bytes, at_once: int, until_trouble: bool = False) -
 
     with ThreadPoolExecutor(at_once) as pool:
         return [
-            status for each in pool.map(one, range(LARGE_REQUESTS * (8 if until_trouble else 1))) for status in each
+            status
+            for statuses in pool.map(one, range(LARGE_REQUESTS * (8 if until_trouble else 1)))
+            for status in statuses
         ]
 
 

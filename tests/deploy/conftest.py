@@ -42,12 +42,12 @@ def parsed() -> dict[str, dict[str, Any]]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """For each overlay a file with what `kubectl kustomize` makes of it."""
     folder = tmp_path_factory.mktemp("kubernetes")
-    found = {}
+    files = {}
     for overlay in OVERLAYS:
         path = folder / f"{overlay.replace('/', '-')}.yml"
         path.write_text(tool("kubectl", "kustomize", f"deploy/kubernetes/{overlay}", check=True).stdout)
-        found[overlay] = path
-    return found
+        files[overlay] = path
+    return files
 
 
 @pytest.fixture

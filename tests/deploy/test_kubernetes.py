@@ -21,14 +21,16 @@ Property = Callable[[Objects], Iterator[str]]
 
 
 def one(objects: Objects, kind: str, name: str | None = None) -> dict[str, Any]:
-    (found,) = [each for each in objects if each["kind"] == kind and name in (None, each["metadata"]["name"])]
-    return found
+    (match,) = [
+        manifest for manifest in objects if manifest["kind"] == kind and name in (None, manifest["metadata"]["name"])
+    ]
+    return match
 
 
 def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
-    for each in objects:
-        if each["kind"] in ("Deployment", "Job"):
-            yield each["metadata"]["name"], each["spec"]["template"]["spec"]
+    for manifest in objects:
+        if manifest["kind"] in ("Deployment", "Job"):
+            yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
 def containers(objects: Objects) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -38,8 +40,8 @@ def containers(objects: Objects) -> Iterator[tuple[str, dict[str, Any], dict[str
 
 
 def site(objects: Objects) -> dict[str, Any]:
-    found: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
-    return found
+    pod: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
+    return pod
 
 
 def restricted(objects: Objects) -> Iterator[str]:
@@ -126,13 +128,15 @@ def selected(objects: Objects) -> Iterator[str]:
 
 
 def one_namespace(objects: Objects) -> Iterator[str]:
-    for each in objects:
-        if each["kind"] != "Namespace" and each["metadata"].get("namespace") != "lowtide":
-            yield f"{each['kind']} {each['metadata']['name']} lands elsewhere"
+    for manifest in objects:
+        if manifest["kind"] != "Namespace" and manifest["metadata"].get("namespace") != "lowtide":
+            yield f"{manifest['kind']} {manifest['metadata']['name']} lands elsewhere"
 
 
 def closed(objects: Objects) -> Iterator[str]:
-    policies = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
+    policies = {
+        manifest["metadata"]["name"]: manifest["spec"] for manifest in objects if manifest["kind"] == "NetworkPolicy"
+    }
     deny = policies.get("deny", {})
     if deny.get("podSelector") != {} or set(deny.get("policyTypes", [])) != {"Ingress", "Egress"}:
         yield "what no policy names is open"
@@ -213,20 +217,20 @@ MUTATIONS: list[tuple[Property, str, str | None, Callable[[dict[str, Any]], None
     (monitored, "Deployment", None, at(*POD, "containers", 0, "env")),
 ]
 PROPERTIES = list(dict.fromkeys(row[0] for row in MUTATIONS))
-EVERYWHERE = [each for each in PROPERTIES if each not in (scales, monitored)]
+EVERYWHERE = [prop for prop in PROPERTIES if prop not in (scales, monitored)]
 
 
-@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.__name__)
 def test_production(prop: Property, manifests: dict[str, Objects]) -> None:
     assert list(prop(manifests["overlays/production"])) == []
 
 
-@pytest.mark.parametrize("prop", EVERYWHERE, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("prop", EVERYWHERE, ids=lambda prop: prop.__name__)
 def test_small(prop: Property, manifests: dict[str, Objects]) -> None:
     assert list(prop(manifests["overlays/small"])) == []
 
 
-@pytest.mark.parametrize("prop", [restricted, limited], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("prop", [restricted, limited], ids=lambda prop: prop.__name__)
 def test_loadtest(prop: Property, manifests: dict[str, Objects]) -> None:
     assert list(prop(manifests["loadtest"])) == []
 
@@ -400,11 +404,11 @@ def test_the_variables_reach_locust_and_no_command_line(cluster: Cluster) -> Non
     done = cluster.run(*LOAD, **values)
     assert done.returncode == 0, done.stderr
     applied = list(yaml.safe_load_all(cluster.applied_path.read_text()))
-    (secret,) = [each for each in applied if each["kind"] == "Secret"]
+    (secret,) = [manifest for manifest in applied if manifest["kind"] == "Secret"]
     assert {name: base64.b64decode(value).decode() for name, value in secret["data"].items()} == values
-    jobs = [each["spec"]["template"]["spec"]["containers"][0] for each in applied if each["kind"] == "Job"]
+    jobs = [manifest["spec"]["template"]["spec"]["containers"][0] for manifest in applied if manifest["kind"] == "Job"]
     assert len(jobs) == 2
     for job in jobs:
-        names = [each["secretRef"]["name"] for each in job["envFrom"] if "secretRef" in each]
+        names = [source["secretRef"]["name"] for source in job["envFrom"] if "secretRef" in source]
         assert names == [secret["metadata"]["name"]]
     assert "of-the=test" not in cluster.calls_path.read_text() + done.stdout + done.stderr

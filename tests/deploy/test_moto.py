@@ -43,7 +43,9 @@ NOT_IN_MOTO = [
     ("database", "Outputs", "DatabaseHost"),
     ("database", "Outputs", "DatabaseSecret"),
 ]
-SECRETS = {name: variables.parameter(name, each) for name, each in APPLICATION.variables.items() if each.secret}
+SECRETS = {
+    name: variables.parameter(name, variable) for name, variable in APPLICATION.variables.items() if variable.secret
+}
 STAND_INS = {
     "DatabaseHost": "db.example.internal",
     "DatabaseSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds-x",
@@ -69,11 +71,11 @@ class Aws:
         self.session = boto3.Session("testing", "testing", region_name=REGION)
         self.url = variables["AWS_ENDPOINT_URL"]
         self.folder = folder
-        found = {
+        stored = {
             key: self.client("acm", region).request_certificate(DomainName="shop.example.com")["CertificateArn"]
             for key, region in (("certificate", REGION), ("cloudfront_certificate", "us-east-1"))
         }
-        self.settings = {"account": ACCOUNT, "region": REGION, "domain": "shop.example.com"} | found
+        self.settings = {"account": ACCOUNT, "region": REGION, "domain": "shop.example.com"} | stored
 
     def client(self, name: str, region: str = REGION) -> Any:
         return self.session.client(name, region_name=region, endpoint_url=self.url)
@@ -87,7 +89,12 @@ class Aws:
                 print(f"{key} = {json.dumps(value)}", file=out)
         for key, value in values.items():
             if isinstance(value, dict):
-                print(f"[{key}]", *(f"{name} = {json.dumps(each)}" for name, each in value.items()), sep="\n", file=out)
+                print(
+                    f"[{key}]",
+                    *(f"{name} = {json.dumps(setting)}" for name, setting in value.items()),
+                    sep="\n",
+                    file=out,
+                )
         (self.folder / f"{name}.toml").write_text(out.getvalue())
         return name
 
@@ -111,8 +118,8 @@ class Aws:
     def stacks(self) -> set[str]:
         """The stacks that exist, also those that only a change set has left behind."""
         return {
-            f"{each['StackName']} {each['StackStatus']}"
-            for each in self.client("cloudformation").describe_stacks()["Stacks"]
+            f"{stack['StackName']} {stack['StackStatus']}"
+            for stack in self.client("cloudformation").describe_stacks()["Stacks"]
         }
 
 
@@ -123,11 +130,11 @@ def cloud(aws: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
         for name, value in aws.items():
             if name.startswith("AWS_"):
                 patch.setenv(name, value)
-        found = Aws(aws, tmp_path_factory.mktemp("environments"))
-        found.client("ec2").create_managed_prefix_list(
+        account = Aws(aws, tmp_path_factory.mktemp("environments"))
+        account.client("ec2").create_managed_prefix_list(
             PrefixListName=preflight.PREFIX_LIST, MaxEntries=1, AddressFamily="IPv4"
         )
-        yield found
+        yield account
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +170,10 @@ def test_the_task_is_as_the_template_says(deployed: Aws) -> None:
     assert (app["memory"], app["memoryReservation"]) == (rule.hard_mb, rule.soft_mb)
     assert app["image"] == image("app")
     assert nginx["image"] == image("nginx")
-    assert {each["name"]: each["value"] for each in app["environment"]}["ALLOWED_HOSTS"] == "shop.example.com"
-    assert [each["name"] for each in app["secrets"]] == ["SECRET_KEY", "PGPASSWORD", *SECRETS]
+    assert {variable["name"]: variable["value"] for variable in app["environment"]}[
+        "ALLOWED_HOSTS"
+    ] == "shop.example.com"
+    assert [variable["name"] for variable in app["secrets"]] == ["SECRET_KEY", "PGPASSWORD", *SECRETS]
     assert app["readonlyRootFilesystem"] is True
     assert nginx["dependsOn"] == [{"containerName": "app", "condition": "HEALTHY"}]
 
@@ -176,7 +185,7 @@ def test_the_service_runs_it_in_private_subnets(deployed: Aws) -> None:
         Filters=[{"Name": "tag:Name", "Values": ["lowtide-test-private-*"]}]
     )["Subnets"]
     assert len(subnets) == 2
-    assert len({each["AvailabilityZone"] for each in subnets}) == 2
+    assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
 
 
 def test_the_way_out_is_nat_alone(deployed: Aws) -> None:
@@ -201,7 +210,7 @@ def test_the_dashboard_is_json_with_names_filled_in(deployed: Aws) -> None:
 
 def test_the_database_lets_only_the_service_in(deployed: Aws) -> None:
     groups = deployed.client("ec2").describe_security_groups()["SecurityGroups"]
-    by_text = {each["Description"]: each for each in groups}
+    by_text = {group["Description"]: group for group in groups}
     (rule,) = by_text["PostgreSQL"]["IpPermissions"]
     service = by_text["The tasks of the application and of its migrations"]["GroupId"]
     assert (rule["FromPort"], rule["ToPort"]) == (5432, 5432)
@@ -210,10 +219,10 @@ def test_the_database_lets_only_the_service_in(deployed: Aws) -> None:
 
 
 def test_the_database_is_encrypted_and_private(deployed: Aws) -> None:
-    (found,) = deployed.client("rds").describe_db_instances()["DBInstances"]
-    assert found["DBInstanceIdentifier"] == "lowtide-test"
-    assert found["StorageEncrypted"] is True
-    assert found["PubliclyAccessible"] is False
+    (database,) = deployed.client("rds").describe_db_instances()["DBInstances"]
+    assert database["DBInstanceIdentifier"] == "lowtide-test"
+    assert database["StorageEncrypted"] is True
+    assert database["PubliclyAccessible"] is False
 
 
 def test_the_balancer_listens_with_tls_and_asks_for_health(deployed: Aws) -> None:
@@ -229,7 +238,7 @@ def test_the_balancer_listens_with_tls_and_asks_for_health(deployed: Aws) -> Non
 
 def test_repositories_are_immutable(deployed: Aws) -> None:
     repositories = deployed.client("ecr").describe_repositories()["repositories"]
-    assert {each["repositoryName"]: each["imageTagMutability"] for each in repositories} == {
+    assert {repository["repositoryName"]: repository["imageTagMutability"] for repository in repositories} == {
         f"lowtide-{target}": "IMMUTABLE" for target in ("app", "nginx", "locust")
     }
 
@@ -399,8 +408,8 @@ def put_image(aws: Aws, target: str, revision: str) -> str:
 def test_an_image_that_exists_is_named_by_its_digest(deployed: Aws) -> None:
     digest = put_image(deployed, "app", "1" * 40)
     environment: Environment = read(deployed.write(), deployed.folder)
-    found = preflight.images(deployed.session, environment, "1" * 40, ["AppImage"])
-    assert found == {"AppImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/lowtide-app@{digest}"}
+    images = preflight.images(deployed.session, environment, "1" * 40, ["AppImage"])
+    assert images == {"AppImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/lowtide-app@{digest}"}
 
 
 def test_the_serving_revision_is_known(deployed: Aws) -> None:
@@ -459,8 +468,8 @@ def test_rollback_puts_the_images_of_that_commit_back(deployed: Aws, monkeypatch
     command.run(command.parse(["rollback", name, "--revision", "2" * 40, "--yes"]))
     # moto makes a task definition empty when it is updated, so look at the parameters of the stack instead.
     (stack,) = deployed.client("cloudformation").describe_stacks(StackName="lowtide-test-service")["Stacks"]
-    given = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    given = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack["Parameters"]}
     assert given["Revision"] == "2" * 40
-    found = {target: given[name].split("@")[1] for name, target in preflight.IMAGES.items() if name in given}
-    assert found == digests
+    pinned = {target: given[name].split("@")[1] for name, target in preflight.IMAGES.items() if name in given}
+    assert pinned == digests
     assert deployed.client("ecs").list_tasks(cluster="lowtide-test")["taskArns"] == []

@@ -75,11 +75,11 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[str]:
     Answers.pages, Answers.seen = {}, []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as found:
-        thread = threading.Thread(target=found.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
         thread.join(5)
 
 
@@ -112,7 +112,9 @@ METRICS = "/apis/metrics.k8s.io/v1beta1/namespaces/lowtide/pods"
 
 
 def pod(**containers: str) -> dict[str, Any]:
-    return {"containers": [{"name": name, "usage": {"cpu": "1m", "memory": each}} for name, each in containers.items()]}
+    return {
+        "containers": [{"name": name, "usage": {"cpu": "1m", "memory": memory}} for name, memory in containers.items()]
+    }
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def ecs(parsed: dict[str, Any]) -> dict[str, Any]:
     rules = parsed["service"]["Parameters"]
     app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
     parameters = {
-        each["Name"]: rules[each["Value"]["Ref"]].get("Default")
-        for each in app["Environment"]
-        if "Ref" in each["Value"]
+        variable["Name"]: rules[variable["Value"]["Ref"]].get("Default")
+        for variable in app["Environment"]
+        if "Ref" in variable["Value"]
     }
     return parameters | {
         "hard": rules[app["Memory"]["Ref"]]["Default"],
@@ -49,8 +49,8 @@ def ecs(parsed: dict[str, Any]) -> dict[str, Any]:
 
 def kubernetes(objects: list[dict[str, Any]]) -> dict[str, Any]:
     settings: dict[str, Any]
-    (settings,) = [each["data"] for each in objects if each["kind"] == "ConfigMap"]
-    (site,) = [each for each in objects if each["kind"] == "Deployment"]
+    (settings,) = [manifest["data"] for manifest in objects if manifest["kind"] == "ConfigMap"]
+    (site,) = [manifest for manifest in objects if manifest["kind"] == "Deployment"]
     (app,) = site["spec"]["template"]["spec"]["initContainers"]
     resources = app["resources"]
     return settings | {
@@ -66,33 +66,33 @@ def measured() -> sizing.Load:
 
 
 def rule(settings: dict[str, Any]) -> tuple[int, int]:
-    found = limits(*(int(settings[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS")))
-    return found.hard_mb, found.soft_mb
+    hosts = limits(*(int(settings[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS")))
+    return hosts.hard_mb, hosts.soft_mb
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_all_have_the_default_settings(name: str, parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
-    found = {str(getattr(defaults, name)), compose()[name], example()[name], str(ecs(parsed)[name])}
-    found |= {kubernetes(manifests[overlay])[name] for overlay in ("overlays/small", "overlays/production")}
-    assert len(found) == 1, found
+    values = {str(getattr(defaults, name)), compose()[name], example()[name], str(ecs(parsed)[name])}
+    values |= {kubernetes(manifests[overlay])[name] for overlay in ("overlays/small", "overlays/production")}
+    assert len(values) == 1, values
 
 
 def test_ecs_follows_the_rule(parsed: dict[str, Any]) -> None:
-    found = ecs(parsed)
-    assert (found["hard"], found["soft"]) == rule(found)
+    settings = ecs(parsed)
+    assert (settings["hard"], settings["soft"]) == rule(settings)
 
 
 @pytest.mark.parametrize("overlay", ["overlays/small", "overlays/production"])
 def test_kubernetes_follows_the_rule(overlay: str, manifests: dict[str, Any]) -> None:
-    found = kubernetes(manifests[overlay])
-    assert (found["hard"], found["soft"]) == rule(found)
+    settings = kubernetes(manifests[overlay])
+    assert (settings["hard"], settings["soft"]) == rule(settings)
 
 
 def test_compose_leaves_at_least_what_the_rule_asks_for() -> None:
     hard, _ = rule(compose())
-    for found in (compose(), example()):
-        assert found["APP_MEMORY"].endswith("g")
-        assert int(found["APP_MEMORY"].removesuffix("g")) * 1024 >= hard
+    for settings in (compose(), example()):
+        assert settings["APP_MEMORY"].endswith("g")
+        assert int(settings["APP_MEMORY"].removesuffix("g")) * 1024 >= hard
 
 
 def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manifests: dict[str, Any]) -> None:
@@ -100,8 +100,8 @@ def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manife
     app = parsed["service"]["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
     assert app["LinuxParameters"]["Tmpfs"] == [{"ContainerPath": TMP, "Size": TMPFS_MB, "MountOptions": ["mode=1777"]}]
     for overlay in ("overlays/small", "overlays/production"):
-        (site,) = [each for each in manifests[overlay] if each["kind"] == "Deployment"]
-        volumes = {each["name"]: each["emptyDir"] for each in site["spec"]["template"]["spec"]["volumes"]}
+        (site,) = [manifest for manifest in manifests[overlay] if manifest["kind"] == "Deployment"]
+        volumes = {volume["name"]: volume["emptyDir"] for volume in site["spec"]["template"]["spec"]["volumes"]}
         assert volumes["tmp"] == {"medium": "Memory", "sizeLimit": f"{TMPFS_MB}Mi"}
     services = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
     assert services["app"]["tmpfs"] == [f"{TMP}:mode=1777,size={TMPFS_MB}m"]
@@ -109,9 +109,9 @@ def test_files_in_tmp_count_as_the_container_does(parsed: dict[str, Any], manife
 
 def test_limits_are_the_rule_and_tmp() -> None:
     bound = sizing.bound(measured(), 6, 2, 100, 200)
-    found = limits(6, 2, 100, 200)
-    assert bound.total_mb + TMPFS_MB <= found.hard_mb < bound.total_mb + TMPFS_MB + sizing.STEP_MB
-    assert bound.rest_mb + TMPFS_MB <= found.soft_mb < bound.rest_mb + TMPFS_MB + sizing.STEP_MB
+    limit = limits(6, 2, 100, 200)
+    assert bound.total_mb + TMPFS_MB <= limit.hard_mb < bound.total_mb + TMPFS_MB + sizing.STEP_MB
+    assert bound.rest_mb + TMPFS_MB <= limit.soft_mb < bound.rest_mb + TMPFS_MB + sizing.STEP_MB
 
 
 def test_memory_is_refused_just_below_what_is_needed() -> None:

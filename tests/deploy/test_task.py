@@ -49,8 +49,8 @@ def value(given: Any, values: dict[str, str]) -> str:
         if kind == "Ref":
             return values[what]
         assert kind == "Fn::Sub"
-        for name, each in values.items():
-            what = what.replace(f"${{{name}}}", each)
+        for name, path in values.items():
+            what = what.replace(f"${{{name}}}", path)
         assert "${" not in what, what
         return str(what)
     return str(given)
@@ -80,19 +80,19 @@ def run_options(container: dict[str, Any], values: dict[str, str]) -> list[str]:
         words += ["--stop-timeout", str(seconds)]
     words += ["--init"] if linux.pop("InitProcessEnabled", False) else []
     words += ["--read-only"] if rest.pop("ReadonlyRootFilesystem") else []
-    for each in rest.pop("DockerSecurityOptions"):
-        words += ["--security-opt", each]
-    for each in linux.pop("Tmpfs", []):
-        words += ["--tmpfs", f"{each['ContainerPath']}:{','.join(each['MountOptions'])},size={each['Size']}m"]
-    for each in rest.pop("SystemControls", []):
-        words += ["--sysctl", f"{each['Namespace']}={each['Value']}"]
-    for each in rest.pop("MountPoints", []):
-        words += ["--volume", f"{values[each['SourceVolume']]}:{each['ContainerPath']}"]
-    for each in rest.pop("Environment"):
-        words += ["--env", f"{each['Name']}={value(each['Value'], values)}"]
-    for each in rest.pop("Secrets", []):
-        source = each["ValueFrom"].get("Fn::Sub", "")
-        words += ["--env", f"{each['Name']}={PASSWORDS.get(source) or SECRETS[each['Name']]}"]
+    for option in rest.pop("DockerSecurityOptions"):
+        words += ["--security-opt", option]
+    for mount in linux.pop("Tmpfs", []):
+        words += ["--tmpfs", f"{mount['ContainerPath']}:{','.join(mount['MountOptions'])},size={mount['Size']}m"]
+    for control in rest.pop("SystemControls", []):
+        words += ["--sysctl", f"{control['Namespace']}={control['Value']}"]
+    for mount in rest.pop("MountPoints", []):
+        words += ["--volume", f"{values[mount['SourceVolume']]}:{mount['ContainerPath']}"]
+    for variable in rest.pop("Environment"):
+        words += ["--env", f"{variable['Name']}={value(variable['Value'], values)}"]
+    for secret in rest.pop("Secrets", []):
+        source = secret["ValueFrom"].get("Fn::Sub", "")
+        words += ["--env", f"{secret['Name']}={PASSWORDS.get(source) or SECRETS[secret['Name']]}"]
     assert not rest, f"not translated: {rest}"
     assert not linux, f"not translated: {linux}"
     return words
@@ -110,8 +110,8 @@ class Task:
     definition: dict[str, dict[str, Any]]
 
     def inspect(self, container: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(docker("inspect", f"{self.name}-{container}"))[0]
-        return found
+        details: dict[str, Any] = json.loads(docker("inspect", f"{self.name}-{container}"))[0]
+        return details
 
     def get(self, path: str, **words: Any) -> requests.Response:
         headers = BEHIND | words.pop("headers", {})
@@ -149,7 +149,7 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
     name = f"lowtide-task-{port}"
     template = cfn.load("service")
     definition = template["Resources"]["Task"]["Properties"]
-    containers = {each["Name"]: each for each in definition["ContainerDefinitions"]}
+    containers = {container["Name"]: container for container in definition["ContainerDefinitions"]}
     values = {key: str(rule["Default"]) for key, rule in template["Parameters"].items() if "Default" in rule}
     values |= {"Domain": DOMAIN, "DatabaseHost": "db", "run": name, "VpcCidr": "0.0.0.0/0"}
     # Secrets are passed in a file, because a password with quotes would not survive the command line.
@@ -188,8 +188,8 @@ def task(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tas
             healthy(f"{name}-{target}", 60)
         yield Task(name, f"http://127.0.0.1:{port}", containers)
     finally:
-        for each in ("nginx", "app", "net", "db"):
-            docker("rm", "--force", "--volumes", f"{name}-{each}", check=False)
+        for container in ("nginx", "app", "net", "db"):
+            docker("rm", "--force", "--volumes", f"{name}-{container}", check=False)
         docker("volume", "rm", "--force", name, check=False)
         docker("network", "rm", name, check=False)
         docker("rmi", f"{name}:app", f"{name}:nginx", f"{name}:locust", check=False)
@@ -247,13 +247,13 @@ def test_a_large_request_stays_below_the_limit(task: Task) -> None:
 
 @pytest.mark.parametrize("container", ["app", "nginx"])
 def test_it_runs_as_defined(task: Task, container: str) -> None:
-    found, wanted = task.inspect(container), task.definition[container]
-    host = found["HostConfig"]
-    assert found["Config"]["User"] == wanted["User"] != "0"
+    actual, wanted = task.inspect(container), task.definition[container]
+    host = actual["HostConfig"]
+    assert actual["Config"]["User"] == wanted["User"] != "0"
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert host["Memory"] == host["MemorySwap"] > host["MemoryReservation"] > 0
-    assert found["Config"]["StopTimeout"] == wanted["StopTimeout"]
+    assert actual["Config"]["StopTimeout"] == wanted["StopTimeout"]
     written = subprocess.run(
         ["docker", "exec", f"{task.name}-{container}", "touch", "/srv/x"], capture_output=True, text=True
     )

@@ -34,28 +34,28 @@ def container(templates: Templates, name: str) -> dict[str, Any]:
 
 def option(name: str) -> int:
     """A number that uwsgi.ini sets."""
-    found = re.search(rf"^{name} = (\d+)$", (CHECKOUT / "uwsgi.ini").read_text(), re.MULTILINE)
-    assert found, f"uwsgi.ini sets no {name}"
-    return int(found[1])
+    setting = re.search(rf"^{name} = (\d+)$", (CHECKOUT / "uwsgi.ini").read_text(), re.MULTILINE)
+    assert setting, f"uwsgi.ini sets no {name}"
+    return int(setting[1])
 
 
 def contained(templates: Templates) -> Iterator[str]:
-    for name, each in containers(templates):
-        if each.get("ReadonlyRootFilesystem") is not True:
+    for name, definition in containers(templates):
+        if definition.get("ReadonlyRootFilesystem") is not True:
             yield f"{name} can write to its image"
-        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", str(each.get("User"))):
+        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", str(definition.get("User"))):
             yield f"{name} may run as root"
-        if each.get("Privileged") or each["LinuxParameters"].get("Capabilities") != {"Drop": ["ALL"]}:
+        if definition.get("Privileged") or definition["LinuxParameters"].get("Capabilities") != {"Drop": ["ALL"]}:
             yield f"{name} keeps capabilities"
-        if "no-new-privileges" not in each.get("DockerSecurityOptions", []):
+        if "no-new-privileges" not in definition.get("DockerSecurityOptions", []):
             yield f"{name} may gain privileges"
-        if each["LinuxParameters"].get("MaxSwap") != 0:
+        if definition["LinuxParameters"].get("MaxSwap") != 0:
             yield f"{name} may swap"
 
 
 def limited(templates: Templates) -> Iterator[str]:
-    for name, each in containers(templates):
-        if "Memory" not in each or "MemoryReservation" not in each:
+    for name, definition in containers(templates):
+        if "Memory" not in definition or "MemoryReservation" not in definition:
             yield f"{name} lacks a hard or a soft limit"
     app = container(templates, "service.Task.app")
     if app["Memory"] != {"Ref": "AppMemory"} or app["MemoryReservation"] != {"Ref": "AppMemoryReservation"}:
@@ -63,8 +63,8 @@ def limited(templates: Templates) -> Iterator[str]:
 
 
 def by_digest(templates: Templates) -> Iterator[str]:
-    for name, each in containers(templates):
-        parameter = templates[name.split(".")[0]]["Parameters"].get(each["Image"].get("Ref"), {})
+    for name, definition in containers(templates):
+        parameter = templates[name.split(".")[0]]["Parameters"].get(definition["Image"].get("Ref"), {})
         if "@sha256:[0-9a-f]{64}" not in parameter.get("AllowedPattern", ""):
             yield f"{name} takes an image that is not named by its digest"
 
@@ -73,9 +73,9 @@ def socket_shared(templates: Templates) -> Iterator[str]:
     task = dict(resources(templates, "AWS::ECS::TaskDefinition"))["service.Task"]
     if task.get("Volumes") != [{"Name": "run", "DockerVolumeConfiguration": {"Scope": "task", "Driver": "local"}}]:
         yield "the socket's volume is not the task's own"
-    for each in task["ContainerDefinitions"]:
-        if each.get("MountPoints") != [{"SourceVolume": "run", "ContainerPath": "/run/lowtide"}]:
-            yield f"{each['Name']} does not share the socket"
+    for definition in task["ContainerDefinitions"]:
+        if definition.get("MountPoints") != [{"SourceVolume": "run", "ContainerPath": "/run/lowtide"}]:
+            yield f"{definition['Name']} does not share the socket"
 
 
 def stops_in_order(templates: Templates) -> Iterator[str]:
@@ -118,12 +118,12 @@ def rolls_back(templates: Templates) -> Iterator[str]:
 
 def scales(templates: Templates) -> Iterator[str]:
     policies = dict(resources(templates, "AWS::ApplicationAutoScaling::ScalingPolicy"))
-    found = {
+    scaled = {
         policy["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
         for policy in policies.values()
     }
-    if found != {"ECSServiceAverageMemoryUtilization", "ALBRequestCountPerTarget"}:
-        yield f"tasks do not scale on memory and on requests, but on {found}"
+    if scaled != {"ECSServiceAverageMemoryUtilization", "ALBRequestCountPerTarget"}:
+        yield f"tasks do not scale on memory and on requests, but on {scaled}"
     capacity = dict(resources(templates, "AWS::ECS::CapacityProvider"))["cluster.Capacity"]["AutoScalingGroupProvider"]
     group = dict(resources(templates, "AWS::AutoScaling::AutoScalingGroup"))["cluster.Instances"]
     if capacity["ManagedScaling"]["Status"] != "ENABLED":
@@ -182,7 +182,7 @@ def caches_static_only(templates: Templates) -> Iterator[str]:
     disabled, optimized = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "658327ea-f89d-4fab-a63d-7e88639e58f6"
     if config["DefaultCacheBehavior"]["CachePolicyId"] != disabled:
         yield "pages are cached, anybody's own among them"
-    if [(each["PathPattern"], each["CachePolicyId"]) for each in config["CacheBehaviors"]] != [
+    if [(behavior["PathPattern"], behavior["CachePolicyId"]) for behavior in config["CacheBehaviors"]] != [
         ("/static/*", optimized)
     ]:
         yield "static files are not cached, or more than they"
@@ -190,14 +190,14 @@ def caches_static_only(templates: Templates) -> Iterator[str]:
 
 def logged(templates: Templates) -> Iterator[str]:
     balancer = dict(resources(templates, "AWS::ElasticLoadBalancingV2::LoadBalancer"))["edge.Balancer"]
-    attributes = {each["Key"]: each["Value"] for each in balancer["LoadBalancerAttributes"]}
+    attributes = {attribute["Key"]: attribute["Value"] for attribute in balancer["LoadBalancerAttributes"]}
     if attributes.get("access_logs.s3.enabled") != "true":
         yield "the load balancer keeps no log"
     for name, group in resources(templates, "AWS::Logs::LogGroup"):
         if "RetentionInDays" not in group:
             yield f"{name} keeps its lines for ever"
-    for name, each in containers(templates):
-        if name.startswith("service.") and each["LogConfiguration"]["Options"].get("mode") != "non-blocking":
+    for name, definition in containers(templates):
+        if name.startswith("service.") and definition["LogConfiguration"]["Options"].get("mode") != "non-blocking":
             yield f"{name} waits for its log"
 
 
@@ -219,8 +219,8 @@ def secrets_kept(templates: Templates) -> Iterator[str]:
             yield f"{name} is not encrypted"
     if not list(resources(templates, "AWS::SecretsManager::RotationSchedule")):
         yield "the password is never changed"
-    for name, each in containers(templates):
-        for variable in each.get("Environment", []):
+    for name, definition in containers(templates):
+        for variable in definition.get("Environment", []):
             if re.search("SECRET|PASSWORD|TOKEN", variable["Name"]):
                 yield f"{name}: {variable['Name']} stands in the task definition for all to read"
 
@@ -229,10 +229,10 @@ def roles_split(templates: Templates) -> Iterator[str]:
     """The migration connects as the owner of the tables, and what serves requests does not."""
     users, passwords = {}, {}
     for name in ("migrate.Task.migrate", "service.Task.app"):
-        each = container(templates, name)
-        (url,) = (pair["Value"]["Fn::Sub"] for pair in each["Environment"] if pair["Name"] == "DATABASE_URL")
+        definition = container(templates, name)
+        (url,) = (pair["Value"]["Fn::Sub"] for pair in definition["Environment"] if pair["Name"] == "DATABASE_URL")
         users[name] = urlsplit(url).username
-        passwords[name] = [pair["ValueFrom"] for pair in each["Secrets"] if pair["Name"] == "PGPASSWORD"]
+        passwords[name] = [pair["ValueFrom"] for pair in definition["Secrets"] if pair["Name"] == "PGPASSWORD"]
     owner = dict(resources(templates, "AWS::RDS::DBInstance"))["database.Database"]["MasterUsername"]
     if users["migrate.Task.migrate"] != owner:
         yield "the migration is not the owner of the tables"
@@ -284,13 +284,21 @@ REPOSITORIES = {"AppImage": "lowtide-app", "NginxImage": "lowtide-nginx", "Locus
 def roles_fit_their_tasks(templates: Templates) -> Iterator[str]:
     """A role may read the secrets and pull the images that its task names, and no others."""
     for name, task in resources(templates, "AWS::ECS::TaskDefinition"):
-        text = json.dumps([each.get("Secrets", []) for each in task["ContainerDefinitions"]])
+        text = json.dumps([container.get("Secrets", []) for container in task["ContainerDefinitions"]])
         secrets = set(re.findall(r'\$\{(\w+)\}|"Ref": "(\w+)"', text))
-        images = {REPOSITORIES[each["Image"]["Ref"]] for each in task["ContainerDefinitions"] if "Ref" in each["Image"]}
+        images = {
+            REPOSITORIES[container["Image"]["Ref"]]
+            for container in task["ContainerDefinitions"]
+            if "Ref" in container["Image"]
+        }
         role = templates["roles"]["Resources"][task["ExecutionRoleArn"]["Ref"]]["Properties"]
-        given = [each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]]
-        readable = json.dumps([each["Resource"] for each in given if each["Action"] == "secretsmanager:GetSecretValue"])
-        pulled = json.dumps([each["Resource"] for each in given if "ecr:BatchGetImage" in each["Action"]])
+        given = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+        readable = json.dumps(
+            [statement["Resource"] for statement in given if statement["Action"] == "secretsmanager:GetSecretValue"]
+        )
+        pulled = json.dumps(
+            [statement["Resource"] for statement in given if "ecr:BatchGetImage" in statement["Action"]]
+        )
         if {first or second for first, second in secrets} != set(re.findall(r'"Ref": "(\w+)"', readable)):
             yield f"{name} cannot read its secrets, or can read more"
         if images != set(re.findall(r"repository/([\w-]+)", pulled)):
@@ -343,17 +351,20 @@ def way_out_is_a_choice(templates: Templates) -> Iterator[str]:
     for name in ("NatAddress", "NatGateway", "PrivateDefaultRoute"):
         if network[name].get("Condition") != "Nat":
             yield f"{name} is there whatever was chosen"
-    found = set()
-    for each in network.values():
-        if each["Type"] == "AWS::EC2::VPCEndpoint":
-            found.add(each["Properties"]["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
+    reached = set()
+    for resource in network.values():
+        if resource["Type"] == "AWS::EC2::VPCEndpoint":
+            reached.add(resource["Properties"]["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}."))
             # The endpoint of S3 is a gateway, which costs nothing.
-            if each.get("Condition") != "Endpoints" and each["Properties"].get("VpcEndpointType") == "Interface":
+            if (
+                resource.get("Condition") != "Endpoints"
+                and resource["Properties"].get("VpcEndpointType") == "Interface"
+            ):
                 yield "an interface endpoint is paid for whatever was chosen"
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html
     needed = {"ecr.api", "ecr.dkr", "s3", "ecs", "ecs-agent", "ecs-telemetry", "logs", "secretsmanager"}
-    if needed - found:
-        yield f"without NAT nothing reaches {sorted(needed - found)}"
+    if needed - reached:
+        yield f"without NAT nothing reaches {sorted(needed - reached)}"
 
 
 def dashboard_draws_the_picture(templates: Templates) -> Iterator[str]:
@@ -369,8 +380,8 @@ def log_patterns_match(templates: Templates) -> Iterator[str]:
     from lowtide.recycles import Recycle
 
     line = json.loads(Recycle(0.0, 1, 1, "oom", 0.0, None, None).line())
-    for name, each in resources(templates, "AWS::Logs::MetricFilter"):
-        for key, value in re.findall(r'\$\.(\w+) = "(\w+)"', each["FilterPattern"]):
+    for name, metric in resources(templates, "AWS::Logs::MetricFilter"):
+        for key, value in re.findall(r'\$\.(\w+) = "(\w+)"', metric["FilterPattern"]):
             if line.get(key) != value:
                 yield f"{name} waits for {key} = {value}, which is never written"
 
@@ -379,9 +390,9 @@ def routed(templates: Templates) -> Iterator[str]:
     network = templates["network"]["Resources"]
     for subnet in ("PrivateSubnetA", "PrivateSubnetB"):
         tables = [
-            each["RouteTableId"]
-            for _, each in resources(templates, "AWS::EC2::SubnetRouteTableAssociation")
-            if each["SubnetId"] == {"Ref": subnet}
+            association["RouteTableId"]
+            for _, association in resources(templates, "AWS::EC2::SubnetRouteTableAssociation")
+            if association["SubnetId"] == {"Ref": subnet}
         ]
         if tables != [{"Ref": "PrivateRoutes"}]:
             yield f"{subnet} takes other routes than the private ones"
@@ -615,16 +626,16 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
     (inputs_exist, drop("network", "Outputs", "PrivateSubnetB")),
     (data_outlives, set_at("database", "Resources", "Database", "DeletionPolicy", to="Delete")),
 ]
-PROPERTIES = list(dict.fromkeys(each for each, _ in MUTATIONS))
+PROPERTIES = list(dict.fromkeys(prop for prop, _ in MUTATIONS))
 
 
-@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.__name__)
 def test_property(prop: Property, parsed: Templates) -> None:
     assert list(prop(parsed)) == []
 
 
 @pytest.mark.parametrize(
-    ("prop", "mutate"), MUTATIONS, ids=[f"{each.__name__}-{number}" for number, (each, _) in enumerate(MUTATIONS)]
+    ("prop", "mutate"), MUTATIONS, ids=[f"{prop.__name__}-{number}" for number, (prop, _) in enumerate(MUTATIONS)]
 )
 def test_property_notices_its_mutation(prop: Property, mutate: Callable[[Templates], None], parsed: Templates) -> None:
     mutate(parsed)

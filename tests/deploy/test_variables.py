@@ -35,14 +35,14 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def container(stack: str) -> dict[str, Any]:
-    found: dict[str, Any] = cfn.load(stack)["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
-    return found
+    definition: dict[str, Any] = cfn.load(stack)["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
+    return definition
 
 
 @pytest.mark.usefixtures("declared")
 @pytest.mark.parametrize("stack", ["service", "migrate", "loadtest"])
 def test_every_task_that_reads_them_has_them(stack: str) -> None:
-    secrets = {each["Name"]: each["ValueFrom"] for each in container(stack)["Secrets"]}
+    secrets = {secret["Name"]: secret["ValueFrom"] for secret in container(stack)["Secrets"]}
     assert (
         secrets.items() >= {"UPLOAD_KEY": {"Ref": "UploadKeySecret"}, "STRIPE_KEY": {"Ref": "StripeKeySecret"}}.items()
     )
@@ -96,7 +96,7 @@ def test_a_new_settings_file_has_them_with_fresh_secrets() -> None:
         assert f"# {variable.about}\n" in written
         line = next(line for line in written.splitlines() if name in line.split("=")[0])
         assert len(line) > 50 if variable.generate else line == f"# {name}="
-    assert written != APPLICATION.env or not any(each.generate for each in APPLICATION.variables.values())
+    assert written != APPLICATION.env or not any(variable.generate for variable in APPLICATION.variables.values())
 
 
 def test_no_file_of_the_deployments_names_them() -> None:

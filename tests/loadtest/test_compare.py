@@ -80,23 +80,23 @@ def test_rounds_that_are_none(value: str, says: str, monkeypatch: pytest.MonkeyP
 
 
 def test_variables_of_the_server_alone_are_not_those_of_the_stack() -> None:
-    found = servers.environment(VARIANTS["arena-max"])
-    assert found["SERVER_VARIABLES"] == "MALLOC_ARENA_MAX=2"
-    assert "MALLOC_ARENA_MAX" not in found
-    assert "SERVER_COMMAND" not in found
+    variables = servers.environment(VARIANTS["arena-max"])
+    assert variables["SERVER_VARIABLES"] == "MALLOC_ARENA_MAX=2"
+    assert "MALLOC_ARENA_MAX" not in variables
+    assert "SERVER_COMMAND" not in variables
     assert "SERVER_VARIABLES" not in servers.environment(VARIANTS["without"])
 
 
 def test_other_servers_speak_http_and_have_one_pool() -> None:
     for name in ROWS[10:16]:
-        found = servers.environment(VARIANTS[name])
-        assert (found["PROTOCOL"], found["LARGE_WORKERS"]) == ("http", "0")
-        assert found["SERVER_VARIABLES"].startswith("PEER=")
+        variables = servers.environment(VARIANTS[name])
+        assert (variables["PROTOCOL"], variables["LARGE_WORKERS"]) == ("http", "0")
+        assert variables["SERVER_VARIABLES"].startswith("PEER=")
 
 
 def test_recycles_are_read_from_other_servers_logs() -> None:
-    found = recycles.of_another_server(LOG, NOON + 2.5)
-    assert [(event.time - NOON, event.event) for event in found] == [
+    events = recycles.of_another_server(LOG, NOON + 2.5)
+    assert [(event.time - NOON, event.event) for event in events] == [
         (2, "requests"),
         (3, "hung"),
         (4, "died"),
@@ -104,7 +104,7 @@ def test_recycles_are_read_from_other_servers_logs() -> None:
         (8, "lifetime"),
         (9, "died"),
     ]
-    assert found[0].detail == "pid 11: Autorestarting worker after current request."
+    assert events[0].detail == "pid 11: Autorestarting worker after current request."
 
 
 def test_requests_of_a_server_that_does_not_count_come_from_the_client(tmp_path: Path) -> None:

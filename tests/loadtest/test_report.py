@@ -250,7 +250,7 @@ class TestPage:
         for variant, p99 in zip(
             expected["variants"], ((50.0, 100.0, 80.0), (1.0, 1.0, 1.0), (100.0, 50.0, 60.0)), strict=True
         ):
-            variant |= {"small_p99_ms": sorted(p99)[1], "rounds": [variant | {"small_p99_ms": each} for each in p99]}
+            variant |= {"small_p99_ms": sorted(p99)[1], "rounds": [variant | {"small_p99_ms": value} for value in p99]}
         expected["variants"][2]["rounds"][1]["small_p99_ms"] = 150.0
         # The median of 2.00, 1.50 and 0.75. The ratio of the medians, 60 to 80, would be wrong.
         page = Page(html(written(expected)))

@@ -13,14 +13,14 @@ from tests.loadtest.conftest import ASKED
 
 
 def row(name: str) -> Request:
-    (found,) = (row for row in scenarios.loadtest().requests if row.name == name)
-    return found
+    (request,) = (row for row in scenarios.loadtest().requests if row.name == name)
+    return request
 
 
 def test_the_list_is_the_same_for_the_same_seed() -> None:
     scenario = scenarios.SCENARIOS["default"]
     lists = [list(scenarios.requests(scenario, lane, 1)) for lane in scenarios.LANES]
-    assert [len(each) for each in lists] == [scenario.small, scenario.large]
+    assert [len(requests) for requests in lists] == [scenario.small, scenario.large]
     assert lists[0] == list(scenarios.requests(scenario, "small", 1))
     assert lists[0] != list(scenarios.requests(scenario, "small", 2))
 

@@ -10,10 +10,10 @@ import pytest
 from loadtest.commands import settings
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure
-from loadtest.measure.runtimes import CHECKOUT
 from lowtide import application, defaults
 from lowtide.application import Measured
 from tests.loadtest.conftest import ASKED
+from tests.machine import CHECKOUT
 
 SMOKE = scenarios.named("smoke")
 DESCRIBED = application.read(ASKED)

@@ -1,7 +1,6 @@
 """The sizing rule: one case worked out by hand, then what must hold for many loads and limits."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
@@ -9,8 +8,7 @@ from dotenv import dotenv_values
 from lowtide import application, defaults, sizing
 from lowtide.sizing import Load, TooSmall, bound, check, recommend
 from lowtide.tools.sizes import docker_mb
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.machine import CHECKOUT
 
 LOAD = Load(idle_mb=100, workers=4, worker_rss_mb=50, large_mb=150, worker_private_mb=15)
 GRID = [
@@ -22,22 +20,22 @@ GRID = [
 
 
 def fitting() -> list[tuple[sizing.Sizing, int | None]]:
-    found = []
+    results = []
     for load, workers, large_workers, memory in GRID:
         try:
-            found.append((recommend(load, memory, workers, large_workers), memory))
+            results.append((recommend(load, memory, workers, large_workers), memory))
         except TooSmall:
             continue
-    return found
+    return results
 
 
 def test_the_rule_by_hand() -> None:
     # 100 + 4 x (90 - 50) + 1 x 165 + 32; the need is a tenth more than was measured.
-    found = bound(LOAD, 4, 1, 90)
-    assert found.total_mb == 457
-    assert found.rest_mb == 292
-    assert found.least_mb == 265
-    assert found.words() == ("idle 100 + 4 workers x 40 of growth + 1 large request x 165 + headroom 32 = 457 MiB")
+    needed = bound(LOAD, 4, 1, 90)
+    assert needed.total_mb == 457
+    assert needed.rest_mb == 292
+    assert needed.least_mb == 265
+    assert needed.words() == ("idle 100 + 4 workers x 40 of growth + 1 large request x 165 + headroom 32 = 457 MiB")
 
 
 def test_one_pool_reserves_a_large_request_for_every_worker() -> None:
@@ -69,29 +67,29 @@ def test_least_reload_on_rss_leaves_room_over_an_idle_worker(rss: float, expecte
 def test_every_recommendation_fits_its_limit() -> None:
     results = fitting()
     assert len(results) > 100
-    for found, memory in results:
-        assert found.bound.total_mb <= found.hard_mb
-        assert memory is None or found.hard_mb == memory
-        assert found.bound.rest_mb <= found.hard_mb
-        assert found.soft_mb <= found.hard_mb
-        assert found.large_workers < found.workers
+    for sizing_, memory in results:
+        assert sizing_.bound.total_mb <= sizing_.hard_mb
+        assert memory is None or sizing_.hard_mb == memory
+        assert sizing_.bound.rest_mb <= sizing_.hard_mb
+        assert sizing_.soft_mb <= sizing_.hard_mb
+        assert sizing_.large_workers < sizing_.workers
 
 
 def test_the_limits_stand_in_their_order() -> None:
     """idle RSS < reload-on-rss; a worker there may serve the largest request below its ceiling; and all workers at
     their ceilings are within the container's limit."""
-    for found, _ in fitting():
-        load, (small_mb, large_mb) = found.load, found.ceilings_mb
-        assert found.reload_on_rss_mb >= load.worker_rss_mb + sizing.LEAST_GROWTH_MB
-        assert large_mb > found.bound.growth_mb + load.large_mb - 1
-        grown = (found.workers - found.large_workers) * small_mb + found.large_workers * large_mb
-        assert found.bound.idle_mb + grown + found.bound.headroom_mb <= found.hard_mb + 0.001
+    for sizing_, _ in fitting():
+        load, (small_mb, large_mb) = sizing_.load, sizing_.ceilings_mb
+        assert sizing_.reload_on_rss_mb >= load.worker_rss_mb + sizing.LEAST_GROWTH_MB
+        assert large_mb > sizing_.bound.growth_mb + load.large_mb - 1
+        grown = (sizing_.workers - sizing_.large_workers) * small_mb + sizing_.large_workers * large_mb
+        assert sizing_.bound.idle_mb + grown + sizing_.bound.headroom_mb <= sizing_.hard_mb + 0.001
 
 
 def test_no_limit_given_is_the_smallest_that_fits() -> None:
-    found = recommend(LOAD)
-    assert found.reload_on_rss_mb == sizing.least_reload_on_rss(LOAD) == 75
-    assert (found.bound.total_mb, found.hard_mb) == (397, 400)
+    recommended = recommend(LOAD)
+    assert recommended.reload_on_rss_mb == sizing.least_reload_on_rss(LOAD) == 75
+    assert (recommended.bound.total_mb, recommended.hard_mb) == (397, 400)
     assert recommend(LOAD, 397, 4, 1).hard_mb == 397
     with pytest.raises(TooSmall):
         recommend(LOAD, 396, 4, 1)
@@ -113,8 +111,8 @@ def test_short_memory_takes_workers_away_before_it_gives_up() -> None:
 
 
 def test_workers_and_large_workers_not_given() -> None:
-    found = recommend(Load(400, 16, 50, 100, 15), 8192)
-    assert (found.workers, found.large_workers) == (16, 4)
+    recommended = recommend(Load(400, 16, 50, 100, 15), 8192)
+    assert (recommended.workers, recommended.large_workers) == (16, 4)
     # The rule takes away large workers first, and others only then.
     tight = recommend(Load(400, 16, 50, 100, 15), 16 * 25 + 400 + 110 + 32)
     assert (tight.workers, tight.large_workers) == (16, 1)
@@ -144,11 +142,11 @@ def test_a_load_that_is_none_is_refused(values: tuple[float, int, float, float])
     ],
 )
 def test_check_at_start(limit: float | None, fits: bool, possible: bool, starts: str) -> None:
-    found = check(4, 1, 90, 165, limit, LOAD)
-    assert (found.fits, found.possible) == (fits, possible)
-    assert found.line.startswith(starts)
-    assert "\n" not in found.line
-    assert "= 457 MiB" in found.line or "= 265 MiB" in found.line
+    checked = check(4, 1, 90, 165, limit, LOAD)
+    assert (checked.fits, checked.possible) == (fits, possible)
+    assert checked.line.startswith(starts)
+    assert "\n" not in checked.line
+    assert "= 457 MiB" in checked.line or "= 265 MiB" in checked.line
 
 
 def test_check_without_recycling_lets_every_worker_keep_a_large_request() -> None:

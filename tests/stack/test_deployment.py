@@ -173,8 +173,8 @@ def test_a_host_of_the_shell_is_not_a_deployment(tmp_path: Path) -> None:
 
 def of_kubernetes(host: str) -> tuple[list[str], list[str], int]:
     """The arguments of master and workers in the manifests of Kubernetes, and the number of workers."""
-    found = yaml.safe_load_all((CHECKOUT / "deploy/kubernetes/loadtest/locust.yml").read_text())
-    jobs = {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "Job"}
+    manifests = yaml.safe_load_all((CHECKOUT / "deploy/kubernetes/loadtest/locust.yml").read_text())
+    jobs = {manifest["metadata"]["name"]: manifest["spec"] for manifest in manifests if manifest["kind"] == "Job"}
     kustomization = yaml.safe_load((CHECKOUT / "deploy/kubernetes/loadtest/kustomization.yml").read_text())
     settings = dict(line.split("=", 1) for line in kustomization["configMapGenerator"][0]["literals"])
     assert jobs["locust-worker"]["parallelism"] == int(settings["WORKERS"])
