@@ -5,12 +5,13 @@ It needs only the standard library, so with Docker nothing is installed on the m
 
 import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lowtide import application
-from stack import CHECKOUT, Failed, database, page
+from stack import CHECKOUT, Failed, database, logs, page
 
 RUN_DIR = "/run/lowtide"
 
@@ -135,7 +136,9 @@ class Docker:
         return ""
 
     def logs(self) -> int:
-        return self.call("logs", "--follow", "--tail", "50", shown=True)
+        # Without the names of the containers, a pipe gets lines of JSON only.
+        names = [] if sys.stdout.isatty() else ["--no-log-prefix"]
+        return logs.show(self.words("logs", "--follow", "--tail", "50", "--no-color", *names), self.env, CHECKOUT)
 
     def run(self, command: Sequence[str]) -> int:
         """Run a command where the application runs, on the user's terminal. Returns its exit code."""

@@ -27,7 +27,7 @@ from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
-from stack import CHECKOUT, Failed, database, page
+from stack import CHECKOUT, Failed, database, logs, page
 
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
@@ -336,7 +336,9 @@ class Local:
         files = sorted(str(path) for path in (self.var / "log").glob("*.log"))
         if not files:
             raise Failed("There are no logs yet: `make up` first.")
-        return subprocess.run(["tail", "-n", "20", "-F", *files]).returncode
+        # Without the names of the files, a pipe gets lines of JSON only.
+        names = "--verbose" if sys.stdout.isatty() else "--quiet"
+        return logs.show(["tail", names, "--lines=20", "-F", *files], self.env, CHECKOUT)
 
     def run(self, command: Sequence[str]) -> int:
         """Run a command in the stack's environment, on the user's terminal. Returns its exit code."""

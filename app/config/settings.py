@@ -14,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from lowtide.django import database as stack_database
+from lowtide.django import logs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -238,22 +239,8 @@ CACHES = {
     or cache("locmemcache://")
 }
 
-# Logging, all of it to standard error
+# Logging: lines of JSON to standard error, in the form of nginx's
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "lowtide.django.request_id.RequestIdFilter"}},
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
-    "root": {
-        "handlers": ["stderr"],
-        "level": read("LOG_LEVEL", "INFO", log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
-    },
-    # Django's own handlers, which e-mail the administrators, are taken away, so that its log goes where all others go.
-    "loggers": {
-        "django": {"handlers": [], "level": "NOTSET"},
-        # Axes writes three lines for each failed login.
-        "axes": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.settings(read("LOG_LEVEL", "INFO", log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"))
+# Axes writes three lines for each failed login.
+LOGGING["loggers"]["axes"] = {"level": "WARNING"}

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from lowtide import application
-from lowtide.django import database
+from lowtide.django import database, logs
 from lowtide.django.contract import switched_on
 
 _described = application.read()
@@ -75,12 +75,4 @@ MIDDLEWARE = [
 ]
 # Django mails errors to the administrators and writes them nowhere else unless a project says otherwise.
 if not _own.get("LOGGING"):
-    LOGGING = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": "lowtide.django.request_id.RequestIdFilter"}},
-        "formatters": {"line": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
-        "root": {"handlers": ["stderr"], "level": (os.environ.get("LOG_LEVEL") or "INFO").upper()},
-        "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
-    }
+    LOGGING = logs.settings((os.environ.get("LOG_LEVEL") or "INFO").upper())

@@ -1,6 +1,9 @@
 """A project that knows nothing of this stack, as Django makes it, runs by its description alone."""
 
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -8,7 +11,8 @@ from django.core.management import call_command
 from stack import Failed
 from tests.described import MANAGE
 from tests.planted import append
-from tests.stack.conftest import Start
+from tests.stack.conftest import Stack, Start
+from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -32,6 +36,7 @@ from django.http import HttpResponse
 
 own = {"Content-Security-Policy": "own", "X-Frame-Options": "SELF"}
 urlpatterns.append(path("own/", lambda request: HttpResponse(headers=own)))
+urlpatterns.append(path("fail/", lambda request: 1 / 0))
 """
 BROKEN = """
 def fail(request):
@@ -49,6 +54,13 @@ def project(tmp_path: Path) -> Path:
     call_command("startproject", "shop", str(folder / "code"))
     (folder / "lowtide.toml").write_text(DESCRIPTION)
     return folder
+
+
+def lines_of(stack: Stack, request_id: str) -> list[dict[str, Any]]:
+    """What nginx, uWSGI and Django have logged of a request."""
+    lines = [*(stack.var / "log/access.log").read_text().splitlines(), *stack.log()]
+    entries = [json.loads(line) for line in lines if request_id in line]
+    return sorted(entries, key=lambda entry: ["request", "answer", "log"].index(entry["event"]))
 
 
 def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
@@ -73,6 +85,17 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     assert f"MEDIA_ROOT = '{stack.var}/media'" in shown
     assert "DEBUG" not in stack.get("/none/").text
     assert (project / "built").exists()
+    # An error has one id in all three logs, whose lines have one form.
+    request_id = stack.get(f"/fail/?{'x' * 2000}").headers["X-Request-ID"]
+    wait_until("all three have logged it", lambda: len(lines_of(stack, request_id)) == 3)
+    nginx, uwsgi, django = lines_of(stack, request_id)
+    for line in (nginx, uwsgi, django):
+        assert list(line)[:4] == ["event", "time", "level", "request_id"]
+        assert (line["level"], line["status"]) == ("error", 500)
+        assert abs(line["time"] - time.time()) < 100
+    assert (nginx["event"], uwsgi["event"], django["event"]) == ("request", "answer", "log")
+    assert nginx["uri"] == f"/fail/?{'x' * 993}..."
+    assert django["exception"].endswith("ZeroDivisionError: division by zero")
     # A second start says how the page answers.
     assert "Its page /admin/login/ answers 200." in stack.control("up").stdout
 

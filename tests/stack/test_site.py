@@ -96,7 +96,16 @@ def test_the_request_id_is_in_djangos_log_and_cannot_be_forged(stack: Stack) -> 
     answer = stack.get(NO_PAGE, headers={"X-Request-ID": "forged"})
     request_id = answer.headers["X-Request-ID"]
     assert request_id != "forged"
-    assert any(f" django.request {request_id}: Not Found: {NO_PAGE}" in line for line in stack.log())
+    (line,) = [json.loads(line) for line in stack.log() if request_id in line]
+    assert line | {"time": 0} == {
+        "event": "log",
+        "time": 0,
+        "level": "warning",
+        "request_id": request_id,
+        "logger": "django.request",
+        "message": f"Not Found: {NO_PAGE}",
+        "status": 404,
+    }
 
 
 def test_a_form_is_accepted_from_the_sites_own_address(stack: Stack) -> None:
