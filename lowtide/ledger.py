@@ -45,9 +45,10 @@ _LOG_FACTOR = math.log(_FACTOR)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # A segment of a path that looks like an id: a number, a hash, a UUID, or a long text with digits in it.
 _ID = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F-]{8,}|(?=[^/]*\d)[^/]{16,})(?=/|$)")
-# The head: magic, number of workers, and why peaks are not known, as text.
-_HEAD = struct.Struct("=8sq112s")
-_MAGIC = b"ledger-1"
+# The head: magic, number of workers, how many of them are only for large requests (the last ones), and why peaks are
+# not known, as text.
+_HEAD = struct.Struct("=8sqq112s")
+_MAGIC = b"ledger-2"
 # A row: method and route as text, requests, errors (5xx), highest peak, MiB retained, MiB given back, seconds, steps.
 _NAME_BYTES = 160
 _SUMS, _COUNT = struct.Struct("=qqdddd"), struct.Struct("=I")
@@ -121,18 +122,12 @@ def _highest_mb() -> float:
 class Ledger:
     """The table of all workers, made before they fork, and the figures of the request that this process serves."""
 
-    def __init__(self, workers: int, line_mb: float = defaults.LEDGER, file: Path | None = None) -> None:
+    def __init__(
+        self, workers: int, line_mb: float = defaults.LEDGER, file: Path | None = None, large_workers: int = 0
+    ) -> None:
         self._line_mb = line_mb
-        size = _HEAD.size + workers * _PART
-        if file:
-            # A process that still reads the previous server's file keeps it.
-            file.unlink(missing_ok=True)
-            with file.open("xb+") as table:
-                table.truncate(size)
-                self._table = mmap.mmap(table.fileno(), size)
-        else:
-            self._table = mmap.mmap(-1, size)
-        _HEAD.pack_into(self._table, 0, _MAGIC, workers, b"")
+        self._table = memory.shared(_HEAD.size + workers * _PART, file)
+        _HEAD.pack_into(self._table, 0, _MAGIC, workers, large_workers, b"")
         self._worker = 0
         self._rows: dict[str, int] = {}
         self._reset: Callable[[], object] | None = None
@@ -154,9 +149,10 @@ class Ledger:
         self._reset = None
         if not why:
             self._reset, why = peak_resetter()
-        if why and not _HEAD.unpack_from(self._table)[2].strip(b"\0"):
+        *head, said = _HEAD.unpack_from(self._table)
+        if why and not said.strip(b"\0"):
             # The first worker prints the reason for all, because it is the same for each.
-            _HEAD.pack_into(self._table, 0, _MAGIC, *_HEAD.unpack_from(self._table)[1:2], why.encode()[:112])
+            _HEAD.pack_into(self._table, 0, *head, why.encode()[:112])
             print(f"lowtide: the ledger knows no peaks: {why}", file=sys.stderr, flush=True)
         self._held_mb = memory.rss_mb()
         if self._reset:
@@ -295,8 +291,10 @@ def _row(table: "mmap.mmap | bytes", at: int) -> Route | None:
     return Route(route, method, count, errors, highest, retained, given_back, seconds, list(steps))
 
 
-def read(file: Path) -> tuple[list[Route], str]:
+def read(file: Path, small: bool = False) -> tuple[list[Route], str]:
     """All routes of all workers, highest peak first, and the reason why peaks are not known, or "".
+
+    With `small`, what the workers for large requests served is left out.
 
     Raises:
         OSError: there is no such file.
@@ -305,7 +303,8 @@ def read(file: Path) -> tuple[list[Route], str]:
     table = file.read_bytes()
     if len(table) < _HEAD.size or not table.startswith(_MAGIC):
         raise ValueError(f"{file} is no ledger of this version")
-    _, workers, why = _HEAD.unpack_from(table)
+    _, workers, large_workers, why = _HEAD.unpack_from(table)
+    workers -= large_workers if small else 0
     routes: dict[tuple[str, str], Route] = {}
     for at in range(_HEAD.size, min(len(table), _HEAD.size + workers * _PART), _ROW):
         if row := _row(table, at):

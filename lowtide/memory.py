@@ -4,6 +4,7 @@ Everything is read from /proc and /sys/fs/cgroup, in MiB. Summed RSS counts a pa
 times; PSS (proportional set size, proc(5), smaps_rollup) divides it by the number of its users, so it can be summed.
 """
 
+import mmap
 import os
 import re
 from contextlib import suppress
@@ -35,6 +36,17 @@ def pss_mb(pid: int) -> float:
         return 0.0
     match = _PSS.search(rollup)
     return int(match[1]) / 1024 if match else 0.0
+
+
+def shared(size: int, file: Path | None = None) -> mmap.mmap:
+    """Memory of `size` zeros that this process shares with its children, and with readers of `file` if one is named."""
+    if file is None:
+        return mmap.mmap(-1, size)
+    # A process that still reads the previous server's file keeps it.
+    file.unlink(missing_ok=True)
+    with file.open("xb+") as opened:
+        opened.truncate(size)
+        return mmap.mmap(opened.fileno(), size)
 
 
 def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:

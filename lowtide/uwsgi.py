@@ -105,7 +105,10 @@ _slots = recycles.Slots(uwsgi.numproc)
 _give_back = GiveBack(_THRESHOLD_MB) if _THRESHOLD_MB else None
 _LINE_MB = ledger.line_mb()
 _RUN_DIR = os.environ.get("RUN_DIR")
-_ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, Path(_RUN_DIR, "ledger") if _RUN_DIR else None) if _LINE_MB else None
+# The numbers of the workers that are only for large requests (lowtide.start).
+_LARGE = frozenset(map(int, filter(None, os.environ.get("LARGE_WORKER_IDS", "").split(","))))
+_LEDGER_FILE = Path(_RUN_DIR, "ledger") if _RUN_DIR else None
+_ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, _LEDGER_FILE, len(_LARGE)) if _LINE_MB else None
 _counts = counts.Counts(uwsgi.numproc, Path(_RUN_DIR, "counts")) if _RUN_DIR else None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # Seconds to wait for the successor of another worker. A fork takes milliseconds unless something is wrong.
@@ -233,8 +236,7 @@ def _look(_: int) -> None:
 
 def _ceiling_mb(worker: int) -> float:
     """How far this worker may grow (lowtide.start); 0 for no limit."""
-    large = str(worker) in os.environ.get("LARGE_WORKER_IDS", "").split(",")
-    return float(os.environ.get("LARGE_CEILING_MB" if large else "SMALL_CEILING_MB") or 0)
+    return float(os.environ.get("LARGE_CEILING_MB" if worker in _LARGE else "SMALL_CEILING_MB") or 0)
 
 
 def _wrap() -> bool:

@@ -34,11 +34,12 @@ def run(*command: str, env: dict[str, str] | None = None) -> subprocess.Complete
 class Stack(Docker):
     """A Compose project of docker-compose.yml. `env` is its whole environment and may be changed between `up`s."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *overlays: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.project = f"{described.NAME}-test-{port}"
-        files = ("--file", "docker-compose.yml", "--file", str(OVERLAY), "--env-file", os.devnull)
+        files = [word for overlay in (OVERLAY, *overlays) for word in ("--file", str(overlay))]
+        files = ["--file", "docker-compose.yml", *files, "--env-file", os.devnull]
         # Nothing else is taken from the shell, because a variable that is set there would change what is tested.
         kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
         own = {

@@ -8,11 +8,13 @@ import re
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowtide import ledger, memory, sample
+from lowtide import application, counts, ledger, memory, sample
+from lowtide.tools import routes as judged
 
 HELP = "say which requests take the memory of a running server"
 DESCRIPTION = """The ledger of a running server, live: what the requests of each route took at their peak, and what its
@@ -20,8 +22,6 @@ workers hold.
 Exit code 0: shown. 2: nothing can be read there."""
 _EVERY_S = 1.0
 KEYS = ("peak", "retained", "seconds", "count")
-# MiB. A route whose peak is at least this belongs to the workers for large requests.
-LARGE_MB = 32.0
 _SAMPLE = re.compile(r'^lowtide_route_(\w+)\{method="([^"]*)",route="((?:[^"\\]|\\.)*)"\} (\S+)$', re.MULTILINE)
 
 
@@ -31,9 +31,13 @@ class Unreadable(Exception):
 
 @dataclass
 class Table:
-    """The figures to show. `unknown` says why peaks are not known, or is empty."""
+    """The figures to show. `unknown` says why peaks are not known, or is empty.
+
+    `small` are the routes without what workers for large requests served; all routes where that is not known.
+    """
 
     routes: list[dict[str, Any]]
+    small: list[dict[str, Any]]
     workers: list[dict[str, Any]]
     unknown: str = ""
 
@@ -57,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="show it once and end")
     parser.add_argument("--routes", action="store_true", help="print the list of large routes for app/lowtide.toml")
     parser.add_argument(
-        "--large-mb", type=float, default=LARGE_MB, metavar="MIB", help="from which peak a route is large"
+        "--large-mb", type=float, default=judged.LARGE_MB, metavar="MIB", help="from which peak a route is large"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="output (default: text)")
 
@@ -73,7 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"lowtide top: {problem}\n")
         return 2
     if arguments.routes:
-        sys.stdout.write(_large(table, arguments.large_mb))
+        try:
+            listed = application.read().large if application.find() else ()
+        except application.Invalid as problem:
+            sys.stderr.write(f"lowtide top: {problem}\n")
+            return 2
+        sys.stdout.write(_large(table, listed, arguments.large_mb))
     elif arguments.format == "json":
         sys.stdout.write(json.dumps(table.document(), indent=2) + "\n")
     else:
@@ -113,29 +122,20 @@ def _from_files(stats: Path) -> Table:
         raise Unreadable(f"--stats {stats}: {error}: no uWSGI answers there") from None
     try:
         rows, unknown = ledger.read(stats.with_name("ledger"))
+        small, _ = ledger.read(stats.with_name("ledger"), small=True)
     except FileNotFoundError:
         raise Unreadable(f"{stats.with_name('ledger')}: there is none: is LEDGER=0 set?") from None
     except (OSError, ValueError) as error:
         raise Unreadable(f"{error}") from None
-    routes = [
-        {
-            "route": row.route,
-            "method": row.method,
-            "count": row.count,
-            "errors": row.errors,
-            "peak_p50_mb": round(row.peak_mb(0.5), 1),
-            "peak_p99_mb": round(row.peak_mb(0.99), 1),
-            "peak_max_mb": round(row.peak_max_mb, 1),
-            "retained_mb": round(row.retained_mb, 1),
-            "given_back_mb": round(row.given_back_mb, 1),
-            "seconds": round(row.seconds, 3),
-        }
-        for row in rows
-    ]
-    return Table(routes, [_worker(worker) for worker in figures["workers"] if worker["pid"] > 0], unknown)
+    try:
+        reasons = dict(enumerate(counts.last_reasons(stats.with_name("counts")), 1))
+    except (OSError, ValueError):
+        reasons = {}
+    workers = [_worker(worker, reasons.get(worker["id"], "")) for worker in figures["workers"] if worker["pid"] > 0]
+    return Table([judged.figures(row) for row in rows], [judged.figures(row) for row in small], workers, unknown)
 
 
-def _worker(figures: dict[str, Any]) -> dict[str, Any]:
+def _worker(figures: dict[str, Any], last_reason: str) -> dict[str, Any]:
     pid = figures["pid"]
     try:
         pss, rss = round(memory.pss_mb(pid), 1), round(memory.rss_mb(pid), 1)
@@ -150,6 +150,7 @@ def _worker(figures: dict[str, Any]) -> dict[str, Any]:
         "rss_mb": rss,
         "age_s": age,
         "requests": figures["requests"],
+        "last_reason": last_reason,
     }
 
 
@@ -180,7 +181,7 @@ def _from_metrics(url: str) -> Table:
             row[key] = int(float(value)) if unit == 1 and key != "seconds" else round(float(value) / unit, 3)
     if not routes:
         raise Unreadable(f"--metrics {url}: no ledger in it: no request yet, or LEDGER=0")
-    return Table(list(routes.values()), [])
+    return Table(list(routes.values()), list(routes.values()), [])
 
 
 def _text(table: Table) -> str:
@@ -193,7 +194,7 @@ def _text(table: Table) -> str:
         rows.append([route["method"], route["route"], str(route["count"]), *shown, f"{route['seconds']:.1f}"])
     lines += _aligned(rows, left=2)
     if table.workers:
-        names = ["worker", "pid", "pss_mb", "rss_mb", "age_s", "requests"]
+        names = ["worker", "pid", "pss_mb", "rss_mb", "age_s", "requests", "last_reason"]
         lines += ["", *_aligned([names, *([str(worker[name]) for name in names] for worker in table.workers)], left=0)]
     return "\n".join(lines) + "\n"
 
@@ -210,20 +211,9 @@ def _aligned(rows: list[list[str]], left: int) -> list[str]:
     ]
 
 
-def _large(table: Table, large_mb: float) -> str:
-    """The line for app/lowtide.toml, with the figures as comments above it."""
-    large = [route for route in table.routes if route["peak_p99_mb"] >= large_mb and route["route"].startswith("/")]
-    lines = [
-        f"# {route['method']} {route['route']}: {route['count']} requests, peak p50 {route['peak_p50_mb']:.0f} MiB, "
-        f"max {route['peak_max_mb']:.0f}"
-        for route in large
-    ]
-    patterns = dict.fromkeys(_pattern(route["route"]) for route in large)
-    return "\n".join([*lines, f"large = {json.dumps(list(patterns))}"]) + "\n"
-
-
-def _pattern(route: str) -> str:
-    """The path of a route as a pattern: its fixed beginning, and a star if a variable part follows."""
-    fixed = re.split(r"[{<(\[\\*]", route.removeprefix("/^") if route.startswith("/^") else route, maxsplit=1)[0]
-    fixed = fixed if fixed.startswith("/") else f"/{fixed}"
-    return route if fixed == route else f"{fixed}*"
+def _large(table: Table, listed: Sequence[str], large_mb: float) -> str:
+    """The line for app/lowtide.toml, and above it, as comments, why it differs from the list that is there."""
+    verdict = judged.judge(listed, table.routes, table.small, large_mb)
+    lines = [f"# {words}" for words in (*verdict.missing.values(), *verdict.needless.values())]
+    patterns = [pattern for pattern in listed if pattern not in verdict.needless]
+    return "\n".join([*lines, f"large = {json.dumps([*patterns, *verdict.missing])}"]) + "\n"
