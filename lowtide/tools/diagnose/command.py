@@ -15,6 +15,8 @@ does: leak, retention, fragmentation, native growth, DEBUG, a cache, or clean. T
 often as said, more often while it is not sure whether growth has an end, and with memray once more where it has to
 name the C functions of native growth. Exit code 0: clean, retention or a cache. 1: leak, native growth, fragmentation
 or DEBUG. 2: could not run. 3: it still grows, and nothing is known yet."""
+# Requests may take this share of the time of a process; the search for what holds the memory takes the rest.
+REQUESTS_SHARE = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +50,8 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience",
         type=_count,
-        default=120,
         metavar="SECONDS",
-        help="how long to go on, in each of two processes (default: 120)",
+        help="also stop after so long, in each of two processes (default: 0.8 of --timeout)",
     )
     parser.add_argument(
         "--warm-up", type=_count, default=5, metavar="N", help="requests before these, which do not count (default: 5)"
@@ -99,6 +100,9 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         headers=tuple(arguments.header),
         https=arguments.https,
     )
+    # If the timeout comes first, there is no verdict at all.
+    patience_s = arguments.patience or arguments.timeout * REQUESTS_SHARE
+    timeout_s = max(arguments.timeout, patience_s / REQUESTS_SHARE)
     # Progress needs its own descriptor, because a measuring process's standard error is read only if it fails.
     progress = os.dup(2)
     job = Job(
@@ -107,10 +111,10 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         arguments.times,
         arguments.warm_up,
         at_most=arguments.at_most,
-        patience_s=arguments.patience,
+        patience_s=patience_s,
         progress=progress,
     )
-    diagnosis, plain, traced = runner.diagnose(job, arguments.timeout, arguments.chdir)
+    diagnosis, plain, traced = runner.diagnose(job, timeout_s, arguments.chdir)
     asked = f"{request.method} {request.path}"
     if arguments.picture:
         from lowtide.tools.diagnose import picture

@@ -282,12 +282,12 @@ def measure_traced(job: Job) -> Traced:
         gc.unfreeze()
         # Count types before the next snapshot, because a snapshot consists of thousands of tuples.
         traced.types = holder.growing_types(types, rounds.number - job.warm_up)
-        grown = stacks()
+        grew = live[looks - 1] - live[job.warm_up]
+        grown = stacks() if grew >= holder.LEAST_BYTES * job.times else []
     traced.numbers, traced.live_bytes, traced.queries = (list(values[:looks]) for values in (numbers, live, queries))
     traced.django_debug = debug()
     traced.lines = [stack.as_dict() for stack in grown]
-    grew = live[looks - 1] - live[job.warm_up]
-    if grew >= holder.LEAST_BYTES * job.times:
+    if grown:
         holders = holder.find_holders(grown)
         traced.chain = holders[0].chain if holders else []
         if heap.open(LIMITS.live_bytes):

@@ -259,7 +259,7 @@ def _next(verdict: str, traced: Traced) -> str:
         case "growing":
             holder = f" What holds it: {chain_text(traced.chain)}." if traced.chain else ""
             return (
-                f"Let it look longer (--patience 600, --at-most 20000).{holder} What is pruned once in some hundred "
+                f"Let it look longer (--at-most 20000 --patience 1800).{holder} What is pruned once in some hundred "
                 "requests looks like this before, and so does a leak."
             )
         case "cache" if traced.clock == "falls":

@@ -237,7 +237,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-# docs/diagnose.md has the same request, and a test of it.
+# test_docs.py sends the same request with fewer records.
 @pytest.mark.night
 @pytest.mark.usefixtures("variables")
 def test_the_application_retains_and_does_not_leak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
