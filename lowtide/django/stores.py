@@ -20,15 +20,16 @@ from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.files.storage import FileSystemStorage, InMemoryStorage
+from django.core.files.storage import FileSystemStorage
 from django.core.mail.backends import console, dummy, filebased, locmem, smtp
 from django.db import connections
 from django.utils.module_loading import import_string
 
 log = logging.getLogger(__name__)
 FILE = "stores.json"
-# Schemes of addresses that are not services: links, and stores that other functions of this module list.
-NO_SERVICE = {"data", "file", "http", "https", "sqlite"}
+# Schemes of addresses that are not services: links, references to Python objects in LOGGING, and stores that other
+# functions of this module list.
+NO_SERVICE = {"cfg", "data", "ext", "file", "http", "https", "sqlite"}
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,27 @@ def mail() -> Iterator[Store]:
 def files() -> Iterator[Store]:
     """The folders of uploads and of static files, which are collected before each start."""
     roots = {"default": settings.MEDIA_ROOT, "staticfiles": settings.STATIC_ROOT}
-    for alias, storage in settings.STORAGES.items():
+    for alias, storage in storages().items():
         backend = str(storage["BACKEND"])
         kind, options = loaded(backend), storage.get("OPTIONS")
         named = str(options.get("location") or "") if isinstance(options, dict) else ""
-        if kind and issubclass(kind, InMemoryStorage):
+        # By name, because Django has it from 4.2 only.
+        if kind and any(parent.__name__ == "InMemoryStorage" for parent in kind.__mro__):
             continue
         if kind and issubclass(kind, FileSystemStorage):
             if location := named or str(roots.get(alias) or ""):
                 yield file("folder of files", location)
         else:
             yield Store("storage of files", backend, "unknown")
+
+
+def storages() -> dict[str, Any]:
+    """STORAGES, which took the place of two settings in Django 4.2."""
+    if hasattr(settings, "STORAGES"):
+        stores: dict[str, Any] = settings.STORAGES
+        return stores
+    older = {"default": "DEFAULT_FILE_STORAGE", "staticfiles": "STATICFILES_STORAGE"}
+    return {alias: {"BACKEND": getattr(settings, name)} for alias, name in older.items()}
 
 
 def services() -> Iterator[Store]:

@@ -98,10 +98,8 @@ settings.configure(
     ],
 )
 application = get_wsgi_application()
-urlpatterns = [
-    path("i18n/", include("django.conf.urls.i18n")),
-    path("", include(django.apps.apps.get_app_config("oscar").urls[0])),
-]
+shop: Any = django.apps.apps.get_app_config("oscar")
+urlpatterns = [path("i18n/", include("django.conf.urls.i18n")), path("", include(shop.urls[0]))]
 
 
 def fill() -> None:
