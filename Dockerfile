@@ -19,9 +19,11 @@ COPY requirements/uwsgi.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/uwsgi.txt
 
-COPY requirements/app.txt /tmp/
+# With TELEMETRY=1 also the libraries that report to OpenTelemetry and Sentry (observe/telemetry.yml).
+ARG TELEMETRY
+COPY requirements/app.txt requirements/telemetry.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /srv/venv install --require-hashes -r /tmp/app.txt
+    pip --python /srv/venv install --require-hashes -r /tmp/app.txt ${TELEMETRY:+-r /tmp/telemetry.txt}
 
 # --- What the application's build commands make, such as static files, and nginx's configuration for it -------------
 FROM build AS static

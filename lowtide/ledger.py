@@ -24,7 +24,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,21 @@ class Route:
         self.given_back_mb += other.given_back_mb
         self.seconds += other.seconds
         self.steps = [a + b for a, b in zip(self.steps, other.steps, strict=True)]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request, as the log's line tells of it. `peak_mb` is None where peaks are not known."""
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    worker: int
+    peak_mb: float | None
+    retained_mb: float
+    given_back_mb: float
+    seconds: float
 
 
 def line_mb() -> float:
@@ -187,13 +202,16 @@ class Ledger:
             route = NO_ROUTE if self._status.startswith("404") else fold(environ.get("PATH_INFO", ""))
         self._request = (method if method in _METHODS else OTHER, route, environ.get("HTTP_X_REQUEST_ID", "-"))
 
-    def end(self, asked_mb: float = 0.0) -> None:
-        """Call this at the end of a request, after memory was given back; `asked_mb` is RSS before that."""
+    def end(self, asked_mb: float = 0.0) -> Served | None:
+        """Call this at the end of a request, after memory was given back; `asked_mb` is RSS before that.
+
+        Returns the request; None if there was none.
+        """
         if self._environ is not None:
             self.close()
         request, self._request = self._request, None
         if request is None:
-            return
+            return None
         seconds = time.perf_counter() - self._began
         peak_mb = retained_mb = given_back_mb = 0.0
         if self._reset:
@@ -206,21 +224,21 @@ class Ledger:
                 self._reset()
         method, route, request_id = request
         self._enter(method, route, peak_mb, retained_mb, given_back_mb, seconds)
+        served = Served(
+            request_id,
+            method,
+            route,
+            int(self._status[:3]) if self._status[:3].isdigit() else 0,
+            self._worker,
+            round(peak_mb, 1) if self._reset else None,
+            round(retained_mb, 1),
+            round(given_back_mb, 1),
+            round(seconds, 3),
+        )
         if peak_mb >= self._line_mb:
-            line = {
-                "event": "large-request",
-                "time": round(time.time(), 3),
-                "request_id": request_id,
-                "method": method,
-                "route": route,
-                "status": int(self._status[:3]) if self._status[:3].isdigit() else 0,
-                "worker": self._worker,
-                "peak_mb": round(peak_mb, 1),
-                "retained_mb": round(retained_mb, 1),
-                "given_back_mb": round(given_back_mb, 1),
-                "seconds": round(seconds, 3),
-            }
+            line = {"event": "large-request", "time": round(time.time(), 3), **asdict(served)}
             print(json.dumps(line), file=sys.stderr, flush=True)
+        return served
 
     def _enter(self, method: str, route: str, peak: float, retained: float, given_back: float, seconds: float) -> None:
         name = _name(method, route)

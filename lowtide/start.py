@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lowtide import application, defaults, memory, sizing
+from lowtide import application, defaults, memory, sizing, telemetry
 
 MANAGEMENT = ("lowtide", "article", "without")
 
@@ -52,6 +52,8 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     ceiling = environment.get("WORKER_CEILING") or defaults.WORKER_CEILING
     if ceiling not in ("auto", "off") and not (ceiling.isdecimal() and int(ceiling)):
         raise Unusable(f"WORKER_CEILING={ceiling} cannot be used: write auto, off, or a whole number of MiB.")
+    if problem := telemetry.problem(environment):
+        raise Unusable(problem)
     need = environment.get("LARGE_NEED_MB") and str(number(environment, "LARGE_NEED_MB", 0, 0))
     ids = [str(worker) for worker in range(1, workers + 1)]
     return {
@@ -125,6 +127,8 @@ def main(arguments: list[str]) -> int:
         if application.find():
             described = application.read()
             checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.server, **described.environment}
+            # Under which name OpenTelemetry shows the requests.
+            checked["OTEL_SERVICE_NAME"] = os.environ.get("OTEL_SERVICE_NAME") or described.name
             if load := sizing.measured(described):
                 print(check_limit(checked, load), file=sys.stderr, flush=True)
         checked |= ceilings(checked, load)

@@ -15,6 +15,7 @@ It works on the application that `module =` names, without a change to its code:
 - freezes what is loaded before the fork (gc.freeze): otherwise a worker's garbage collector would write into every
   object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
 - counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
+- reports requests to OpenTelemetry and errors to Sentry, where they are switched on (`lowtide.telemetry`);
 - logs why workers are replaced (`lowtide.recycles`), and counts it for `lowtide.metrics` (`lowtide.counts`);
 - runs the functions that the application registered with `atexit` before a worker ends, such as the flush of an error
   reporter, because uWSGI does not call them with skip-atexit-teardown;
@@ -56,7 +57,7 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, counts, ledger, logs, memory, recycles, stopping, waiting
+from lowtide import application, ceiling, counts, ledger, logs, memory, recycles, stopping, telemetry, waiting
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -110,6 +111,8 @@ _LARGE = frozenset(map(int, filter(None, os.environ.get("LARGE_WORKER_IDS", "").
 _LEDGER_FILE = Path(_RUN_DIR, "ledger") if _RUN_DIR else None
 _ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, _LEDGER_FILE, len(_LARGE)) if _LINE_MB else None
 _counts = counts.Counts(uwsgi.numproc, Path(_RUN_DIR, "counts")) if _RUN_DIR else None
+# Only after the application is loaded, because Sentry's SDK must know whether it is one of Django's.
+_telemetry: telemetry.Telemetry | None = None
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # Seconds to wait for the successor of another worker. A fork takes milliseconds unless something is wrong.
 _TURN_S = 2.0
@@ -196,8 +199,9 @@ def _end() -> None:
         _hup.end()
     if _give_back:
         (_give_back.rest if _wrapped else _give_back)()
-    if _ledger:
-        _ledger.end(_give_back.asked_mb if _give_back else 0.0)
+    served = _ledger.end(_give_back.asked_mb if _give_back else 0.0) if _ledger else None
+    if _telemetry:
+        _telemetry.end(served)
     if _give_back and _give_back.given_mb:
         _count(counts.GIVE_BACKS)
         _count(counts.GIVEN_BACK_BYTES, round(_give_back.given_mb * memory.MIB))
@@ -241,6 +245,7 @@ def _ceiling_mb(worker: int) -> float:
 
 def _wrap() -> bool:
     """Put the callbacks around the application before uWSGI loads it; False where that is not possible."""
+    global _telemetry
     name, _, attribute = (_text("module") or _text("wsgi")).partition(":")
     if _LAZY or not name:
         return False
@@ -264,6 +269,8 @@ def _wrap() -> bool:
     loaded = ceiling.bounded(loaded)
     if _ledger:
         loaded = _ledger.watched(loaded)
+    if _telemetry := telemetry.chosen(_HEALTH):
+        loaded = _telemetry.watched(loaded)
     loaded = Shed(AfterResponse(loaded, _close, _begin, _break), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
     wrapped = read_to_the_end(loaded)
     setattr(module, attribute, (lambda: wrapped) if made else wrapped)
@@ -337,6 +344,8 @@ def _leave(reason: str = "") -> None:
         waiting.refuse(_listening)
     if _deadline:
         _deadline.set(_OUT_S)
+    if _telemetry:
+        _telemetry.flush()
     _call_application_hook("atexit")
     if _is_on("skip-atexit-teardown"):
         atexit._run_exitfuncs()
@@ -367,6 +376,8 @@ def _take_place() -> None:
     if not _LAZY and (end := _slots.born(worker, os.getpid(), _HARAKIRI)):
         recycles.log(end)
         _count(end.reason)
+    if _telemetry:
+        _telemetry.start()
     if _give_back:
         _give_back.mark()
     if _ledger:

@@ -111,7 +111,7 @@ class Docker:
         try:
             status = page.asked(url, described.page)
         except Failed as problem:
-            last = self.ask("logs", "--no-color", "--tail", "15", "app").stdout.splitlines()
+            last = self.said("15", "app")
             raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
         observed = ""
         if observe == "1":
@@ -126,8 +126,12 @@ class Docker:
         for line in states.splitlines():
             service, state, code, health = (*line.split(" "), "")[:4]
             if (state != "running" and code != "0") or state == "restarting" or health == "unhealthy":
-                lines += self.ask("logs", "--no-color", "--tail", "4", service).stdout.splitlines()
+                lines += self.said("4", service)
         return list(dict.fromkeys(lines))
+
+    def said(self, lines: str, service: str) -> list[str]:
+        """The last lines that a service logged."""
+        return logs.readable_lines(self.ask("logs", "--no-color", "--tail", lines, service).stdout.splitlines())
 
     def down(self) -> str:
         self.check_mine()

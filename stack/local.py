@@ -192,7 +192,8 @@ def described(env: dict[str, str]) -> application.Application:
 
 
 def tail(path: Path, lines: int) -> list[str]:
-    return path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
+    last = path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
+    return logs.readable_lines(last)
 
 
 @contextmanager

@@ -41,6 +41,11 @@ def readable(line: str, colours: bool) -> str:
     return f"{source}\033[{colour}m{shown}\033[0m" if colours and colour else source + shown
 
 
+def readable_lines(lines: list[str]) -> list[str]:
+    """Lines of a log for a message; one with a traceback becomes several."""
+    return "\n".join(readable(line, colours=False) for line in lines).split("\n") if lines else []
+
+
 def show(command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
     """Run a command that prints lines of logs, until it ends or Ctrl-C. Returns its exit code."""
     if not sys.stdout.isatty():

@@ -48,6 +48,7 @@ NOT_RUN = {
     r"APP_DIR=tests/stack/planted|localhost:8081|--chdir tests/stack": "takes a fixed port: tests/stack/test_ledger.py",
     r"feed\.json": "needs the reader's file",
     r"pre-commit install": "would change the git hooks of the checkout",
+    r"SENTRY_DSN=": "needs somebody to report to: tests/stack/test_adopted.py",
     r"^make logs ": "does not end by itself: tests/stack/test_shown_logs.py",
     r"^make dev$": "does not end by itself: tests/stack/test_dev.py",
     r"make (fork|adopt|rename|update)|copier": "makes a project beside this one: the tests of these commands do that",

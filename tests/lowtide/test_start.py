@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lowtide import memory
+from lowtide import memory, telemetry
 from lowtide.sizing import Load
 from lowtide.start import Unusable, check_limit, settings
 
@@ -41,11 +41,25 @@ def test_one_pool(environment: dict[str, str]) -> None:
         ("RELOAD_ON_RSS", "128MB"),
         ("GIVE_BACK_MB", "off"),
         ("WORKER_MANAGEMENT", "none"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("SENTRY_DSN", "https://sentry.example.com/1"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "10%"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "nan"),
     ],
 )
 def test_what_uwsgi_would_misread_is_refused(name: str, value: str) -> None:
     with pytest.raises(Unusable, match=name):
         settings({name: value})
+
+
+def test_a_report_without_its_library_or_the_ledger_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    settings(endpoint)
+    with pytest.raises(Unusable, match="do not set LEDGER=0"):
+        settings({**endpoint, "LEDGER": "0"})
+    monkeypatch.setattr(telemetry, "find_spec", lambda _: None)
+    with pytest.raises(Unusable, match=r"requirements/telemetry\.txt"):
+        settings(endpoint)
 
 
 def test_a_limit_in_which_nothing_works_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

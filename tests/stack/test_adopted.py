@@ -11,8 +11,9 @@ from django.core.management import call_command
 from stack import Failed
 from tests.described import MANAGE
 from tests.planted import append
-from tests.stack.conftest import Stack, Start
+from tests.stack.conftest import PLANTED, Stack, Start
 from tests.stack.edge import wait_until
+from tests.stack.receiver import receiving
 
 pytestmark = pytest.mark.stack
 
@@ -37,6 +38,27 @@ from django.http import HttpResponse
 own = {"Content-Security-Policy": "own", "X-Frame-Options": "SELF"}
 urlpatterns.append(path("own/", lambda request: HttpResponse(headers=own)))
 urlpatterns.append(path("fail/", lambda request: 1 / 0))
+"""
+# What each worker has imported, and a request that takes 150 MiB and keeps them.
+REPORTS = """
+import os
+import sys
+
+from django.http import JsonResponse
+
+kept = []
+
+
+def modules(request):
+    return JsonResponse(sorted({name.partition(".")[0] for name in sys.modules}), safe=False)
+
+
+def keep(request, number):
+    kept.append(os.urandom(150 << 20))
+    return JsonResponse({})
+
+
+urlpatterns += [path("modules/", modules), path("keep/<int:number>/", keep)]
 """
 BROKEN = """
 def fail(request):
@@ -64,7 +86,7 @@ def lines_of(stack: Stack, request_id: str) -> list[dict[str, Any]]:
 
 
 def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
-    append(project / "code/shop/urls.py", OWN_HEADERS)
+    append(project / "code/shop/urls.py", OWN_HEADERS + REPORTS)
     stack = start(APP_DIR=str(project))
     assert stack.get("/admin/login/").status_code == 200
     assert stack.get("/readyz").json()["status"] == "ready"
@@ -85,6 +107,8 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     assert f"MEDIA_ROOT = '{stack.var}/media'" in shown
     assert "DEBUG" not in stack.get("/none/").text
     assert (project / "built").exists()
+    # Without its switch nothing that reports is imported.
+    assert not {"opentelemetry", "sentry_sdk", "google", "urllib3"} & set(stack.get("/modules/").json())
     # An error has one id in all three logs, whose lines have one form.
     request_id = stack.get(f"/fail/?{'x' * 2000}").headers["X-Request-ID"]
     wait_until("all three have logged it", lambda: len(lines_of(stack, request_id)) == 3)
@@ -105,6 +129,42 @@ def refused(project: Path, start: Start) -> list[str]:
     with pytest.raises(Failed) as problem:
         start(APP_DIR=str(project))
     return str(problem.value).splitlines()
+
+
+def test_the_last_request_of_a_worker_is_reported(project: Path, start: Start) -> None:
+    append(project / "code/shop/urls.py", OWN_HEADERS + REPORTS)
+    with receiving() as receiver:
+        stack = start(APP_DIR=str(project), WORKERS="1", LARGE_WORKERS="0", **receiver.variables())
+        assert {"opentelemetry", "sentry_sdk"} < set(stack.get("/modules/").json())
+        failed_id = stack.get("/fail/").headers["X-Request-ID"]
+        wait_until("an idle worker reports", lambda: any("exception" in event for event in receiver.events))
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        kept = stack.get("/keep/7/", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+        kept_id = kept.headers["X-Request-ID"]
+        wait_until("all has arrived", lambda: len(receiver.spans) >= 3 and len(receiver.events) >= 4)
+        # The worker has ended in between, and was not killed.
+        wait_until("its successor says why", lambda: [event.event for event in stack.recycles()] == ["rss"])
+    spans = dict(receiver.spans)
+    name = "GET /keep/<int:number>/"
+    assert (spans[name]["lowtide.request_id"], spans[name]["trace"]) == (kept_id, trace)
+    assert 149 < spans[name]["lowtide.peak_mb"] < 200
+    assert (spans[name]["http.response.status_code"], spans[name]["service"]) == (200, "shop")
+    assert spans["GET /fail/"]["http.response.status_code"] == 500
+    errors = [event for event in receiver.events if "exception" in event]
+    assert [event["tags"]["request_id"] for event in errors] == [failed_id]
+    transactions = {event["transaction"]: event for event in receiver.events if event.get("type") == "transaction"}
+    assert transactions[name]["tags"]["request_id"] == kept_id
+    assert transactions[name]["contexts"]["trace"]["data"]["lowtide.peak_mb"] == spans[name]["lowtide.peak_mb"]
+
+
+def test_who_never_answers_holds_no_worker(start: Start) -> None:
+    with receiving(silent=True) as receiver:
+        stack = start(APP_DIR=str(PLANTED), WORKERS="1", LARGE_WORKERS="0", **receiver.variables())
+        pid = stack.get("/hold").text
+        # What the application does at the end of a worker comes after the reports.
+        wait_until("the worker ends in order", lambda: f"flushed {pid}" in stack.log())
+        assert receiver.asked.is_set()
+        wait_until("its successor says why", lambda: [event.event for event in stack.recycles()] == ["rss"])
 
 
 def test_a_page_that_fails_stops_the_start(project: Path, start: Start) -> None:
