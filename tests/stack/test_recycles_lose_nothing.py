@@ -38,9 +38,7 @@ NIGHT = [pytest.mark.night, pytest.mark.timeout(3600)]
     ("reason", "times"),
     [
         *[(reason, 5) for reason in WAYS],
-        *[pytest.param(reason, 1000, marks=NIGHT) for reason in ("requests", "rss", "lifetime")],
-        # These two take seconds each.
-        *[pytest.param(reason, 100, marks=NIGHT) for reason in ("idle", "mercy")],
+        *[pytest.param(reason, 1000, marks=NIGHT) for reason in WAYS],
     ],
 )
 def test_no_request_is_lost(edge: Callable[..., Edge], reason: str, times: int) -> None:
