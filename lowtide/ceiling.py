@@ -5,12 +5,13 @@ Each worker gets a limit of its own (RLIMIT_DATA, setrlimit(2): writable memory 
 workers at their limits fit into the container. An allocation beyond it fails at once, in that process only, and Python
 raises MemoryError. This costs nothing, because the kernel counts this memory anyway.
 
-WORKER_CEILING of the environment is `auto` (derived from the container's limit; no bound without one), `off`, or how
-many MiB a worker may grow. Mapped memory counts even if it was never touched: a stack of 8 MiB for each thread, and
-free heap between pieces in use. Memory that a worker shares with others, files in a tmpfs and child processes do not
-count.
+WORKER_CEILING of the environment is `auto` (derived from the container's limit, also when that is changed while the
+server runs; no bound without one), `off`, or how many MiB a worker may grow. Mapped memory counts even if it was never
+touched: a stack of 8 MiB for each thread, and free heap between pieces in use. Memory that a worker shares with others,
+files in a tmpfs and child processes do not count.
 """
 
+import math
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -35,7 +36,7 @@ class _Process:
     """This process's limit; `room_mb` is 0 while it has none."""
 
     def __init__(self) -> None:
-        self.room_mb = self.size_mb = 0.0
+        self.room_mb = self.size_mb = self.base_mb = 0.0
         self.relief = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         self.met = False
 
@@ -45,10 +46,31 @@ _process = _Process()
 
 def arm(room_mb: float) -> None:
     """From now on, let this process grow by `room_mb` MiB and no more."""
+    _process.base_mb, _process.size_mb = _status_mb("VmData"), _status_mb("VmPeak")
+    _bound(_process.base_mb + room_mb)
+    _process.room_mb = room_mb
+
+
+def rearm(room_mb: float) -> None:
+    """Change how far this process may grow, counted from its start; 0 for no limit.
+
+    A process that is larger already keeps what it has and may take what an answer of 503 needs.
+    """
+    if not room_mb:
+        _bound(math.inf)
+    elif not _process.room_mb:
+        arm(room_mb)
+    else:
+        _bound(max(_process.base_mb + room_mb, _status_mb("VmData") + _RELIEF_MB))
+    _process.room_mb = room_mb
+
+
+def _bound(limit_mb: float) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = int((_status_mb("VmData") + room_mb) * memory.MIB)
-    _process.room_mb, _process.size_mb, _process.met = room_mb, _status_mb("VmPeak"), False
-    _process.relief = (limit + _RELIEF_MB * memory.MIB, hard)
+    limit, relief = (
+        resource.RLIM_INFINITY if mb == math.inf else int(mb * memory.MIB) for mb in (limit_mb, limit_mb + _RELIEF_MB)
+    )
+    _process.relief, _process.met = (relief, hard), False
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 

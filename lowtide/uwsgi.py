@@ -57,7 +57,20 @@ from types import ModuleType
 
 import uwsgi
 
-from lowtide import application, ceiling, counts, ledger, logs, memory, recycles, stopping, telemetry, waiting
+from lowtide import (
+    application,
+    ceiling,
+    counts,
+    ledger,
+    logs,
+    memory,
+    recycles,
+    sizing,
+    start,
+    stopping,
+    telemetry,
+    waiting,
+)
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
@@ -113,6 +126,10 @@ _ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, _LEDGER_FILE, len(_LARGE)) if _
 _counts = counts.Counts(uwsgi.numproc, Path(_RUN_DIR, "counts")) if _RUN_DIR else None
 # Only after the application is loaded, because Sentry's SDK must know whether it is one of Django's.
 _telemetry: telemetry.Telemetry | None = None
+# The ceiling follows the container's limit where lowtide.start has derived it from that.
+_FOLLOWS = os.environ.get("WORKER_CEILING") == "auto" and "SMALL_CEILING_MB" in os.environ
+_LOAD = sizing.measured(application.read()) if _FOLLOWS and application.find() else None
+_limit_mb, _looked = memory.limit_mb(), time.monotonic()
 _learned = Learned(uwsgi.numproc, _THRESHOLD_MB)
 # Seconds to wait for the successor of another worker. A fork takes milliseconds unless something is wrong.
 _TURN_S = 2.0
@@ -156,7 +173,9 @@ def _begin(environ: Environ) -> None:
         _hup.begin()
     _checked = environ.get("PATH_INFO") in _HEALTH
     _slots.begin_request(uwsgi.worker_id())
-    _running[threading.get_ident()] = time.monotonic()
+    _running[threading.get_ident()] = now = time.monotonic()
+    if _FOLLOWS and _wrapped and now - _looked > 1:
+        _follow_limit()
     _bound_requests()
 
 
@@ -357,6 +376,22 @@ def _arrive() -> None:
     _call_application_hook("post_fork_hook")
 
 
+def _follow_limit(said: bool = True) -> None:
+    """Change this worker's ceiling if the container's limit was changed: once a second, before a request."""
+    global _limit_mb, _looked
+    _looked = time.monotonic()
+    if (limit_mb := memory.limit_mb()) == _limit_mb:
+        return
+    _limit_mb = limit_mb
+    os.environ.update(start.ceilings(os.environ, _LOAD))
+    if said:
+        worker, when = uwsgi.worker_id(), round(time.time(), 3)
+        room_mb = _ceiling_mb(worker)
+        ceiling.rearm(room_mb)
+        line = {"event": "limit", "time": when, "worker": worker, "limit_mb": limit_mb, "ceiling_mb": room_mb or None}
+        print(json.dumps(line), file=sys.stderr, flush=True)
+
+
 def _take_place() -> None:
     """Runs when a worker starts, after the fork."""
     global _arrived, _started, _busy, _deadline
@@ -371,6 +406,9 @@ def _take_place() -> None:
         _deadline = Deadline()
     except OSError as error:
         print(f"lowtide: a worker that hangs in its exit is not ended: {error}", file=sys.stderr, flush=True)
+    if _FOLLOWS:
+        # The master, from which this worker was forked, does not look.
+        _follow_limit(said=False)
     if _wrapped and (room_mb := _ceiling_mb(worker)):
         ceiling.arm(room_mb)
     if not _LAZY and (end := _slots.born(worker, os.getpid(), _HARAKIRI)):

@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -15,22 +17,17 @@ pytestmark = pytest.mark.container
 TRIES = 200
 
 
-def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
+@contextmanager
+def server(stack: Stack, limit: str) -> Iterator[tuple[str, str]]:
+    """A container with this memory limit, in which requests can be made to grow; its name and its address."""
     port = free_port()
     name = f"{stack.project}-ceiling"
-    # Less than the sizing rule asks for, so that only the ceiling keeps a request from the container's limit.
-    options = ["--memory=400m", "--memory-swap=400m", "--tmpfs=/run/lowtide:mode=770,uid=10001,gid=10001"]
+    options = [f"--memory={limit}", f"--memory-swap={limit}", "--tmpfs=/run/lowtide:mode=770,uid=10001,gid=10001"]
     options += ["--env=SECRET_KEY=not-secret", "--env=WORKERS=3", f"--publish=127.0.0.1:{port}:9000"]
     options += [f"--volume={CHECKOUT}/tests:/srv/lowtide/tests:ro"]
-    server = ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
-    server += ["--module", "tests.stack.edge_app:application", "--http-socket", "0.0.0.0:9000"]
+    command = ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
+    command += ["--module", "tests.stack.edge_app:application", "--http-socket", "0.0.0.0:9000"]
     url = f"http://127.0.0.1:{port}"
-    over = threading.Event()
-    neighbours: list[int] = []
-
-    def ask() -> None:
-        while not over.is_set():
-            neighbours.append(requests.get(url, timeout=30).status_code)
 
     def answers() -> bool:
         try:
@@ -38,20 +35,60 @@ def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
         except requests.ConnectionError:
             return False
 
-    assert run("docker", "run", "--detach", "--name", name, *options, f"{described.NAME}-app", *server).returncode == 0
+    assert run("docker", "run", "--detach", "--name", name, *options, f"{described.NAME}-app", *command).returncode == 0
     try:
         wait_until("it answers", answers)
-        asker = threading.Thread(target=ask)
-        asker.start()
-        statuses = [requests.get(f"{url}/?grow=bytes", timeout=60).status_code for _ in range(TRIES)]
-        over.set()
-        asker.join(30)
-        look = "from lowtide import memory; print(memory.oom_kills())"
-        kills = run("docker", "exec", name, "python", "-c", look).stdout.strip()
-        state = json.loads(run("docker", "inspect", name).stdout)[0]
+        yield name, url
+    finally:
+        run("docker", "rm", "--force", name)
+
+
+def grow(url: str, times: int) -> tuple[set[int], set[int]]:
+    """The statuses of requests that take memory without end, and of a neighbour's requests meanwhile."""
+    over = threading.Event()
+    neighbours: set[int] = set()
+
+    def ask() -> None:
+        while not over.is_set():
+            neighbours.add(requests.get(url, timeout=30).status_code)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        return {requests.get(f"{url}/?grow=bytes", timeout=60).status_code for _ in range(times)}, neighbours
     finally:
         over.set()
-        run("docker", "rm", "--force", name)
-    assert set(statuses) == {503}
-    assert set(neighbours) == {200}
-    assert (kills, state["RestartCount"], state["State"]["OOMKilled"]) == ("0", 0, False)
+        asker.join(30)
+
+
+def kills(name: str) -> tuple[str, int, bool]:
+    """OOM kills in the container, its restarts, and whether it was killed itself."""
+    look = "from lowtide import memory; print(memory.oom_kills())"
+    killed = run("docker", "exec", name, "python", "-c", look).stdout.strip()
+    state = json.loads(run("docker", "inspect", name).stdout)[0]
+    return killed, state["RestartCount"], state["State"]["OOMKilled"]
+
+
+def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
+    # Less than the sizing rule asks for, so that only the ceiling keeps a request from the container's limit.
+    with server(stack, "400m") as (name, url):
+        assert grow(url, TRIES) == ({503}, {200})
+        assert kills(name) == ("0", 0, False)
+
+
+def test_a_limit_that_is_lowered_while_it_runs_is_followed(stack: Stack) -> None:
+    with server(stack, "1g") as (name, url):
+        lowered = run("docker", "update", "--memory=400m", "--memory-swap=400m", name)
+        assert lowered.returncode == 0, lowered.stderr
+        assert grow(url, 20) == ({503}, {200})
+        assert kills(name) == ("0", 0, False)
+        said = [
+            json.loads(line) for line in run("docker", "logs", name).stderr.splitlines() if '"event": "limit"' in line
+        ]
+        assert {line["limit_mb"] for line in said} == {400}
+        # And back.
+        assert run("docker", "update", "--memory=1g", "--memory-swap=1g", name).returncode == 0
+        wait_until(
+            "it follows",
+            lambda: requests.get(url, timeout=30).ok and '"limit_mb": 1024' in run("docker", "logs", name).stderr,
+        )
