@@ -4,8 +4,11 @@
 # The version in the images' labels: a copy of the one in lowtide/__init__.py.
 ARG VERSION=0.1.0
 
+# The base of all stages, named once. `make images` pins it by digest, as it does the images in docker-compose.yml.
+FROM debian:trixie-slim AS base
+
 # --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
-FROM debian:trixie-slim AS build
+FROM base AS build
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
@@ -41,7 +44,7 @@ RUN mkdir /srv/static \
     && find app -name node_modules -prune -exec rm -rf {} +
 
 # --- The application ------------------------------------------------------------------------------------------------
-FROM debian:trixie-slim AS app
+FROM base AS app
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 libpython3.13 \
@@ -84,7 +87,7 @@ LABEL org.opencontainers.image.title="Application" \
       org.opencontainers.image.revision="$REVISION"
 
 # --- nginx, with the static files -----------------------------------------------------------------------------------
-FROM debian:trixie-slim AS nginx
+FROM base AS nginx
 
 # nginx is in the application's group, which may open its sockets. It has a user of its own, so it can do nothing else there.
 RUN apt-get update \
@@ -119,7 +122,7 @@ LABEL org.opencontainers.image.title="nginx" \
       org.opencontainers.image.revision="$REVISION"
 
 # --- A cache that workers share, for CACHE_URL ------------------------------------------------------------------------
-FROM debian:trixie-slim AS cache
+FROM base AS cache
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends valkey-server valkey-tools \
@@ -132,7 +135,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["valk
 CMD ["valkey-server", "--save", "", "--maxmemory", "96mb", "--maxmemory-policy", "allkeys-lru", "--protected-mode", "no"]
 
 # --- Locust, for load from several containers -----------------------------------------------------------------------
-FROM debian:trixie-slim AS locust-build
+FROM base AS locust-build
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3-pip python3-venv \
@@ -142,7 +145,7 @@ COPY requirements/locust.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/locust.txt
 
-FROM debian:trixie-slim AS locust
+FROM base AS locust
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \

@@ -230,6 +230,10 @@ lock: setup ## Renew the hash-pinned requirements: all to the newest, or some: m
 audit: .venv-audit/.installed ## Ask which Python packages of the images have known vulnerabilities: exit code 1, or 2 if nobody could say
 	@.venv/bin/python -m stack.audit
 
+.PHONY: images
+images: setup ## Pin the base images by digest, or renew their digests: asks the registries, downloads nothing
+	@.venv/bin/python -m stack.images
+
 .PHONY: sbom
 sbom: .venv-audit/.installed ## List the Python packages of the application's image, as CycloneDX: var/sbom.cdx.json
 	@mkdir -p var
