@@ -57,6 +57,7 @@ TABLE = [
     ("leak_list:application", "/", "leak", 20),
     ("leak_dict:application", "/", "leak", 20),
     ("leak_signal:application", "/", "leak", 20),
+    ("leak_arrays:application", "/", "leak", 40),
     ("cache_filling:application", "/", "cache", 40),
     ("cache_large:application", "/", "cache", 20),
     ("native:application", "/", "native", 20),
@@ -95,7 +96,8 @@ TABLE = [
 # Every other leak and cache takes one of the ways that these take.
 BY_NIGHT = {
     "leak_dict:application",
-    *(f"habits:leak_{kind}" for kind in ("lru_without_bound", "handlers", "in_a_thread_local", "at_exit", "arrays")),
+    "leak_arrays:application",
+    *(f"habits:leak_{kind}" for kind in ("lru_without_bound", "handlers", "in_a_thread_local", "at_exit")),
     *(f"habits:leak_{kind}" for kind in ("connections", "classes", "warnings")),
     *(f"habits:cache_{kind}" for kind in ("lru", "few_keys", "recent", "cleared", "on_a_method")),
     *(f"habits:{kind}" for kind in ("pool_of_connections", "cycles", "exceptions", "counted", "interned")),

@@ -24,8 +24,6 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy
-
 from tests.lowtide.tools.diagnose.planted.answer import Environ, StartResponse, answer
 
 
@@ -320,7 +318,7 @@ def native_database(number: int) -> None:
 
 # Leaks.
 
-arrays: list[Any] = []
+rows: list[bytes] = []
 loud = logging.getLogger(f"{__name__}.loud")
 registry: dict[str, type] = {}
 kept_by_thread = threading.local()
@@ -373,11 +371,6 @@ def leak_at_exit(number: int) -> None:
 
 
 @habit
-def leak_arrays(number: int) -> None:
-    arrays.append(numpy.zeros(500))
-
-
-@habit
 def leak_now_and_then(number: int) -> None:
     """Every eighth request leaves 6 KB."""
     if number % 8 == 0:
@@ -395,14 +388,14 @@ def leak_beside_a_cache(number: int) -> None:
     if len(results) >= 100:
         results.clear()
     results[number] = bytes(300)
-    arrays.append(bytes(2_000))
+    rows.append(bytes(2_000))
 
 
 @habit
 def leak_behind_a_cache(number: int) -> None:
     """A cache that fills faster than the list beside it grows."""
     page(number)
-    arrays.append(bytes(1_000))
+    rows.append(bytes(1_000))
 
 
 @habit
