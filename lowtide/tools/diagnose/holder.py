@@ -172,8 +172,8 @@ def _allocated_at(places: list[tracemalloc.Traceback], deadline: float) -> list[
 
     # A container that grows is large, so with the largest first the search usually ends after a few.
     for number, container in enumerate(sorted(gc.get_objects(), key=_size, reverse=True)):
-        # Asking for the time takes longer than looking at a small container.
-        if not missing or (number % 100 == 0 and time.process_time() > deadline):
+        # Asking the kernel for the time takes as long as looking at many small containers.
+        if not missing or (number % 1000 == 0 and time.process_time() > deadline):
             break
         # The garbage collector does not know text and bytes, so they are found through their containers.
         for item in (container, *gc.get_referents(container)):
