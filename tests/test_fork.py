@@ -1,6 +1,7 @@
 """`make fork` and `make update`: what comes out works and is the fork's own, and an update loses nothing of it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,16 @@ def with_tools(project: Path) -> None:
     (own / ".installed").write_text(f"{project}\n")
 
 
+def dead_links(project: Path) -> list[str]:
+    """Links and pictures of the pages that lead to no file of the project."""
+    return [
+        f"{page.name}: {target}"
+        for page in [project / "README.md", *(project / "docs").glob("*.md")]
+        for target in re.findall(r"\]\(([^)\s#]+)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+
 @pytest.mark.slow
 def test_a_fork_works_at_once(template: Path, tmp_path: Path) -> None:
     git(template, "remote", "add", "origin", "https://ada:secret@example.com/lowtide.git")
@@ -90,6 +101,7 @@ def test_a_fork_works_at_once(template: Path, tmp_path: Path) -> None:
     # What is the fork's to read.
     own = [file for file in files if file.startswith(("app/", "tests/app/", "requirements/app.")) or "/" not in file]
     assert len(own) < 50, own
+    assert dead_links(project) == []
     with_tools(project)
     linted = run(project, "make", "lint", RUNTIME="local")
     assert linted.returncode == 0, linted.stdout[-3000:] + linted.stderr
