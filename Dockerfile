@@ -8,7 +8,7 @@ ARG VERSION=0.1.0
 FROM debian:trixie-slim AS base
 
 # --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
-FROM base AS build
+FROM base AS compilers
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
@@ -21,6 +21,20 @@ ENV PATH=/srv/venv/bin:$PATH
 COPY requirements/uwsgi.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/uwsgi.txt
+
+# The Debian packages that app/lowtide.toml names. What is made of these two files only changes with the packages.
+FROM compilers AS packages
+WORKDIR /srv/lowtide
+COPY lowtide/__init__.py lowtide/application.py lowtide/
+COPY app/lowtide.toml app/
+RUN python3 -m lowtide.application packages >/srv/packages && python3 -m lowtide.application packages build >/srv/build-packages
+
+FROM compilers AS build
+COPY --from=packages /srv/build-packages /srv/
+# hadolint ignore=SC2046
+RUN [ ! -s /srv/build-packages ] || { apt-get update \
+    && apt-get install --yes --no-install-recommends $(cat /srv/build-packages) \
+    && rm -rf /var/lib/apt/lists/*; }
 
 # With TELEMETRY=1 also the libraries that report to OpenTelemetry and Sentry (observe/telemetry.yml).
 ARG TELEMETRY
@@ -52,6 +66,11 @@ RUN apt-get update \
     && groupadd --gid 10001 app \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app \
     && install -d -o app -g app -m 770 /run/lowtide
+COPY --from=packages /srv/packages /srv/
+# hadolint ignore=SC2046
+RUN [ ! -s /srv/packages ] || { apt-get update \
+    && apt-get install --yes --no-install-recommends $(cat /srv/packages) \
+    && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /srv/venv /srv/venv
 
 WORKDIR /srv/lowtide

@@ -7,6 +7,8 @@
     python -m lowtide.application secrets     print the names of the variables that are secret
     python -m lowtide.application env         print the lines that a new .env has for the variables, with fresh secrets
     python -m lowtide.application python      print its oldest Python; fail where this one is none for it
+    python -m lowtide.application settings    print its settings module
+    python -m lowtide.application packages    print the Debian packages of its image; `packages build`: for building
     python -m lowtide.application build       run the build commands: static files, npm ...
     python -m lowtide.application manage ...  become the application's manage.py
 
@@ -40,6 +42,9 @@ _REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 # What the stack loads where `settings` is given: the application's own, with what the stack provides.
 _ADOPTED_WSGI = "lowtide.django.adopted_wsgi:application"
 _ADOPTED_SETTINGS = "lowtide.django.adopted_settings"
+_PACKAGE = "[a-z0-9][a-z0-9+.-]+"
+# How manage.py and wsgi.py name the settings.
+NAMES_SETTINGS = r"DJANGO_SETTINGS_MODULE\W+([A-Za-z_][\w.]*)"
 # As in requires-python of a pyproject.toml.
 _CLAUSE = r"\s*(>=|<=|==|!=|~=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*"
 # The oldest that lowtide itself works with is first (pyproject.toml).
@@ -164,9 +169,13 @@ class Application:
         python: with which versions of Python it works.
         build: commands that are run in the folder before the start, and when the image is built. The word manage.py
             stands for `manage`.
+        processes: commands that run beside the server, such as workers and schedulers, by their names.
+        packages, build_packages: Debian packages that the application needs, and those that only `build` and the
+            installation of its requirements need.
         page: the path that most visitors see.
         live, ready: the paths of the health checks: whether the process is alive, and whether it can serve.
         content_security_policy: what nginx sends as this header, unless an answer of the application has its own.
+        lint: whether `make lint` looks at the application's files too.
         hashed_static: whether the names of static files contain a hash of their content, so that browsers may keep them
             for a year; otherwise browsers ask each time whether a file has changed.
         large: paths that need much memory or time even with a small body; one that ends in * is the start of paths.
@@ -184,8 +193,14 @@ class Application:
     settings: str | None = key('a module, for example "config.settings"', form=r"[A-Za-z_][\w.]*", default=None)
     python: str = key('versions, for example ">=3.12"', form=f"{_CLAUSE}(,{_CLAUSE})*", default=">=3.11")
     build: tuple[str, ...] = key(f'a list of commands, for example ["npm ci", "{COLLECT}"]', default=(COLLECT,))
+    processes: dict[str, str] = key(
+        'a command for each name, for example worker = "manage.py qcluster"', default_factory=dict
+    )
+    packages: tuple[str, ...] = key('Debian packages, for example ["libpq5"]', form=_PACKAGE, default=())
+    build_packages: tuple[str, ...] = key('Debian packages, for example ["libpq-dev"]', form=_PACKAGE, default=())
     content_security_policy: str = key("the header's value; empty for none", form=r'[^"\\$\n]*', default=POLICY)
     hashed_static: bool = key("true or false", default=True)
+    lint: bool = key("true or false", default=True)
     large: tuple[str, ...] = key('a path, or the beginning of paths and a star: "/export*"', form=_PATH, default=())
     variables: dict[str, Variable] = key("a table for each, [variables.NAME]", default_factory=dict)
     preload: tuple[Call, ...] = key("the requests, each as [[preload]]", default=())
@@ -210,6 +225,15 @@ class Application:
     def server(self) -> str:
         """The callable that the server loads."""
         return _ADOPTED_WSGI if self.settings else self.wsgi
+
+    @property
+    def own_settings(self) -> str:
+        """The application's own settings module: that under `settings`, else what manage.py names, or nothing."""
+        try:
+            named = re.search(NAMES_SETTINGS, (self.folder / self.manage).read_text(errors="replace"))
+        except OSError:
+            named = None
+        return self.settings or (named[1] if named else "")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -299,7 +323,12 @@ def read(folder: Path | None = None) -> Application:
         application = replace(_table(Application, values, ""), folder=folder)
         oldest_python(application.python)
         _check_variables(application)
-        _check_commands("build", application.build)
+        for number, line in enumerate(application.build, 1):
+            _check_command(f"build[{number}]", line)
+        for name, line in application.processes.items():
+            if not re.fullmatch("[a-z][a-z0-9-]*", name):
+                raise Invalid(f"processes.{name} is no name: write small letters, digits and hyphens.")
+            _check_command(f"processes.{name}", line)
         if application.loadtest:
             _check_loadtest(application.loadtest)
     except Invalid as problem:
@@ -512,14 +541,13 @@ def _check_variables(application: Application) -> None:
             raise Invalid(f"{place}.headers names {unknown[0]}: write [variables.{unknown[0]}] for it.")
 
 
-def _check_commands(place: str, lines: tuple[str, ...]) -> None:
-    for number, line in enumerate(lines, 1):
-        try:
-            empty = not shlex.split(line)
-        except ValueError as error:
-            raise Invalid(f'{place}[{number}] = "{line}" cannot be used: {error}.') from None
-        if empty:
-            raise Invalid(f"{place}[{number}] is empty: write a command, or leave it out.")
+def _check_command(place: str, line: str) -> None:
+    try:
+        empty = not shlex.split(line)
+    except ValueError as error:
+        raise Invalid(f'{place} = "{line}" cannot be used: {error}.') from None
+    if empty:
+        raise Invalid(f"{place} is empty: write a command, or leave it out.")
 
 
 def _check_loadtest(loadtest: Loadtest) -> None:
@@ -584,6 +612,12 @@ def main(arguments: list[str]) -> int:
                 print(application.env, end="")
             case ["python"]:
                 print(check_python(application))
+            case ["settings"]:
+                print(application.own_settings)
+            case ["packages"]:
+                print("\n".join(application.packages), end="")
+            case ["packages", "build"]:
+                print("\n".join((*application.packages, *application.build_packages)), end="")
             case ["build"]:
                 build(application)
             case ["manage", *words]:

@@ -100,10 +100,13 @@ class Docker:
             raise Failed(str(problem)) from None
         if (observe := self.env.get("OBSERVE")) not in (None, "", "0", "1"):
             raise Failed(f"OBSERVE={observe} cannot be used: write 1 to start the metrics too, or 0.")
-        services: list[str] = []
-        if observe == "1":
-            # By name, because --profile would replace the profiles of COMPOSE_PROFILES.
-            services = [*self.tell("config", "--services").split(), "metrics", "prometheus"]
+        # By name, because --profile would replace the profiles of COMPOSE_PROFILES.
+        services = [
+            *(["metrics", "prometheus"] if observe == "1" else ()),
+            *(["processes"] if described.processes else ()),
+        ]
+        if services:
+            services = [*self.tell("config", "--services").split(), *services]
         if self.call("up", "--build", "--detach", "--wait", *services, shown=True):
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))

@@ -149,6 +149,24 @@ def install_programs(env: dict[str, str]) -> None:
                 raise Failed(f"`{' '.join(command)}` failed: {log} says why.")
 
 
+def check_packages(app: application.Application) -> None:
+    """Refuse where the application needs Debian packages that are not installed. Other systems call them otherwise."""
+    wanted = (*app.packages, *app.build_packages)
+    if not wanted or not shutil.which("dpkg-query"):
+        return
+    shown = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *wanted],
+        capture_output=True,
+        text=True,
+    )
+    there = {line.removeprefix("installed ") for line in shown.stdout.splitlines()}
+    if missing := [package for package in wanted if package not in there]:
+        raise Failed(
+            f"{app.file} names Debian packages that are missing: sudo apt-get install {' '.join(missing)}, or "
+            "RUNTIME=docker."
+        )
+
+
 def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
     """Call this VAR_DIR's supervisord over XML-RPC. Returns its answer; None where it does not run or refuses."""
     transport = SupervisorTransport(serverurl=f"unix://{env['RUN_DIR']}/supervisor.sock")
@@ -262,10 +280,12 @@ class Local:
             self.down()
         app = described(self.env)
         self.env |= {"WSGI_CALLABLE": app.server, **app.environment}
+        self.env["PROCESSES_AUTOSTART"] = "true" if app.processes else "false"
         check(self.env)
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
         install_programs(self.env)
+        check_packages(app)
         if self.observed():
             self.write_prometheus()
         Path(self.env["APPLICATION_CONF"]).write_text(app.nginx)
@@ -323,7 +343,7 @@ class Local:
             return "Nothing is running."
         # nginx has to end before uWSGI does, so that requests in flight are still answered. The programs are stopped by
         # name because supervisord returns as soon as they have ended; its shutdown only checks once a second.
-        for name in ("nginx", "uwsgi", "metrics", "prometheus"):
+        for name in ("nginx", "uwsgi", "processes", "metrics", "prometheus"):
             supervisor(self.env, "stopProcess", name)
         supervisor(self.env, "shutdown")
         deadline = time.monotonic() + STOP_SECONDS

@@ -1,6 +1,7 @@
 """Properties of the built manifests. Each is also tested on a manifest that was changed so that it must not hold."""
 
 import base64
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import TOOLS
+from tests.deploy.conftest import TOOLS, tool
 from tests.described import APPLICATION, VARIABLES
 from tests.machine import CHECKOUT
 
@@ -228,6 +229,18 @@ def test_production(prop: Property, manifests: dict[str, Objects]) -> None:
 @pytest.mark.parametrize("prop", EVERYWHERE, ids=lambda prop: prop.__name__)
 def test_small(prop: Property, manifests: dict[str, Objects]) -> None:
     assert list(prop(manifests["overlays/small"])) == []
+
+
+def test_an_overlay_may_have_the_applications_processes(tmp_path: Path) -> None:
+    """It names the component. Rolling updates would run two schedulers for a moment."""
+    here = os.path.relpath(CHECKOUT / "deploy/kubernetes", tmp_path.resolve())
+    overlay = {"resources": [f"{here}/overlays/small"], "components": [f"{here}/components/processes"]}
+    (tmp_path / "kustomization.yml").write_text(yaml.safe_dump(overlay))
+    objects = list(yaml.safe_load_all(tool("kubectl", "kustomize", str(tmp_path), check=True).stdout))
+    assert [*restricted(objects), *limited(objects)] == []
+    processes = one(objects, "Deployment", "processes")["spec"]
+    assert (processes["replicas"], processes["strategy"]) == (1, {"type": "Recreate"})
+    assert processes["template"]["spec"]["containers"][0]["command"] == ["python", "-m", "lowtide.processes"]
 
 
 @pytest.mark.parametrize("prop", [restricted, limited], ids=lambda prop: prop.__name__)

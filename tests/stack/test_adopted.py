@@ -29,8 +29,21 @@ content_security_policy = "script-src 'self' 'unsafe-inline'"
 hashed_static = false
 build = ["manage.py collectstatic --noinput", "touch built"]
 
+[processes]
+ticker = "python ticker.py"
+
 [[preload]]
 path = "/admin/login/"
+"""
+# A further process, which says who it is where the test looks.
+TICKER = """
+import os, time
+from pathlib import Path
+
+made = Path(os.environ["VAR_DIR"], "ticker.new")
+made.write_text(str(os.getpid()))
+made.rename(made.with_name("ticker"))
+time.sleep(3600)
 """
 OWN_HEADERS = """
 from django.http import HttpResponse
@@ -75,6 +88,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "code").mkdir(parents=True)
     call_command("startproject", "shop", str(folder / "code"))
     (folder / "lowtide.toml").write_text(DESCRIPTION)
+    (folder / "ticker.py").write_text(TICKER)
     return folder
 
 
@@ -120,8 +134,13 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     assert (nginx["event"], uwsgi["event"], django["event"]) == ("request", "answer", "log")
     assert nginx["uri"] == f"/fail/?{'x' * 993}..."
     assert django["exception"].endswith("ZeroDivisionError: division by zero")
+    # The further process runs, and ends and begins with the stack.
+    wait_until("the process has said who it is", (stack.var / "ticker").exists)
+    before = (stack.var / "ticker").read_text()
     # A second start says how the page answers.
     assert "Its page /admin/login/ answers 200." in stack.control("up").stdout
+    assert not Path("/proc", before).exists()
+    wait_until("it runs again", lambda: (stack.var / "ticker").read_text() != before)
 
 
 def refused(project: Path, start: Start) -> list[str]:
