@@ -185,7 +185,7 @@ dev: setup ## Django's own server with DEBUG and the debug toolbar; it loads cha
 	@.venv/bin/python -m stack dev
 
 .PHONY: test
-test: note setup $(if $(wildcard requirements/deploy.in),.venv-deploy/.installed) ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
+test: note setup $(if $(wildcard tests/deploy),.venv-deploy/.installed) ## Run the tests that this machine can run; FAST=1: unit tests and a smoke run of the stack; NIGHT=1: long proofs too
 	@.venv/bin/pytest $(if $(FAST),-m "not slow and not night",$(if $(NIGHT),-m "")) $(ARGS)
 
 # Python:Django, each. Debian 12 has Python 3.11, Debian 13 has 3.13, Ubuntu 24.04 has 3.12; Django 6 needs 3.12.
@@ -207,14 +207,17 @@ docs: setup ## The docs as a site, in var/docs; links are checked
 	@.venv/bin/python docs/build.py
 
 .PHONY: lint
+# The application's files too, unless app/lowtide.toml says `lint = false`.
+LINT_APP := $(shell grep -q '^lint *= *false' app/lowtide.toml || echo yes)
+ALL_BUT = $(if $(LINT_APP),,$(1))
 lint: setup ## Run every linter
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	SECRET_KEY=not-used .venv/bin/mypy
+	.venv/bin/ruff check . $(call ALL_BUT,--extend-exclude app)
+	.venv/bin/ruff format --check . $(call ALL_BUT,--extend-exclude app)
+	SECRET_KEY=not-used DJANGO_SETTINGS_MODULE=$(if $(LINT_APP),$$(.venv/bin/python -m lowtide.application settings),tests.settings) .venv/bin/mypy $(call ALL_BUT,deploy lowtide loadtest stack tests)
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/yamllint --strict .
-	git ls-files -z | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
-	.venv/bin/hadolint Dockerfile .ci/postgres/Dockerfile .ci/prometheus/Dockerfile .devcontainer/Dockerfile
+	git ls-files -z '*.yml' '*.yaml' $(call ALL_BUT,':!app') | xargs -0 .venv/bin/yamllint --strict
+	git ls-files -z $(call ALL_BUT,':!app') | xargs -0 grep -lZE '^#!.*\bbash' | xargs -0 .venv/bin/shellcheck
+	.venv/bin/hadolint Dockerfile $(wildcard .ci/*/Dockerfile .devcontainer/Dockerfile)
 	nginx/lint
 
 .PHONY: format

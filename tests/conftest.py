@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 
 from stack import own
+from tests import described
 
 # A process of pytest-xdist inherits DJANGO_SETTINGS_MODULE from this file, as the first process has run it.
 if settings.configured and "PYTEST_XDIST_WORKER" not in os.environ:
@@ -25,7 +26,10 @@ for name in set(os.environ):
     if not own.MACHINE.fullmatch(name) and not TOLD.fullmatch(name):
         del os.environ[name]
 os.environ["SECRET_KEY"] = "for-tests-only-" + "0123456789abcdefghijklmnopqrstuvwxyz"
-os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+# The application's variables, and its settings as the stack loads them.
+os.environ |= described.VARIABLES | described.APPLICATION.environment
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", described.APPLICATION.own_settings)
+described.APPLICATION.importable()
 # Nothing is ever written to this file, because pytest-django keeps the tables of the tests in memory.
 elsewhere = f"sqlite:///{tempfile.gettempdir()}/lowtide-tests.sqlite3"
 os.environ["DATABASE_URL"] = os.environ.get("TESTS_DATABASE_URL", elsewhere)

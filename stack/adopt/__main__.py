@@ -1,7 +1,8 @@
 """Bring a Django project into this checkout, in place of the sample application: `make adopt PROJECT=../myservice`.
 
 The project's files replace app/, unchanged. app/lowtide.toml is written from what its files say, and requirements/ is
-locked for it. What could not be known is said at the end. The sample and its tests stay in git.
+locked for it. What could not be known is said at the end. git still has the sample and the tests that go with it: its
+own, and those of the template's tools, which a fork does not have either.
 
 Exit code 2, and nothing changed, where something stands against it.
 """
@@ -14,13 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from lowtide import application
 from stack import CHECKOUT, Failed
 from stack.adopt import description, project
 from stack.adopt.project import Project
 
-# Tests of the sample application.
-SAMPLE_TESTS = "tests/app"
 # Debian trixie's (Dockerfile).
 IMAGE_PYTHON = (3, 13)
 
@@ -151,11 +152,20 @@ def replace(prepared: Path, locked: list[str]) -> None:
     new.rename(old)
     for name in locked:
         (prepared / "requirements" / name).replace(CHECKOUT / "requirements" / name)
-    shutil.rmtree(CHECKOUT / SAMPLE_TESTS, ignore_errors=True)
+    for path in sample_tests():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Tables of the sample would stand in the way of the project's migrations.
     var = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var")
     for file in var.glob("db.sqlite3*"):
         file.rename(file.with_name(file.name.replace("db.sqlite3", "db-of-the-application-before.sqlite3")))
+
+
+def sample_tests() -> list[Path]:
+    """The tests that a fork does not have (copier.yml): of the sample application, and of the template's tools."""
+    copier = CHECKOUT / "copier.yml"
+    left_out = yaml.safe_load(copier.read_text())["_exclude"] if copier.exists() else ["/tests/app"]
+    paths = [CHECKOUT / name[1:] for name in left_out if name.startswith("/tests/")]
+    return [path for path in paths if path.exists()]
 
 
 def add_variables(described: application.Application) -> None:
@@ -178,7 +188,7 @@ def told(found: Project) -> str:
     found.unknown.append("What it needs of memory: `make loadtest`, then [measured] (docs/size.md).")
     return "\n".join(
         (
-            f"Adopted {found.folder.name}: {len(found.files)} files replace app/, and {SAMPLE_TESTS} is gone.",
+            f"Adopted {found.folder.name}: {len(found.files)} files replace app/. The sample's tests are gone.",
             "  git has the sample as it was: `git checkout -- .` and `git clean -df app` bring it back.",
             f"  settings      {found.settings or 'unknown'}",
             f"  WSGI callable {found.wsgi}",

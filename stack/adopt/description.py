@@ -33,6 +33,8 @@ def lines(project: Project, name: str, page: str) -> Iterator[str]:
     yield 'content_security_policy = ""'
     yield "# Whether names of static files contain a hash of their content, so that browsers may keep them for a year."
     yield f"hashed_static = {json.dumps(project.hashed_static)}"
+    yield "# `make lint` leaves out this folder: the project may have linters of its own, or another style."
+    yield "lint = false"
     yield "# What makes the static files; manage.py stands for the one above."
     yield "build = ["
     yield from (f"    {json.dumps(command)}," for command in project.build)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lowtide.application import NAMES_SETTINGS
 from stack import Failed
 from stack.adopt import requirements
 from stack.adopt.requirements import Requirements
@@ -122,10 +123,9 @@ def chosen_manage(folder: Path, files: list[Path], manage: str) -> Path:
 
 def chosen_settings(project: Project) -> str:
     """The settings module that the WSGI module or manage.py names, or its neighbour for production."""
-    named = re.compile(r"DJANGO_SETTINGS_MODULE\W+([A-Za-z_][\w.]*)")
     at_root = [path for path in project.files if (project.folder / path).is_relative_to(project.root)]
     for path in [*(path for path in at_root if path.name == "wsgi.py"), project.manage]:
-        if found := named.search(text(project.folder / path)):
+        if found := re.search(NAMES_SETTINGS, text(project.folder / path)):
             module = found[1]
             break
     else:
