@@ -1,7 +1,7 @@
 """Memory, workers and requests of a running server for Prometheus, at http://127.0.0.1:9117/metrics.
 
     python -m lowtide.metrics              the uWSGI whose stats.sock is in RUN_DIR
-    python -m lowtide.metrics --pid PID    another server, by its first process: its memory, and how many workers it has
+    python -m lowtide.metrics --pid PID    another server, by its first process: its memory, and that of its workers
 
 Environment: RUN_DIR (stats.sock, ledger and counts of the server; refused.sock, to which nginx sends the pool of each
 request that is answered 503), METRICS_BIND (127.0.0.1; 0.0.0.0 opens it to the network), METRICS_PORT (9117). It runs
@@ -16,6 +16,7 @@ as a process of its own, and no server imports it.
 """
 
 import argparse
+import itertools
 import os
 import re
 import socket
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -99,6 +100,32 @@ class Refused:
                 self.by_pool[pool] += 1
 
 
+class Places:
+    """Numbers for workers that have none: a new one takes the lowest that is free, and so that of its predecessor.
+
+    Attributes:
+        respawns: how often each number has gone to another process, as far as scrapes have seen it.
+    """
+
+    def __init__(self) -> None:
+        self.respawns: dict[int, int] = {}
+        self._pids: dict[int, int] = {}
+        # Two scrapes may come at once.
+        self._lock = threading.Lock()
+
+    def take(self, pids: list[int]) -> dict[int, int]:
+        """The pids by their numbers."""
+        with self._lock:
+            kept = {number: pid for number, pid in self._pids.items() if pid in pids}
+            for pid in pids:
+                if pid not in kept.values():
+                    number = next(number for number in itertools.count(1) if number not in kept)
+                    kept[number] = pid
+                    self.respawns[number] = self.respawns.get(number, -1) + 1
+            self._pids = dict(sorted(kept.items()))
+            return self._pids
+
+
 class Server(Collector):
     """The figures of a server, read again for each scrape.
 
@@ -113,6 +140,7 @@ class Server(Collector):
     def __init__(self, run_dir: Path, pid: int | None = None) -> None:
         self._run_dir, self._pid = run_dir, pid
         self.refused: Refused | None = None
+        self._places = Places()
 
     def collect(self) -> Iterator[Metric]:
         yield from self._server()
@@ -143,7 +171,13 @@ class Server(Collector):
         yield _gauge("lowtide_memory_pss_bytes", "Sum of PSS over the server's processes.", pss)
         yield from _container(self._pid or stats["pid"])
         if self._pid:
-            yield _gauge("lowtide_workers", "Workers alive.", len(memory.children(self._pid) or ()))
+            places = self._places.take(_workers_below(self._pid))
+            yield _gauge("lowtide_workers", "Workers alive.", len(places))
+            respawns = CounterMetricFamily("uwsgi_worker_respawn_count", "Times it was replaced.", labels=["worker_id"])
+            for number, count in self._places.respawns.items():
+                respawns.add_metric([str(number)], count)
+            yield respawns
+            yield from _memory({number: (pid, _age_s(pid)) for number, pid in places.items()}, processes)
             return
         workers = [worker for worker in stats["workers"] if worker["id"]]
         alive = sum(worker["pid"] > 0 and worker["status"] != "cheap" for worker in workers)
@@ -188,20 +222,46 @@ def _workers(workers: Iterable[dict[str, Any]], processes: dict[int, Usage]) -> 
             # While it runs a signal's handler, uWSGI calls it `sig` and a number.
             family.add_metric([str(worker["id"])], int(worker["status"].startswith(state)))
         yield family
-    memory_families = {
+    yield from _memory(
+        {worker["id"]: (worker["pid"], max(0.0, time.time() - worker["last_spawn"])) for worker in workers}, processes
+    )
+
+
+def _memory(workers: Mapping[int, tuple[int, float]], processes: Mapping[int, Usage]) -> Iterator[Metric]:
+    """The memory and the age of workers, which are given by their numbers as pid and age."""
+    label = ["worker_id"]
+    families = {
         "uss": GaugeMetricFamily("lowtide_worker_uss_bytes", "What would become free if it ended.", labels=label),
         "pss": GaugeMetricFamily("lowtide_worker_pss_bytes", "Its share of the memory, PSS.", labels=label),
         # Not uWSGI's own figure, which is 0 after a replacement and old between requests.
         "rss": GaugeMetricFamily("uwsgi_worker_rss_bytes", "Its RSS, from /proc.", labels=label),
     }
     age = GaugeMetricFamily("lowtide_worker_age_seconds", "Time since it was started.", labels=label)
-    for worker in workers:
+    for number, (pid, age_s) in workers.items():
         # A worker that has just ended has no figure here, rather than 0.
-        if used := processes.get(worker["pid"]):
-            for name, family in memory_families.items():
-                family.add_metric([str(worker["id"])], getattr(used, name))
-            age.add_metric([str(worker["id"])], max(0.0, time.time() - worker["last_spawn"]))
-    yield from (*memory_families.values(), age)
+        if used := processes.get(pid):
+            for name, family in families.items():
+                family.add_metric([str(number)], getattr(used, name))
+            age.add_metric([str(number)], age_s)
+    yield from (*families.values(), age)
+
+
+def _workers_below(pid: int) -> list[int]:
+    """The workers of a server that is not uWSGI: the children of its first process, without Python's own helpers."""
+    workers = []
+    for child in memory.children(pid) or ():
+        with suppress(OSError):
+            if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                workers.append(child)
+    return workers
+
+
+def _age_s(pid: int) -> float:
+    """How long a process has run; 0 when it has ended (proc(5): starttime, field 22 of stat, in ticks)."""
+    with suppress(OSError, IndexError):
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    return 0.0
 
 
 def _queues(stats: dict[str, Any]) -> Iterator[Metric]:

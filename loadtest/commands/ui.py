@@ -35,9 +35,7 @@ from stack import CHECKOUT, Failed, own
 def run(owned: list[str]) -> int:
     name = chosen_scenario()
     scenario = scenarios.named(name)
-    variants = [variant for variant in chosen_variants() if variant.server == "uwsgi"]
-    if not variants:
-        raise CannotMeasure("VARIANTS names none on uWSGI, and the page of metrics shows uWSGI.")
+    variants = chosen_variants()
     seed, port, page = number("SEED", "1"), number("LOADTEST_PORT", "18080"), number("LOCUST_PORT", "8089")
     metrics = number("METRICS_PORT", "9118")
     runtime = chosen_runtime(port, chosen_sizing(scenario), owned)
@@ -86,7 +84,7 @@ def listen(listener: socket.socket, path: Path) -> None:
 
 def start(runtime: Runtime, variant: Variant, metrics: int) -> None:
     runtime.start(servers.environment(variant))
-    runtime.serve_metrics(metrics)
+    runtime.serve_metrics(metrics, None if variant.server == "uwsgi" else servers.pid(runtime))
 
 
 def switch(connection: socket.socket, runtime: Runtime, variants: dict[str, Variant], metrics: int) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urldefrag, urlsplit
 
 import requests
 
+from lowtide.tools import page
 from lowtide.tools.sizes import kubernetes_mb
 
 MIB = 2**20
@@ -154,18 +155,15 @@ class Page:
         return "PSS" if "pss" in self.name else "working set"
 
     def read(self) -> tuple[float, float]:
-        from prometheus_client.parser import text_string_to_metric_families
-
         try:
             answer = requests.get(self.url, timeout=_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException as error:
             raise Unreadable(f"{self.url}: {error}") from None
         try:
-            families = list(text_string_to_metric_families(answer.text))
-        except ValueError as error:
-            raise Unreadable(f"{self.url} is no page of metrics: {error}") from None
-        values = [sample.value for family in families for sample in family.samples if sample.name == self.name]
+            values = [sample.value for sample in page.samples(answer.text) if sample.name == self.name]
+        except page.NoPage as problem:
+            raise Unreadable(f"{self.url}: {problem}") from None
         if not values:
             raise Unreadable(f"{self.url} has no sample called {self.name}.")
         total = sum(values)

@@ -73,8 +73,12 @@ class Runtime(Protocol):
         """Start `lowtide.sample`, for uWSGI, or in the local runtime for the server whose first process is `pid`."""
         ...
 
-    def serve_metrics(self, port: int) -> None:
-        """Serve the page of metrics of the server that runs, until it is stopped (lowtide.metrics)."""
+    def serve_metrics(self, port: int, pid: int | None = None) -> None:
+        """Serve the page of metrics of the server that runs, until it is stopped (lowtide.metrics).
+
+        Args:
+            pid: the first process of a server that is not uWSGI; the local runtime only.
+        """
         ...
 
     def log(self) -> list[str]:
@@ -150,9 +154,9 @@ class Local:
             self._metrics = None
         self._stack.down()
 
-    def serve_metrics(self, port: int) -> None:
+    def serve_metrics(self, port: int, pid: int | None = None) -> None:
         environment = self._stack.env | {"METRICS_PORT": str(port)}
-        command = [sys.executable, "-m", "lowtide.metrics"]
+        command = [sys.executable, "-m", "lowtide.metrics", *(["--pid", str(pid)] if pid else [])]
         self._metrics = subprocess.Popen(command, cwd=CHECKOUT, env=environment, start_new_session=True)
         deadline = time.monotonic() + METRICS_S
         while problem := local.ready(f"http://127.0.0.1:{port}/metrics"):
@@ -241,7 +245,7 @@ class Docker:
     def stop(self) -> None:
         self._stack.tell("stop", "nginx", "app")
 
-    def serve_metrics(self, port: int) -> None:
+    def serve_metrics(self, port: int, pid: int | None = None) -> None:
         self._stack.env["METRICS_PORT"] = str(port)
         # It shares the application's table of processes, so it is made anew with each container of the application.
         self._stack.tell("up", "--detach", "--wait", "--no-deps", "--force-recreate", "metrics")

@@ -1,12 +1,12 @@
 """`make up OBSERVE=1` in containers."""
 
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
+from tests import page
 from tests.container.stack import Stack
 from tests.machine import free_port
 from tests.stack.edge import wait_until
@@ -25,10 +25,10 @@ def observed(healthy: Stack) -> Iterator[Stack]:
 
 def figures(stack: Stack) -> dict[str, float]:
     try:
-        page = requests.get(f"http://127.0.0.1:{stack.env['METRICS_PORT']}/metrics", timeout=10).text
+        text = requests.get(f"http://127.0.0.1:{stack.env['METRICS_PORT']}/metrics", timeout=10).text
     except requests.ConnectionError:
         return {}
-    return {name: float(value) for name, value in re.findall(r"^([a-z]\S+) (\S+)$", page, re.MULTILINE)}
+    return page.figures(text)
 
 
 def test_the_page_knows_the_container(observed: Stack) -> None:

@@ -1,6 +1,8 @@
 """The page for Prometheus, read over HTTP. Its stats socket is a stand-in that names a process of known size."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from lowtide import metrics
+from lowtide import memory, metrics
+from tests.machine import CHECKOUT, free_port
+from tests.page import figures
+from tests.stack.edge import wait_until
 
 
 def worker(number: int, pid: int, requests: int, status: str) -> dict[str, object]:
@@ -72,15 +77,10 @@ def page(run_dir: Path, pid: int | None = None) -> Iterator[str]:
             thread.join(5)
 
 
-def samples(text: str) -> dict[str, float]:
-    pairs = (line.split(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
 def test_the_page_says_memory_requests_and_workers(run_dir: Path) -> None:
     with page(run_dir) as url:
         answer = requests.get(url, timeout=5)
-    found = samples(answer.text)
+    found = figures(answer.text)
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     assert found["lowtide_requests_total"] == 12
     assert found["lowtide_workers"] == 2
@@ -88,22 +88,59 @@ def test_the_page_says_memory_requests_and_workers(run_dir: Path) -> None:
     assert 50 * 2**20 < found["lowtide_memory_pss_bytes"] < 80 * 2**20
     assert found['uwsgi_worker_busy{worker_id="2"}'] == 1
     assert found['uwsgi_worker_running_time_seconds{worker_id="1"}'] == 1.5
-    memory = [found[f'{name}{{worker_id="1"}}'] for name in ("lowtide_worker_uss_bytes", "uwsgi_worker_rss_bytes")]
-    assert all(50 * 2**20 < figure < 80 * 2**20 for figure in memory)
+    of_one = [found[f'{name}{{worker_id="1"}}'] for name in ("lowtide_worker_uss_bytes", "uwsgi_worker_rss_bytes")]
+    assert all(50 * 2**20 < figure < 80 * 2**20 for figure in of_one)
     # A worker that has ended is not there, rather than empty.
     assert 'uwsgi_worker_rss_bytes{worker_id="2"}' not in found
 
 
 def test_another_server_has_its_memory(server: int, tmp_path: Path) -> None:
     with page(tmp_path, server) as url:
-        found = samples(requests.get(url, timeout=5).text)
+        found = figures(requests.get(url, timeout=5).text)
     assert 50 * 2**20 < found["lowtide_memory_pss_bytes"] < 80 * 2**20
     assert found["lowtide_workers"] == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["gunicorn", "--workers=2", "--bind=127.0.0.1:{port}", "planted:application"],
+        [
+            "granian",
+            "--interface=wsgi",
+            "--workers=2",
+            "--respawn-failed-workers",
+            "--port={port}",
+            "planted:application",
+        ],
+    ],
+    ids=["gunicorn", "granian"],
+)
+def test_workers_of_another_server_keep_their_numbers(words: list[str], tmp_path: Path) -> None:
+    program = str(Path(sys.executable).with_name(words[0]))
+    command = [program, *(word.format(port=free_port()) for word in words[1:])]
+    with subprocess.Popen(command, cwd=CHECKOUT / "tests/stack/planted", stderr=subprocess.DEVNULL) as running:
+        try:
+            with page(tmp_path, running.pid) as url:
+
+                def shown() -> dict[str, float]:
+                    return figures(requests.get(url, timeout=5).text)
+
+                rss = [f'uwsgi_worker_rss_bytes{{worker_id="{number}"}}' for number in (1, 2)]
+                wait_until("both workers are there", lambda: shown().get("lowtide_workers") == 2 and rss[1] in shown())
+                assert all(shown()[name] > 2**20 for name in rss)
+                killed = sorted(memory.children(running.pid) or ())[-1]
+                os.kill(killed, signal.SIGKILL)
+                counts = [f'uwsgi_worker_respawn_count_total{{worker_id="{number}"}}' for number in (1, 2)]
+                wait_until("it has a successor", lambda: sum(shown()[name] for name in counts) == 1)
+                wait_until("both are there again", lambda: all(name in shown() for name in rss))
+        finally:
+            running.terminate()
+
+
 def test_a_server_that_is_away_is_said_to_be_down() -> None:
     with page(Path("/nonexistent")) as url:
-        assert samples(requests.get(url, timeout=5).text) == {"lowtide_up": 0, "uwsgi_up": 0}
+        assert figures(requests.get(url, timeout=5).text) == {"lowtide_up": 0, "uwsgi_up": 0}
 
 
 @pytest.mark.parametrize("port", ["abc", "70000", "-1", "9117.0"])

@@ -23,6 +23,7 @@ import yaml
 from lowtide import memory
 from stack import local
 from tests.machine import CHECKOUT, free_port
+from tests.page import figures
 from tests.stack.conftest import PLANTED, Stack, start_stack
 from tests.stack.edge import wait_until
 
@@ -56,8 +57,7 @@ def page(stack: Stack) -> str:
 
 def figure(stack: Stack, sample: str) -> float:
     """A sample by its name and labels; nan where it is not there."""
-    match = re.search(f"^{re.escape(sample)} (.+)$", page(stack), re.MULTILINE)
-    return float(match[1]) if match else float("nan")
+    return figures(page(stack)).get(sample, float("nan"))
 
 
 def metrics_pid(stack: Stack) -> int:

@@ -90,7 +90,9 @@ def svg(runs: Sequence[Run], workers: bool = False, width: int = 900, dark: bool
             drawn.append(
                 f'<path class="ideal" d="M{LEFT} {at:.1f}H{width - RIGHT}" stroke="{colours["muted"]}" {dashes}/>'
             )
-            drawn.append(text(LEFT + 4, at - 4, f"ideal: as before the run, {run.idle_mb:,.0f}", "muted"))
+            # Below the line and at the end, where neither memory nor requests cross it.
+            words = f"ideal: as before the run, {run.idle_mb:,.0f}"
+            drawn.append(text(width - RIGHT - 4, at + 14, words, "muted", "end"))
         last: Reading | None = None
         for piece in _pieces(run):
             points = _thin(piece, every)

@@ -80,14 +80,14 @@ def reading(text: str, now: float, requests: int) -> Reading:
         "lowtide_route_peak_max_bytes": ("peak_max_mb", MIB),
         "lowtide_route_retained_bytes": ("retained_mb", MIB),
     }
-    # Locust's image has no prometheus-client, and there nothing is recorded.
-    from prometheus_client.parser import text_string_to_metric_families
+    # Locust's image has no lowtide.tools, and there nothing is recorded.
+    from lowtide.tools import page
 
     try:
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    except ValueError:
+        samples = page.samples(text)
+    except page.NoPage:
         raise Away("this is not a page of lowtide.metrics") from None
-    for name, labels, value, *_ in samples:
+    for name, labels, value in samples:
         if not labels:
             plain[name] = value
         elif name in of_worker:

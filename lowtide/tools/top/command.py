@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import os
-import re
 import sys
 import time
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lowtide import application, counts, ledger, memory, sample
+from lowtide.tools import page
 from lowtide.tools import routes as judged
 
 HELP = "say which requests take the memory of a running server"
@@ -22,7 +22,6 @@ workers hold.
 Exit code 0: shown. 2: nothing can be read there."""
 _EVERY_S = 1.0
 KEYS = ("peak", "retained", "seconds", "count")
-_SAMPLE = re.compile(r'^lowtide_route_(\w+)\{method="([^"]*)",route="((?:[^"\\]|\\.)*)"\} (\S+)$', re.MULTILINE)
 
 
 class Unreadable(Exception):
@@ -173,12 +172,15 @@ def _from_metrics(url: str) -> Table:
         "seconds_total": ("seconds", 1),
     }
     routes: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, method, label, value in _SAMPLE.findall(text):
-        if name in names:
-            key, unit = names[name]
-            route = label.replace('\\"', '"').replace("\\\\", "\\")
-            row = routes.setdefault((method, route), {"route": route, "method": method})
-            row[key] = int(float(value)) if unit == 1 and key != "seconds" else round(float(value) / unit, 3)
+    try:
+        samples = page.samples(text)
+    except page.NoPage as problem:
+        raise Unreadable(f"--metrics {url}: {problem}") from None
+    for line in samples:
+        if figure := names.get(line.name.removeprefix("lowtide_route_")):
+            key, unit = figure
+            row = routes.setdefault((line.labels["method"], line.labels["route"]), dict(line.labels))
+            row[key] = int(line.value) if unit == 1 and key != "seconds" else round(line.value / unit, 3)
     if not routes:
         raise Unreadable(f"--metrics {url}: no ledger in it: no request yet, or LEDGER=0")
     return Table(list(routes.values()), list(routes.values()), [])

@@ -1,0 +1,99 @@
+"""Pictures of Locust's Memory tab, in Chromium: `.venv/bin/python -m loadtest.commands.picture docs/images`.
+
+Starts `make loadtest-ui`, runs its first two variants one after the other, and writes locust.png (both runs laid over
+each other) and, for looking only, `tab-*.png` during and after the run, at desktop and phone width, light and dark, and
+the picture in Locust's report. Environment: as for `make loadtest-ui`, and LOAD_SECONDS for each variant (40).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stack import CHECKOUT
+
+
+def main(folder: Path) -> int:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        print("Chromium is not installed. On Debian: apt-get install chromium", file=sys.stderr)
+        return 2
+    port = os.environ.get("LOCUST_PORT") or "8089"
+    command = [sys.executable, "-m", "loadtest.commands.ui"]
+    with (
+        subprocess.Popen(command, cwd=CHECKOUT, env={"VARIANTS": "without lowtide", **os.environ}) as locust,
+        sync_playwright() as playwright,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while not answers(url):
+                if locust.poll() is not None:
+                    return 2
+                time.sleep(1)
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            take(browser, url, folder, float(os.environ.get("LOAD_SECONDS") or 40))
+            browser.close()
+        finally:
+            locust.terminate()
+    return 0
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310
+        return bool(page.status == 200)
+    return False
+
+
+def take(browser: Any, url: str, folder: Path, seconds: float) -> None:
+    looked = Path(tempfile.mkdtemp(prefix="lowtide-pictures-"))
+    page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1)
+    page.goto(url)
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("tab", name="Memory").click()
+    tab = page.frame_locator("#lowtide-memory")
+    time.sleep(seconds)
+    others(browser, url, looked, "during")
+    page.get_by_role("button", name="Stop").click()
+    time.sleep(8)
+    tab.get_by_label("Variant").select_option(index=1)
+    tab.get_by_role("button", name="Switch to it").click()
+    tab.locator("#start:enabled").wait_for(timeout=300_000)
+    page.get_by_role("button", name="New").click()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("tab", name="Memory").click()
+    time.sleep(seconds)
+    page.get_by_role("button", name="Stop").click()
+    time.sleep(10)
+    page.screenshot(path=folder / "locust.png")
+    others(browser, url, looked, "after")
+    report = browser.new_page(viewport={"width": 1280, "height": 860})
+    report.goto(f"{url}/stats/report")
+    report.locator("#lowtide-memory").scroll_into_view_if_needed()
+    report.screenshot(path=looked / "tab-report.png", full_page=True)
+    print(f"{folder}/locust.png, and for looking {looked}")
+
+
+def others(browser: Any, url: str, folder: Path, when: str) -> None:
+    """The same page on a wide and on a narrow screen, light and dark."""
+    for name, width in (("desktop", 1280), ("phone", 390)):
+        for scheme in ("light", "dark"):
+            page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
+            page.goto(f"{url}/?tab=memory")
+            page.frame_locator("#lowtide-memory").locator("svg").wait_for(timeout=30_000)
+            time.sleep(2)
+            page.screenshot(path=folder / f"tab-{when}-{name}-{scheme}.png")
+            page.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.exit(main(Path(sys.argv[1])))
