@@ -115,23 +115,6 @@ class WorkersOnly(Rule):
             yield say(c, c.option("enable-threads"), NOTE, message, f"{instead}much.")
 
 
-class EvilBelowReload(Rule):
-    """evil-reload-on-rss kills with SIGKILL, every 3 seconds, a request in flight included. Below reload-on-rss, or
-    without it, it comes first instead of last."""
-
-    code = "evil-below-reload"
-    weight = MEMORY
-    options = ("evil-reload-on-rss",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        evil, gentle = c.positive("evil-reload-on-rss"), c.number("reload-on-rss")
-        if evil and gentle is not None and (gentle == 0 or evil <= gentle):
-            message = "The master kills a worker over this line in the middle of its request. "
-            message += f"reload-on-rss, {gentle} MB, would come later." if gentle else "There is no reload-on-rss to "
-            message += "" if gentle else "come before."
-            yield say(c, option, WARNING, message, f"reload-on-rss = {max(evil // 2, 1)}")
-
-
 class ReloadOnAs(Rule):
     """Address space is what a worker has reserved, not what it uses: it hardly falls or rises with memory in use, and
     allocators reserve much more than they touch."""

@@ -7,6 +7,7 @@ from typing import Any
 from lowtide import sizing
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.stopping import term_hook
 
 # RSS in MB. An idle worker of a small Django application has about 52, so a limit below this replaces idle workers.
 IDLE_WORKER_MB = 40
@@ -51,6 +52,13 @@ class Plain(Rule):
         memory, number = c.container.memory or 0, c.positive(name) if name else 0
         words = {"workers": c.positive("processes"), "memory": f"{memory:.0f}", "n": number, "idle": IDLE_WORKER_MB}
         words |= {"timeout": c.positive("http-timeout"), "evil": sizing.highest_reload_on_rss(1, memory)}
+        words |= {
+            "half": max(number // 2, 1),
+            "longer": number + 5,
+            "gentle": "There is no reload-on-rss to come before.",
+        }
+        if gentle := c.positive("reload-on-rss"):
+            words["gentle"] = f"reload-on-rss, {gentle} MB, would come later."
         where = c.option(name) if name else None
         now = "0" if name and c.number(name) == 0 else None
         yield say(c, where, self.level, self.message.format(**words), self.instead.format(**words), now)
@@ -76,6 +84,21 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it cannot.",
      "The container is killed at {memory} MB, before one worker reaches {n} MB.",
      "evil-reload-on-rss = {evil}", MEMORY),
+    ("evil-below-reload", "evil-reload-on-rss", WARNING,
+     lambda c: (gentle := c.number("reload-on-rss")) is not None
+     and (c.positive("evil-reload-on-rss") >= 1 and (gentle == 0 or c.positive("evil-reload-on-rss") <= gentle)),
+     "evil-reload-on-rss kills with SIGKILL, every 3 seconds, a request in flight included. Below reload-on-rss, or "
+     "without it, it comes first instead of last.",
+     "The master kills a worker over this line in the middle of its request. {gentle}", "reload-on-rss = {half}",
+     MEMORY),
+    ("mercy-not-container", "worker-reload-mercy", NOTE,
+     lambda c: c.positive("worker-reload-mercy") > 10 and c.container.stop_grace is None
+     and (not c.is_on("die-on-term") or term_hook(c)),
+     "Mercy is what uWSGI grants its workers; a container's own patience is 10 seconds in Compose and 30 in Kubernetes "
+     "and ECS unless set, and comes first.",
+     "In a container, {n} seconds count only when the stop grace is longer: it is 10 seconds in Compose and 30 in "
+     "Kubernetes and ECS unless set.",
+     "stop_grace_period: {longer}s; terminationGracePeriodSeconds: {longer}; stopTimeout: {longer}"),
     ("forkbomb-delay", "reload-on-as reload-on-rss", NOTE,
      lambda c: (c.positive("reload-on-rss") or c.positive("reload-on-as")) and c.option("forkbomb-delay") is None
      and c.number("min-worker-lifetime") == 0,

@@ -12,7 +12,7 @@ GRACEFUL = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
 _ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
 
 
-def _term_hook(c: Context) -> Option | None:
+def term_hook(c: Context) -> Option | None:
     """The hook that says what the master does on SIGTERM (signal 15)."""
     hooks = (option for option in c.all("hook-master-start") if re.match(r"unix_signal:15\b", option.value))
     return next(hooks, None)
@@ -44,7 +44,7 @@ class SigtermReloads(Rule):
     weight = REQUESTS
 
     def check(self, c: Context) -> Iterator[Finding]:
-        if not c.has_master() or c.is_on("die-on-term") or _term_hook(c) or c.is_on("exit-on-reload"):
+        if not c.has_master() or c.is_on("die-on-term") or term_hook(c) or c.is_on("exit-on-reload"):
             return
         managed = c.in_container or c.container.stop_grace is not None
         if managed and c.container.stop_signal not in (None, "SIGTERM", "TERM", "15"):
@@ -68,7 +68,7 @@ class DieOnTerm(Rule):
     options = ("die-on-term",)
 
     def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        if c.is_on("die-on-term") and not _term_hook(c):
+        if c.is_on("die-on-term") and not term_hook(c):
             reason = _not_graceful(c)
             instead = f"{GRACEFUL} lets them finish. Stop the proxy in front first."
             if reason:
@@ -86,7 +86,7 @@ class HookNotGraceful(Rule):
     weight = REQUESTS
 
     def check(self, c: Context) -> Iterator[Finding]:
-        hook, reason = _term_hook(c), _not_graceful(c)
+        hook, reason = term_hook(c), _not_graceful(c)
         if hook and reason and "gracefully" in hook.value:
             told = c.uwsgi < (2, 0, 28) or c.container.signals_all
             message = f"{reason[0]}: requests in flight are cut off or wait all the same."
@@ -105,7 +105,7 @@ class MercyOverGrace(Rule):
     servers = ("uwsgi", "gunicorn")
 
     def check(self, c: Context) -> Iterator[Finding]:
-        grace, hook = c.container.stop_grace, _term_hook(c)
+        grace, hook = c.container.stop_grace, term_hook(c)
         uwsgi = c.reading.server == "uwsgi"
         if grace is None or (uwsgi and (not c.has_master() or (c.is_on("die-on-term") and not hook))):
             return
@@ -115,23 +115,6 @@ class MercyOverGrace(Rule):
             message = f"A worker may take {needed} seconds ({c.spell(name)}) to finish; the container is killed after "
             instead = f"{c.spell(name)} = {max(int(grace) - 5, 1)}, or a stop grace of {needed + 5} seconds"
             yield say(c, option, WARNING if uwsgi else NOTE, f"{message}{grace:.0f}.", instead)
-
-
-class MercyNotContainer(Rule):
-    """Mercy is what uWSGI grants its workers; a container's own patience is 10 seconds in Compose and 30 in Kubernetes
-    and ECS unless set, and comes first."""
-
-    code = "mercy-not-container"
-    options = ("worker-reload-mercy",)
-
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        mercy, at_once = c.positive("worker-reload-mercy"), c.is_on("die-on-term") and not _term_hook(c)
-        if mercy > 10 and c.container.stop_grace is None and not at_once:
-            message = f"In a container, {mercy} seconds count only when the stop grace is longer: it is 10 seconds in "
-            message += "Compose and 30 in Kubernetes and ECS unless set."
-            grace = mercy + 5
-            instead = f"stop_grace_period: {grace}s; terminationGracePeriodSeconds: {grace}; stopTimeout: {grace}"
-            yield say(c, option, NOTE, message, instead)
 
 
 class ShellForm(Rule):

@@ -9,6 +9,7 @@ work.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -37,7 +38,7 @@ class Application:
 
     @property
     def name(self) -> str:
-        return self.package.partition("==")[0]
+        return re.split(r"[\[=]", self.package)[0]
 
 
 SITE_SETTINGS = "SECRET_KEY = 'x' * 50; DEBUG = False; ALLOWED_HOSTS = ['*']"
@@ -113,7 +114,7 @@ def rows(application: Application, folder: Path) -> Iterator[tuple[bool, str]]:
             check=False,
         )
         if not done.stdout:
-            yield False, f"| {application.package} | `{page}` | could not run | |"
+            yield False, f"| {application.name} | `{page}` | could not run | |"
             continue
         said = json.loads(done.stdout)
         evidence = said["evidence"]
