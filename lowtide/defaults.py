@@ -18,6 +18,10 @@ CLIENT_IN_FLIGHT = 64
 QUEUE_S = 20
 # How far a worker may grow before its request is refused: auto, off, or MiB.
 WORKER_CEILING = "auto"
+# Whether large requests are admitted by the memory that they need: off, auto, or MiB for all of them together.
+ADMISSION = "off"
+# Whether small workers hand requests that have turned out to be large to the large pool: 1, or 0 for no.
+LEARN_ROUTES = "0"
 WORKER_MANAGEMENT = "lowtide"
 # The settings below are in MiB.
 RELOAD_ON_RSS = 128

@@ -52,6 +52,12 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     ceiling = environment.get("WORKER_CEILING") or defaults.WORKER_CEILING
     if ceiling not in ("auto", "off") and not (ceiling.isdecimal() and int(ceiling)):
         raise Unusable(f"WORKER_CEILING={ceiling} cannot be used: write auto, off, or a whole number of MiB.")
+    admission = environment.get("ADMISSION") or defaults.ADMISSION
+    if admission not in ("auto", "off") and not (admission.isdecimal() and int(admission)):
+        raise Unusable(f"ADMISSION={admission} cannot be used: write auto, off, or a whole number of MiB.")
+    learn = environment.get("LEARN_ROUTES") or defaults.LEARN_ROUTES
+    if learn not in ("0", "1"):
+        raise Unusable(f"LEARN_ROUTES={learn} cannot be used: write 1 or 0.")
     if problem := telemetry.problem(environment):
         raise Unusable(problem)
     need = environment.get("LARGE_NEED_MB") and str(number(environment, "LARGE_NEED_MB", 0, 0))
@@ -68,6 +74,8 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         "LARGE_NEED_MB": need or "",
         "QUEUE_S": str(number(environment, "QUEUE_S", defaults.QUEUE_S, 0)),
         "WORKER_CEILING": ceiling,
+        "ADMISSION": admission,
+        "LEARN_ROUTES": learn,
     }
 
 
@@ -132,6 +140,7 @@ def main(arguments: list[str]) -> int:
             if load := sizing.measured(described):
                 print(check_limit(checked, load), file=sys.stderr, flush=True)
         checked |= ceilings(checked, load)
+        checked["LARGE_NEED_MB"] = checked["LARGE_NEED_MB"] or (str(load.need_mb) if load else "")
         os.environ.update(checked)
     except (Unusable, application.Invalid) as problem:
         print(problem, file=sys.stderr)

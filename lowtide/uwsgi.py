@@ -14,6 +14,8 @@ It works on the application that `module =` names, without a change to its code:
 - refuses requests whose client has disconnected or that waited for more than QUEUE_S seconds (`lowtide.overload`);
 - freezes what is loaded before the fork (gc.freeze): otherwise a worker's garbage collector would write into every
   object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
+- with ADMISSION admits large requests by the memory that they need (`lowtide.admission`), and with LEARN_ROUTES=1 hands
+  requests that have turned out to be large to the workers for them (`lowtide.handoff`);
 - counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
 - reports requests to OpenTelemetry and errors to Sentry, where they are switched on (`lowtide.telemetry`);
 - logs why workers are replaced (`lowtide.recycles`), and counts it for `lowtide.metrics` (`lowtide.counts`);
@@ -58,9 +60,12 @@ from types import ModuleType
 import uwsgi
 
 from lowtide import (
+    admission,
     application,
     ceiling,
     counts,
+    defaults,
+    handoff,
     ledger,
     logs,
     memory,
@@ -74,7 +79,7 @@ from lowtide import (
 from lowtide.deadline import Deadline
 from lowtide.give_back import GiveBack, threshold_mb
 from lowtide.idle import Learned
-from lowtide.overload import Shed, queue_s
+from lowtide.overload import Shed, has_left, queue_s
 from lowtide.wsgi import AfterResponse, Environ, read_in_parts, read_to_the_end
 
 
@@ -124,6 +129,9 @@ _LARGE = frozenset(map(int, filter(None, os.environ.get("LARGE_WORKER_IDS", "").
 _LEDGER_FILE = Path(_RUN_DIR, "ledger") if _RUN_DIR else None
 _ledger = ledger.Ledger(uwsgi.numproc, _LINE_MB, _LEDGER_FILE, len(_LARGE)) if _LINE_MB else None
 _counts = counts.Counts(uwsgi.numproc, Path(_RUN_DIR, "counts")) if _RUN_DIR else None
+# A reservation belongs to a worker, so a worker must serve one request at a time.
+_budget = admission.budget(uwsgi.numproc) if _LARGE and _CORES < 2 else None
+_handoff = handoff.handoff() if _LARGE and _CORES < 2 else None
 # Only after the application is loaded, because Sentry's SDK must know whether it is one of Django's.
 _telemetry: telemetry.Telemetry | None = None
 # The ceiling follows the container's limit where lowtide.start has derived it from that.
@@ -203,6 +211,10 @@ def _close() -> None:
         _give_back()
 
 
+def _gone() -> bool:
+    return has_left(uwsgi.connection_fd())
+
+
 def _break() -> None:
     """Cut the connection of an answer that breaks off. uWSGI itself would end it as if it were complete."""
     with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection, suppress(OSError):
@@ -221,6 +233,11 @@ def _end() -> None:
     served = _ledger.end(_give_back.asked_mb if _give_back else 0.0) if _ledger else None
     if _telemetry:
         _telemetry.end(served)
+    # A request that was refused or failed may have ended early, so its peak says nothing of others.
+    peak_mb = served.peak_mb if served and served.status < 400 else None
+    for learning in (_budget, _handoff):
+        if learning:
+            learning.end(peak_mb)
     if _give_back and _give_back.given_mb:
         _count(counts.GIVE_BACKS)
         _count(counts.GIVEN_BACK_BYTES, round(_give_back.given_mb * memory.MIB))
@@ -290,6 +307,10 @@ def _wrap() -> bool:
         loaded = _ledger.watched(loaded)
     if _telemetry := telemetry.chosen(_HEALTH):
         loaded = _telemetry.watched(loaded)
+    if _budget:
+        loaded = _budget.admitted(loaded, uwsgi.worker_id, _LARGE, queue_s() or defaults.QUEUE_S, _gone)
+    if _handoff:
+        loaded = _handoff.applied(loaded, uwsgi.worker_id, _LARGE)
     loaded = Shed(AfterResponse(loaded, _close, _begin, _break), uwsgi.connection_fd, queue_s(), uwsgi.worker_id)
     wrapped = read_to_the_end(loaded)
     setattr(module, attribute, (lambda: wrapped) if made else wrapped)
@@ -420,6 +441,8 @@ def _take_place() -> None:
         _give_back.mark()
     if _ledger:
         _ledger.take_place(worker, _CORES)
+    if _budget:
+        _budget.clear(worker)
 
 
 if _MASTER and _text("hook-accepting") == "callint:uwsgi_unblock_signal 1":

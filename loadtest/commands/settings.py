@@ -34,7 +34,7 @@ NUMBERS: dict[str, tuple[int, int | None]] = {
     "DATABASE_TIMEOUT": (0, None),
     "MAX_BODY_MB": (1, 999_999),
 }
-NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_CEILING", "WORKER_MANAGEMENT")
+NAMES = (*NUMBERS, "APP_MEMORY", "WORKER_CEILING", "WORKER_MANAGEMENT", "ADMISSION", "LEARN_ROUTES")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lowtide import ledger
+from lowtide.kinds import LARGE_MB
 
-# MiB. A route whose peak is at least this belongs to the workers for large requests.
-LARGE_MB = 32.0
 # A listed path is needless when its requests stay below these: MiB at the peak of 99 in 100, and seconds on average.
 # Fewer requests than FEW do not show that.
 _SMALL_MB, _SHORT_S, _FEW = 8.0, 0.5, 20

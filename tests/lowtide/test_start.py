@@ -45,6 +45,9 @@ def test_one_pool(environment: dict[str, str]) -> None:
         ("SENTRY_DSN", "https://sentry.example.com/1"),
         ("SENTRY_TRACES_SAMPLE_RATE", "10%"),
         ("SENTRY_TRACES_SAMPLE_RATE", "nan"),
+        ("ADMISSION", "0"),
+        ("ADMISSION", "100m"),
+        ("LEARN_ROUTES", "yes"),
     ],
 )
 def test_what_uwsgi_would_misread_is_refused(name: str, value: str) -> None:

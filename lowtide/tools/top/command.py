@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lowtide import application, counts, ledger, memory, sample
+from lowtide.kinds import LARGE_MB
 from lowtide.tools import page
 from lowtide.tools import routes as judged
 
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="show it once and end")
     parser.add_argument("--routes", action="store_true", help="print the list of large routes for app/lowtide.toml")
     parser.add_argument(
-        "--large-mb", type=float, default=judged.LARGE_MB, metavar="MIB", help="from which peak a route is large"
+        "--large-mb", type=float, default=LARGE_MB, metavar="MIB", help="from which peak a route is large"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="output (default: text)")
 

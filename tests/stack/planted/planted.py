@@ -1,11 +1,14 @@
 """A WSGI application whose workers end in every way that there is, and which says what it was asked. For tests only."""
 
 import atexit
+import hashlib
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 if os.environ.get("STOP_AT_IMPORT"):
@@ -54,12 +57,32 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             loaded.append(bytearray(os.urandom(1 << 20) * 30))
         case "/keep":
             held.append(bytearray(os.urandom(1 << 20) * 20))
+        case path if path.startswith("/order/"):
+            return order(environ, start_response, int(path.split("/")[2]))
         case path if path.startswith("/take/"):
             # So many MiB at the peak, in pieces from the heap, and nothing afterwards.
             pieces = [b"x" * 100_000 for _ in range(int(path.split("/")[2]) * (1 << 20) // 100_000)]
             del pieces
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [str(os.getpid()).encode()]
+
+
+def order(environ: dict[str, Any], start_response: Callable[..., Any], mb: int) -> Iterable[bytes]:
+    """Take so many MiB for a moment, and write down in RUN_DIR/orders that this request was run, and when.
+
+    The answer is a stream: the worker's pid, and a hash of the body that came.
+    """
+    began = time.monotonic()
+    body = hashlib.sha256(environ["wsgi.input"].read()).hexdigest()
+    pieces = [b"x" * 100_000 for _ in range(mb * (1 << 20) // 100_000)]
+    time.sleep(0.05)
+    del pieces
+    line = (environ["HTTP_X_REQUEST_ID"], environ["REQUEST_METHOD"], os.getpid(), mb, began, time.monotonic())
+    with Path(os.environ["RUN_DIR"], "orders").open("a") as orders:
+        orders.write(json.dumps(line) + "\n")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for part in (str(os.getpid()), " ", body):
+        yield part.encode()
 
 
 def create_app() -> Callable[..., Iterable[bytes]]:
