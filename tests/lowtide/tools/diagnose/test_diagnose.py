@@ -2,7 +2,8 @@
 
 `make test` measures one or two rows of each kind, NIGHT=1 all of them. The whole table twenty times:
 
-    DIAGNOSE_ATTEMPTS=20 .venv/bin/pytest -m "" -k truth_table tests/lowtide/tools/diagnose/test_diagnose.py
+    DIAGNOSE_ATTEMPTS=20 .venv/bin/pytest -m "" -n 0 -o timeout=3000 -k truth_table \\
+        tests/lowtide/tools/diagnose/test_diagnose.py
 """
 
 import importlib.util
