@@ -1,4 +1,4 @@
-# Targets: app (uWSGI and Django), nginx, cache, locust. Every stage starts from the same base.
+# Targets: app (uWSGI and Django), nginx, cache, locust, peers (what `make compare` measures beside uWSGI). Every stage starts from the same base.
 # Dependencies have layers of their own below the code, so that a change of the code rebuilds in seconds.
 
 # The version in the images' labels: a copy of the one in lowtide/__init__.py.
@@ -104,6 +104,25 @@ LABEL org.opencontainers.image.title="Application" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+# --- The application with the servers and allocators of `make compare`, which no service uses ------------------------
+FROM build AS peers-build
+
+COPY requirements/peers.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /srv/venv install --require-hashes -r /tmp/peers.txt
+
+FROM app AS peers
+
+USER 0:0
+# The names of Debian's packages and libraries carry versions, which differ between releases.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends '^libjemalloc[0-9]+$' '^libmimalloc[0-9.]+$' \
+    && rm -rf /var/lib/apt/lists/* \
+    && for name in jemalloc mimalloc; do find /usr/lib -name "lib$name.so.*" -type f -exec ln -sf {} "/usr/local/lib/lib$name.so" \; ; done
+COPY --from=peers-build /srv/venv /srv/venv
+COPY loadtest/measure/peers loadtest/measure/peers
+USER 10001:10001
 
 # --- nginx, with the static files -----------------------------------------------------------------------------------
 FROM base AS nginx

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     check_machine(port, scenario)
     for variant in chosen:
         # A library that is missing is reported now, and not after the variants before it have been measured.
-        servers.environment(variant)
+        servers.environment(variant, runtime.name)
     started = datetime.now(UTC).replace(microsecond=0)
     results = results_folder()
     directory = results / started.strftime("%Y%m%d-%H%M%S")
@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
             folder = directory if number_of_round == 1 else directory / f"round-{number_of_round}"
             folder.mkdir(exist_ok=True)
             try:
-                server = servers.described(variant, versions["uwsgi"])
-                measured[variant.name].append(phases.variant(runtime, variant, name, seed, folder, progress, server))
+                single = phases.variant(runtime, variant, name, seed, folder, progress, versions["uwsgi"])
+                measured[variant.name].append(single)
             except CannotMeasure as problem:
                 # The other variants go on: what they have measured, for hours perhaps, must not be lost.
                 left_out[variant.name] = str(problem)

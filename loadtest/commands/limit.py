@@ -60,7 +60,7 @@ def row(measured: Run) -> list[str]:
 
 
 def run(owned: list[str]) -> int:
-    chosen = chosen_variants(NAMES, "docker")
+    chosen = chosen_variants(NAMES)
     floors = positive("FLOORS", "1.5")
     seed, port = number("SEED", "1"), number("LOADTEST_PORT", "18080")
     whole = scenarios.named(scenario(LARGE))

@@ -37,27 +37,14 @@ def number(name: str, default: str, least: int = 0) -> int:
     return int(value)
 
 
-def chosen_variants(default: str = DEFAULT_VARIANTS, runtime: str | None = None) -> list[Variant]:
-    """The variants that VARIANTS names, without those that this runtime (that of RUNTIME, if None) cannot run."""
+def chosen_variants(default: str = DEFAULT_VARIANTS) -> list[Variant]:
+    """The variants that VARIANTS names."""
     names = (os.environ.get("VARIANTS") or default).split()
     if names == ["all"]:
         names = list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
-    chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
-    if (runtime or os.environ.get("RUNTIME")) != "docker":
-        return chosen
-    left_out = ", ".join(variant.name for variant in chosen if variant.local_only)
-    kept = [variant for variant in chosen if not variant.local_only]
-    if not kept:
-        # `make limit` names the runtime because it has no other.
-        remedy = "choose others" if runtime else "use RUNTIME=local"
-        raise CannotMeasure(f"The images hold nothing to run {left_out} with: {remedy}.")
-    if left_out:
-        elsewhere = "" if runtime else " (RUNTIME=local does)"
-        said = f"Left out, because the images do not hold what they need{elsewhere}: {left_out}."
-        console.print(said, soft_wrap=True)
-    return kept
+    return [VARIANTS[name] for name in dict.fromkeys(names)]
 
 
 def chosen_scenario() -> str:
@@ -137,7 +124,7 @@ def check_machine(port: int, scenario: scenarios.Scenario) -> None:
 
 def fill(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed: int) -> dict[str, Any]:
     """Fill the fresh database as lowtide.toml says; returns the versions of what serves."""
-    runtime.start(servers.environment(variant))
+    runtime.start(servers.environment(variant, runtime.name))
     try:
         manage = ["python", "-m", "lowtide.application", "manage"]
         for command in scenarios.seed_commands(scenario, seed):

@@ -83,8 +83,8 @@ def listen(listener: socket.socket, path: Path) -> None:
 
 
 def start(runtime: Runtime, variant: Variant, metrics: int) -> None:
-    runtime.start(servers.environment(variant))
-    runtime.serve_metrics(metrics, None if variant.server == "uwsgi" else servers.pid(runtime))
+    runtime.start(servers.environment(variant, runtime.name))
+    runtime.serve_metrics(metrics, None if variant.server == "uwsgi" else runtime.server_pid())
 
 
 def switch(connection: socket.socket, runtime: Runtime, variants: dict[str, Variant], metrics: int) -> None:

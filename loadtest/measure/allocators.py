@@ -1,11 +1,13 @@
-"""Allocators that stand in for glibc's malloc by LD_PRELOAD, from Debian's packages."""
+"""Allocators that stand in for glibc's malloc by LD_PRELOAD, from Debian's packages: here, or in the image `peers`."""
 
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 
 from loadtest.measure import CannotMeasure
+from stack import Failed
 
 
 def library(name: str) -> str | None:
@@ -39,7 +41,12 @@ def installed(name: str) -> str:
     raise CannotMeasure(f"{name} was installed, but the dynamic linker does not know it.")
 
 
-def described(name: str) -> str:
+def in_image(name: str) -> str:
+    """The path of the library in the image `peers` (Dockerfile)."""
+    return f"/usr/local/lib/lib{name}.so"
+
+
+def described(name: str, run: Callable[[list[str]], str]) -> str:
     """The allocator with the version of its Debian package, where it came from one."""
     command = [
         "dpkg-query",
@@ -49,8 +56,9 @@ def described(name: str) -> str:
         f"lib{name}[0-9]*",
     ]
     try:
-        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    except OSError:
+        lines = run(command).splitlines()
+    except (CannotMeasure, Failed):
+        # dpkg-query is not there, or knows no such package.
         lines = []
     return " ".join([name, *(line.split()[1] for line in lines if line.startswith("installed "))][:2])
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from loadtest.load import scenarios
-from loadtest.measure import servers
 from loadtest.measure.runtimes import STATE, Local
 from lowtide import application, sample
 
@@ -107,11 +106,11 @@ def kill_worker(target: Target) -> None:
 
 
 def kill_master(target: Target) -> None:
-    target.runtime.kill_workers([servers.pid(target.runtime)])
+    target.runtime.kill_workers([target.runtime.server_pid()])
 
 
 def hang_up(target: Target) -> None:
-    os.kill(servers.pid(target.runtime), signal.SIGHUP)
+    os.kill(target.runtime.server_pid(), signal.SIGHUP)
 
 
 def restart(target: Target) -> None:

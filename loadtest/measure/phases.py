@@ -26,20 +26,21 @@ def variant(
     seed: int,
     directory: Path,
     say: Say,
-    server: str | None = None,
+    uwsgi: str | None = None,
 ) -> Run:
     """Measure one variant on a stack that is started for it and stopped after it.
 
-    The server's configuration and Locust's files go to `directory`; `server` is its name for the summary.
+    The server's configuration and Locust's files go to `directory`; `uwsgi` is uWSGI's version, for the summary.
     """
     scenario = scenarios.named(scenario_name)
     say("starting")
     try:
-        runtime.start(servers.environment(variant))
+        runtime.start(servers.environment(variant, runtime.name))
         counts = variant.server == "uwsgi"
-        pid = None if counts else servers.pid(runtime)
+        pid = None if counts else runtime.server_pid()
         if variant.preload:
-            servers.check_preloaded(variant.preload, servers.pid(runtime))
+            servers.check_preloaded(variant.preload, runtime.server_pid(), runtime.run)
+        server = servers.described(variant, uwsgi, runtime.run) if uwsgi else None
         if counts:
             (directory / f"config-{variant.name}.ini").write_text(configuration(runtime))
         request_log = directory / f"requests-{variant.name}.csv"

@@ -28,6 +28,8 @@ STATE = Path(os.environ.get("VAR_DIR") or CHECKOUT / "var") / "loadtest"
 METRICS_S = 20
 # Python code that loads the application as a server would.
 LOAD = "from lowtide import application; described = application.read(); described.load(described.server)"
+# What the images start, as in the Dockerfile.
+UWSGI = ["uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
 # Has uWSGI print the configuration as it has read it. --chdir to a folder that does not exist ends uWSGI before it
 # serves. When it ends it removes its sockets, so RUN_DIR must not be that of the running server.
 SHOW_CONFIG = [
@@ -70,7 +72,7 @@ class Runtime(Protocol):
         ...
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
-        """Start `lowtide.sample`, for uWSGI, or in the local runtime for the server whose first process is `pid`."""
+        """Start `lowtide.sample`, for uWSGI or for the server whose first process is `pid`."""
         ...
 
     def serve_metrics(self, port: int, pid: int | None = None) -> None:
@@ -83,6 +85,10 @@ class Runtime(Protocol):
 
     def log(self) -> list[str]:
         """What the server has written since the start."""
+        ...
+
+    def server_pid(self) -> int:
+        """The server's first process; 0 when it does not run."""
         ...
 
     def kill_workers(self, pids: list[int]) -> None: ...
@@ -179,6 +185,9 @@ class Local:
     def log(self) -> list[str]:
         return (self._var / "log/uwsgi.log").read_text(errors="replace").splitlines()
 
+    def server_pid(self) -> int:
+        return self._stack.server_pid()
+
     def kill_workers(self, pids: list[int]) -> None:
         self._stack.kill(pids)
 
@@ -196,7 +205,8 @@ class Docker:
         self._base = own.environment(os.environ, environment) | {"PORT": str(port)}
         # The name is of this checkout alone, because the experiment of another checkout may run at the same time.
         checkout = hashlib.sha256(bytes(STATE.resolve())).hexdigest()[:8]
-        self._project = f"{scenarios.described().name}-loadtest-{checkout}"
+        self._service = scenarios.described().name
+        self._project = f"{self._service}-loadtest-{checkout}"
         overlay = STATE / "compose.json"
         # Compose would read .env and an override file by itself; both belong to the user's own site.
         words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]
@@ -207,10 +217,7 @@ class Docker:
 
     def _make(self) -> None:
         self._lock = own.locked(STATE)
-        # Compose gives a container only the variables that docker-compose.yml names; this file adds those of
-        # LOADTEST_ENV.
-        given = {"environment": own.handed_over(os.environ) | {own.OWNED: "\n".join(self._owned)}}
-        self._overlay.write_text(json.dumps({"services": {"app": given, "migrate": given}}))
+        self._write_overlay()
         compose = json.loads(self._stack.tell("config", "--format", "json"))
         own.refuse_shared(compose, self._project)
         self._hosts = set(compose["services"])
@@ -222,6 +229,24 @@ class Docker:
             stores = asked_where_it_writes(functools.partial(self._run_alone, service))
             own.refuse_foreign(stores, None, self._hosts, self._owned)
 
+    def _write_overlay(self) -> None:
+        """Write what this environment changes in docker-compose.yml.
+
+        Compose gives a container only the variables that the file names; here come those of LOADTEST_ENV, and what
+        another server or allocator needs (servers.environment).
+        """
+        given = {"environment": own.handed_over(os.environ) | {own.OWNED: "\n".join(self._owned)}}
+        services: dict[str, dict[str, Any]] = {"app": dict(given), "migrate": given}
+        command, variables = (self._stack.env.get(name, "") for name in ("SERVER_COMMAND", "SERVER_VARIABLES"))
+        if command or variables:
+            words = ["env", *variables.split(), "python", "-m", "lowtide.start", *(command.split() or UWSGI)]
+            image = {"image": f"{self._service}-peers", "build": {"target": "peers"}}
+            services["app"] |= {**image, "command": words}
+        if self._stack.env.get("PROTOCOL") == "http":
+            services["app"]["healthcheck"] = {"test": ["CMD", "python", "-m", "loadtest.measure.peers.healthy"]}
+            services["nginx"] = {"environment": {"PROTOCOL": "http"}}
+        self._overlay.write_text(json.dumps({"services": services}))
+
     def _run_alone(self, service: str, command: list[str]) -> str:
         return self._stack.tell("run", "--rm", "--no-deps", "-T", service, *command)
 
@@ -229,6 +254,7 @@ class Docker:
         self._stack.env = self._base | dict(environment)
         if not self._made:
             self._make()
+        self._write_overlay()
         started = time.time()
         self._stack.tell("up", "--build", "--detach", "--wait", "--force-recreate", "nginx", "app")
         try:
@@ -258,11 +284,15 @@ class Docker:
         return self._stack.output(command)
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
-        command = ["python", "-m", "lowtide.sample", "--stats", self.stats_socket, "--cgroup"]
+        source = ["--pid", str(pid)] if pid else ["--stats", self.stats_socket]
+        command = ["python", "-m", "lowtide.sample", *source, "--cgroup"]
         return self._stack.follow("exec", "-T", "app", *command, "--interval", str(interval_s))
 
     def log(self) -> list[str]:
         return self._stack.tell("logs", "--no-log-prefix", "--no-color", "app").splitlines()
+
+    def server_pid(self) -> int:
+        return 1
 
     def kill_workers(self, pids: list[int]) -> None:
         self._stack.kill(pids)

@@ -1,20 +1,27 @@
-"""Servers other than the shipped uWSGI: how they are started in the local runtime."""
+"""Servers and allocators other than the shipped ones: how they are started, and what they are called."""
 
-from importlib.metadata import version
+from collections.abc import Callable
 
 from loadtest.measure import CannotMeasure, allocators
-from loadtest.measure.runtimes import Runtime
 from loadtest.measure.variants import Variant
-from lowtide import memory
 
 COMMANDS = {
     "gunicorn": "gunicorn --config loadtest/measure/peers/gunicorn.conf.py",
     "granian": "loadtest/measure/peers/granian",
 }
+Run = Callable[[list[str]], str]
+# Prints the version of a package.
+VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+# Prints the first process of a tree that has not mapped a library.
+WITHOUT_LIBRARY = """
+import sys
+from lowtide import memory
+print(next((pid for pid in memory.tree(int(sys.argv[1])) if f"/lib{sys.argv[2]}.so" not in memory.mapped(pid)), ""))
+"""
 
 
-def environment(variant: Variant) -> dict[str, str]:
-    """The variables that start the stack as this variant.
+def environment(variant: Variant, runtime: str = "local") -> dict[str, str]:
+    """The variables that start the stack as this variant, in the local runtime or in Docker.
 
     Raises:
         CannotMeasure: it needs a library that is not here and cannot be installed.
@@ -22,7 +29,9 @@ def environment(variant: Variant) -> dict[str, str]:
     variables = dict(variant.environment)
     alone = dict(variant.malloc)
     if variant.preload:
-        alone["LD_PRELOAD"] = allocators.installed(variant.preload)
+        alone["LD_PRELOAD"] = (
+            allocators.installed(variant.preload) if runtime == "local" else allocators.in_image(variant.preload)
+        )
     if variant.server != "uwsgi":
         variables |= {"SERVER_COMMAND": COMMANDS[variant.server], "PROTOCOL": "http"}
         alone["PEER"] = variant.peer
@@ -31,24 +40,20 @@ def environment(variant: Variant) -> dict[str, str]:
     return variables
 
 
-def described(variant: Variant, uwsgi: str) -> str:
-    """The server and its version, and the allocator where it is not glibc's."""
+def described(variant: Variant, uwsgi: str, run: Run) -> str:
+    """The server and the allocator, with their versions; `run` runs a command where the server is."""
     if variant.preload:
-        return f"uWSGI {uwsgi} with {allocators.described(variant.preload)}"
-    return f"uWSGI {uwsgi}" if variant.server == "uwsgi" else f"{variant.server} {version(variant.server)}"
+        return f"uWSGI {uwsgi} with {allocators.described(variant.preload, run)}"
+    if variant.server == "uwsgi":
+        return f"uWSGI {uwsgi}"
+    return f"{variant.server} {run(['python', '-c', VERSION, variant.server]).strip()}"
 
 
-def pid(runtime: Runtime) -> int:
-    """The server's first process, in the local runtime."""
-    return int(runtime.run(["supervisorctl", "-c", "stack/supervisord.conf", "pid", "uwsgi"]))
-
-
-def check_preloaded(name: str, pid: int) -> None:
+def check_preloaded(name: str, pid: int, run: Run) -> None:
     """Check that the server's processes have loaded lib<name>.so.
 
     Raises:
         CannotMeasure: one of them has not. The dynamic linker only warns and starts the process without the library.
     """
-    for process in memory.tree(pid):
-        if f"/lib{name}.so" not in memory.mapped(process):
-            raise CannotMeasure(f"{name} was to stand in for malloc, but process {process} has not loaded it.")
+    if process := run(["python", "-c", WITHOUT_LIBRARY, str(pid), name]).strip():
+        raise CannotMeasure(f"{name} was to stand in for malloc, but process {process} has not loaded it.")

@@ -34,11 +34,6 @@ class Variant:
     peer: str = ""
     streaming: bool = False
 
-    @property
-    def local_only(self) -> bool:
-        """Whether it needs a server or an allocator that the Docker images do not have."""
-        return self.server != "uwsgi" or bool(self.malloc or self.preload)
-
 
 def gunicorn(name: str, label: str, peer: str) -> Variant:
     return Variant(name, label, ONE_POOL, server="gunicorn", peer=peer)

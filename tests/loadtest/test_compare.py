@@ -20,7 +20,6 @@ ROWS = """
     without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
     gunicorn gunicorn-recycle gunicorn-lowtide granian granian-recycle granian-lowtide streaming
 """.split()  # noqa: SIM905
-LOCAL_ONLY = set(ROWS[6:16])
 # Of gunicorn 27 and granian 2.8, with the log format of loadtest/measure/peers/granian.log.json.
 LOG = """
 [2026-01-31 12:00:00 +0000] [10] [INFO] Booting worker with pid: 10
@@ -51,18 +50,6 @@ def test_all_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, VARIANTS="all") == ROWS
     assert chosen(monkeypatch) == ["without", "article", "lowtide"]
     assert chosen(monkeypatch, VARIANTS="gunicorn jemalloc gunicorn") == ["gunicorn", "jemalloc"]
-
-
-def test_in_docker_what_the_images_do_not_hold_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert chosen(monkeypatch, VARIANTS="all", RUNTIME="docker") == [row for row in ROWS if row not in LOCAL_ONLY]
-    said = capsys.readouterr().out
-    assert said.startswith("Left out")
-    assert said.endswith("granian, granian-recycle, granian-lowtide.\n")
-    assert said.count("\n") == 1
-    with pytest.raises(CannotMeasure, match="nothing to run granian with: use RUNTIME=local"):
-        chosen(monkeypatch, VARIANTS="granian", RUNTIME="docker")
 
 
 def test_it_says_how_many_rows_are_left_and_how_long() -> None:

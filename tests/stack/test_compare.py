@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from loadtest.measure import CannotMeasure, allocators, servers
 from loadtest.measure.variants import VARIANTS
 from lowtide import memory, sample
 from tests.described import PAGE
+from tests.machine import CHECKOUT
 from tests.stack.conftest import Start
 from tests.stack.test_experiment import experiment
 
@@ -38,6 +42,17 @@ def test_gunicorn_and_granian_work_off_the_list(tmp_path: Path) -> None:
         assert counts == sorted(counts)
 
 
+def here(command: list[str]) -> str:
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    ).stdout
+
+
 @pytest.mark.parametrize("name", ["jemalloc", "mimalloc"])
 def test_an_allocator_is_loaded_by_the_server_and_by_nothing_else(start: Start, name: str) -> None:
     try:
@@ -53,11 +68,11 @@ def test_an_allocator_is_loaded_by_the_server_and_by_nothing_else(start: Start, 
     pids = memory.tree(master)
     assert len(pids) == 5
     assert all(loaded(pid) for pid in pids)
-    servers.check_preloaded(name, master)
+    servers.check_preloaded(name, master, here)
     nginx = int((stack.var / "run/nginx.pid").read_text())
     assert not loaded(nginx)
     with pytest.raises(CannotMeasure, match=f"process {nginx} has not loaded it"):
-        servers.check_preloaded(name, nginx)
+        servers.check_preloaded(name, nginx, here)
 
 
 def test_variables_for_malloc_reach_the_workers(start: Start) -> None:
