@@ -79,7 +79,7 @@ class Runtime(Protocol):
         """Serve the page of metrics of the server that runs, until it is stopped (lowtide.metrics).
 
         Args:
-            pid: the first process of a server that is not uWSGI; the local runtime only.
+            pid: the first process of a server that is not uWSGI.
         """
         ...
 
@@ -242,6 +242,9 @@ class Docker:
             words = ["env", *variables.split(), "python", "-m", "lowtide.start", *(command.split() or UWSGI)]
             image = {"image": f"{self._service}-peers", "build": {"target": "peers"}}
             services["app"] |= {**image, "command": words}
+        if command:
+            # It is not uWSGI, which has a socket of statistics. The page shares the container's table of processes.
+            services["metrics"] = {"command": ["python", "-m", "lowtide.metrics", "--pid", str(self.server_pid())]}
         if self._stack.env.get("PROTOCOL") == "http":
             services["app"]["healthcheck"] = {"test": ["CMD", "python", "-m", "loadtest.measure.peers.healthy"]}
             services["nginx"] = {"environment": {"PROTOCOL": "http"}}
