@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # The Debian packages that app/lowtide.toml names. What is made of these two files only changes with the packages.
 FROM compilers AS packages
 WORKDIR /srv/lowtide
-COPY lowtide/__init__.py lowtide/application.py lowtide/
+COPY lowtide/application.py lowtide/
 COPY app/lowtide.toml app/
 RUN python3 -m lowtide.application packages >/srv/packages && python3 -m lowtide.application packages build >/srv/build-packages
 
