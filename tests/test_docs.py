@@ -25,7 +25,7 @@ COMMAND = re.compile(
     r"|kubectl|kustomize|cd|npm|apt-get|sudo|source|copier|ssh|tar|sed|echo|cat|rm|mv)\b"
 )
 # Blocks that `make test` runs, those that only `make test NIGHT=1` runs, and those that no test runs as they stand.
-RUN = [r"for debug in off on"]
+RUN = [r"for debug in off on", r"-m timeit"]
 NIGHT = [
     (r"make backup", {}),
     (r"manage ARGS=cache_cost", {}),
@@ -39,7 +39,7 @@ NOT_RUN = {
     r"make test|make lint": "is how this test was started",
     r"^\$ lowtide (check|size)": "its output is that of files which tests/lowtide/tools read",
     r"results/latest": "needs the result of a whole run",
-    r"make loadtest {5,}#|QUICK=1 VARIANTS=lowtide": "takes minutes to hours: tests/stack/test_experiment.py",
+    r"make loadtest {5,}#|VARIANTS=(.no-ledger )?lowtide": "takes minutes: tests/stack/test_experiment.py",
     r"LOADTEST_ENV=": "as above, with a variable that tests/stack/test_controller.py looks at",
     r"docker compose --profile loadtest|locust -f loadtest": "several processes: tests/stack/test_experiment.py",
     r"MEMORY_FROM=|lowtide\.metrics": "a site that runs elsewhere: tests/stack/test_deployment.py",

@@ -41,7 +41,7 @@ def chosen_variants(default: str = DEFAULT_VARIANTS) -> list[Variant]:
     """The variants that VARIANTS names."""
     names = (os.environ.get("VARIANTS") or default).split()
     if names == ["all"]:
-        names = list(VARIANTS)
+        names = [name for name, variant in VARIANTS.items() if not variant.by_name_only]
     if unknown := [name for name in names if name not in VARIANTS]:
         raise CannotMeasure(f"VARIANTS: there is no variant {', '.join(unknown)}. There are: {', '.join(VARIANTS)}.")
     return [VARIANTS[name] for name in dict.fromkeys(names)]

@@ -23,6 +23,7 @@ class Variant:
         preload: the library that stands in for glibc's allocator, as in lib<preload>.so.
         peer: which configuration of gunicorn or granian, in loadtest/measure/peers/.
         streaming: each large request is sent as its streaming counterpart (loadtest/load/scenarios.py).
+        by_name_only: it is measured where VARIANTS names it, and VARIANTS=all leaves it out.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Variant:
     preload: str = ""
     peer: str = ""
     streaming: bool = False
+    by_name_only: bool = False
 
 
 def gunicorn(name: str, label: str, peer: str) -> Variant:
@@ -73,5 +75,6 @@ VARIANTS = {
         granian("granian-recycle", "granian, workers-max-rss and workers-lifetime.", "recycle"),
         granian("granian-lowtide", "granian, giving back by lowtide.wsgi.", "lowtide"),
         Variant("streaming", "What the stack ships, asked through its streaming endpoints.", {}, streaming=True),
+        Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),
     )
 }

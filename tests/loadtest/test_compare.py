@@ -50,6 +50,7 @@ def test_all_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, VARIANTS="all") == ROWS
     assert chosen(monkeypatch) == ["without", "article", "lowtide"]
     assert chosen(monkeypatch, VARIANTS="gunicorn jemalloc gunicorn") == ["gunicorn", "jemalloc"]
+    assert chosen(monkeypatch, VARIANTS="no-ledger lowtide") == ["no-ledger", "lowtide"]
 
 
 def test_it_says_how_many_rows_are_left_and_how_long() -> None:
