@@ -54,7 +54,8 @@ def answers(url: str) -> bool:
 
 def take(browser: Any, url: str, folder: Path, seconds: float) -> None:
     looked = Path(tempfile.mkdtemp(prefix="lowtide-pictures-"))
-    page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1)
+    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    page.set_default_timeout(120_000)
     page.goto(url)
     page.get_by_role("button", name="Start").click()
     page.get_by_role("tab", name="Memory").click()
@@ -64,8 +65,12 @@ def take(browser: Any, url: str, folder: Path, seconds: float) -> None:
     page.get_by_role("button", name="Stop").click()
     time.sleep(8)
     tab.get_by_label("Variant").select_option(index=1)
-    tab.get_by_role("button", name="Switch to it").click()
-    tab.locator("#start:enabled").wait_for(timeout=300_000)
+    with page.expect_response("**/memory/variant", timeout=300_000) as switched:
+        tab.get_by_role("button", name="Switch to it").click()
+    if problem := switched.value.json()["problem"]:
+        raise RuntimeError(problem)
+    # The line of the ideal is the memory before the run, which has to be read first.
+    time.sleep(5)
     page.get_by_role("button", name="New").click()
     page.get_by_role("button", name="Start").click()
     page.get_by_role("tab", name="Memory").click()
@@ -87,7 +92,7 @@ def others(browser: Any, url: str, folder: Path, when: str) -> None:
         for scheme in ("light", "dark"):
             page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
             page.goto(f"{url}/?tab=memory")
-            page.frame_locator("#lowtide-memory").locator("svg").wait_for(timeout=30_000)
+            page.frame_locator("#lowtide-memory").locator("svg").wait_for()
             time.sleep(2)
             page.screenshot(path=folder / f"tab-{when}-{name}-{scheme}.png")
             page.close()
