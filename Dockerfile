@@ -22,10 +22,11 @@ COPY requirements/uwsgi.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/uwsgi.txt
 
-# The Debian packages that app/lowtide.toml names. What is made of these two files only changes with the packages.
+# The Debian packages that app/lowtide.toml names. What is made of these files only changes with the packages. Without
+# lowtide/__init__.py, which would import the rest.
 FROM compilers AS packages
 WORKDIR /srv/lowtide
-COPY lowtide/application.py lowtide/
+COPY lowtide/application.py lowtide/environment.py lowtide/
 COPY app/lowtide.toml app/
 RUN python3 -m lowtide.application packages >/srv/packages && python3 -m lowtide.application packages build >/srv/build-packages
 
@@ -200,4 +201,4 @@ ENV PATH=/srv/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER 10003:10003
 EXPOSE 8089
-ENTRYPOINT ["locust", "--locustfile", "/srv/lowtide/loadtest/load/locustfile.py"]
+ENTRYPOINT ["python", "-m", "lowtide.environment", "locust", "--locustfile", "/srv/lowtide/loadtest/load/locustfile.py"]

@@ -80,6 +80,10 @@ loadtest: $(if $(SITE),,note) setup ## Measure memory with and without the fix: 
 down: $(TOOLS) ## Stop; data stays
 	@$(STACK) down
 
+.PHONY: replace
+replace: $(TOOLS) ## Bring the present version into the running site without refusing a request (Docker); memory for two meanwhile
+	@$(STACK) replace
+
 .PHONY: adopt
 adopt: setup ## Put your Django project in place of the sample application: make adopt PROJECT=../myservice
 	@$(if $(PROJECT),,echo "Say which project: make adopt PROJECT=../myservice" >&2; exit 2;) .venv/bin/python -m stack.adopt '$(PROJECT)' $(if $(MANAGE),--manage '$(MANAGE)') $(ARGS)
@@ -229,13 +233,13 @@ format: setup ## Let ruff lay out the code
 lock: setup ## Renew the hash-pinned requirements: all to the newest, or some: make lock ARGS="app" for what is missing
 	@.venv/bin/python -m stack.lock $(or $(ARGS),--upgrade)
 
-.PHONY: audit
-audit: .venv-audit/.installed ## Ask which Python packages of the images have known vulnerabilities: exit code 1, or 2 if nobody could say
-	@.venv/bin/python -m stack.audit
-
 .PHONY: images
 images: setup ## Pin the base images by digest, or renew their digests: asks the registries, downloads nothing
 	@.venv/bin/python -m stack.images
+
+.PHONY: audit
+audit: .venv-audit/.installed ## Ask which Python packages of the images have known vulnerabilities: exit code 1, or 2 if nobody could say
+	@.venv/bin/python -m stack.audit
 
 .PHONY: sbom
 sbom: .venv-audit/.installed ## List the Python packages of the application's image, as CycloneDX: var/sbom.cdx.json

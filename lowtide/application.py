@@ -32,6 +32,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from lowtide.environment import Unreadable, read_secrets
+
 NAME = "lowtide.toml"
 # AWS allows no hyphen in a database's name, and 32 characters in that of a load balancer: the service's name, a hyphen
 # and the environment's name.
@@ -261,10 +263,18 @@ class Application:
 
     @property
     def names(self) -> str:
-        """The file for Compose's env_file. It has names only; Compose takes the values from the shell or from .env."""
+        """The file for Compose's env_file. It has names only; Compose takes the values from the shell or from .env.
+
+        Secrets are not in it: they come in a file (lowtide.environment).
+        """
         return f"# Made of {NAME} by `make up`: Compose takes the values from the shell or from .env.\n" + "".join(
-            f"{name}\n" for name in self.variables
+            f"{name}\n" for name, variable in self.variables.items() if not variable.secret
         )
+
+    @property
+    def secrets(self) -> list[str]:
+        """The names of the variables that are secret."""
+        return [name for name, variable in self.variables.items() if variable.secret]
 
     @property
     def env(self) -> str:
@@ -607,7 +617,7 @@ def main(arguments: list[str]) -> int:
             case ["names"]:
                 print(application.names, end="")
             case ["secrets"]:
-                print("\n".join(name for name, variable in application.variables.items() if variable.secret))
+                print("\n".join(application.secrets))
             case ["env"]:
                 print(application.env, end="")
             case ["python"]:
@@ -621,12 +631,13 @@ def main(arguments: list[str]) -> int:
             case ["build"]:
                 build(application)
             case ["manage", *words]:
+                read_secrets()
                 os.environ.update(application.environment)
                 os.execv(sys.executable, [sys.executable, str(application.folder / application.manage), *words])  # noqa: S606
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
-    except Invalid as problem:
+    except (Invalid, Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     return 0

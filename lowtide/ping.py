@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 
-from lowtide import application, fastcgi, sample, start
+from lowtide import application, beside, fastcgi, sample, start
 
 # A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
@@ -69,7 +69,7 @@ def all_busy(folder: str) -> bool:
 def main(arguments: list[str]) -> int:
     match arguments:
         case [path]:
-            address = f"{os.environ.get('RUN_DIR', '/run/lowtide')}/small.sock"
+            address = f"{beside.folder(os.environ.get('RUN_DIR', '/run/lowtide'))}/small.sock"
         case [path, address]:
             pass
         case _:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from lowtide import application
+from lowtide.environment import Unreadable, read_secrets
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
 # Less than Compose's and Kubernetes' grace for this container, and than supervisord's.
@@ -100,8 +101,9 @@ def keep_running(processes: list[Process]) -> None:
 
 def main() -> int:
     try:
+        read_secrets()
         described = application.read()
-    except application.Invalid as problem:
+    except (application.Invalid, Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     if not described.processes:

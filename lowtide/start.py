@@ -4,7 +4,7 @@
 
 Reads from the environment: WORKERS, LARGE_WORKERS (how many of them are only for large requests; 0 for one pool),
 WORKER_MANAGEMENT, RELOAD_ON_RSS, GIVE_BACK_MB, WORKER_CEILING (auto, off, or MiB) and LARGE_NEED_MB (MiB that one large
-request needs; by default the figure in the application's lowtide.toml, with a margin).
+request needs; by default the figure in the application's lowtide.toml, with a margin); START_BESIDE (lowtide.beside).
 Adds: SMALL_WORKER_IDS and LARGE_WORKER_IDS ("1,2,3" and "4"), which uwsgi.ini maps to sockets; WSGI_CALLABLE and
 APP_DIR, the application that uWSGI loads; SMALL_CEILING_MB and LARGE_CEILING_MB, how far a worker of each pool may grow
 (lowtide.ceiling).
@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lowtide import application, defaults, memory, sizing, telemetry
+from lowtide import application, beside, defaults, memory, sizing, telemetry
+from lowtide.environment import Unreadable, read_secrets
 
 MANAGEMENT = ("lowtide", "article", "without")
 
@@ -131,6 +132,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
+        read_secrets()
         checked, load = settings(os.environ), None
         if application.find():
             described = application.read()
@@ -141,8 +143,10 @@ def main(arguments: list[str]) -> int:
                 print(check_limit(checked, load), file=sys.stderr, flush=True)
         checked |= ceilings(checked, load)
         checked["LARGE_NEED_MB"] = checked["LARGE_NEED_MB"] or (str(load.need_mb) if load else "")
+        if os.environ.get("START_BESIDE") == "1":
+            checked["RUN_DIR"] = beside.prepare(os.environ["RUN_DIR"])
         os.environ.update(checked)
-    except (Unusable, application.Invalid) as problem:
+    except (Unusable, application.Invalid, Unreadable) as problem:
         print(problem, file=sys.stderr)
         return 2
     try:

@@ -30,6 +30,10 @@ class Stack(Protocol):
         """Prepare, start, and wait until the site answers. Returns what to tell the user."""
         ...
 
+    def replace(self) -> str:
+        """Put the present version of the application in the place of the running one. Returns what to tell the user."""
+        ...
+
     def down(self) -> str:
         """Stop. Returns what to tell the user."""
         ...

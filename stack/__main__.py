@@ -3,6 +3,7 @@
     python -m stack [--env-file FILE] COMMAND
 
     up | down | logs          start and wait, stop (data stays), follow the logs
+    replace                   a container of the present version in the place of the application's, refusing no request
     run COMMAND...            a command where the application runs, in its environment
     manage WORDS...           manage.py there
     shell                     a shell there
@@ -29,7 +30,7 @@ from stack.docker import Docker
 MANAGE = ("python", "-m", "lowtide.application", "manage")
 # How many words may follow each command.
 WORDS = {
-    **dict.fromkeys(("up", "down", "logs", "shell", "prepare", "dev"), (0, 0)),
+    **dict.fromkeys(("up", "down", "replace", "logs", "shell", "prepare", "dev"), (0, 0)),
     **dict.fromkeys(("run", "manage", "kill", "env"), (1, sys.maxsize)),
     "psql": (0, sys.maxsize),
     "backup": (0, 1),
@@ -74,8 +75,8 @@ def told(verb: str, words: list[str], env_file: str | None) -> int:
 
 
 def done(stack: Stack, verb: str, words: list[str]) -> int:
-    if verb in ("up", "down"):
-        if said := stack.up() if verb == "up" else stack.down():
+    if verb in ("up", "down", "replace"):
+        if said := {"up": stack.up, "down": stack.down, "replace": stack.replace}[verb]():
             print(said)
         return 0
     if verb == "logs":

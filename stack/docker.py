@@ -6,14 +6,22 @@ It needs only the standard library, so with Docker nothing is installed on the m
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lowtide import application
-from stack import CHECKOUT, Failed, database, logs, page
+from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 RUN_DIR = "/run/lowtide"
+# A command in the application's container has no secrets in its environment by itself.
+WITH_SECRETS = ("python", "-m", "lowtide.environment")
+# Longer than a request may take (harakiri in uwsgi.ini), and the container's stop_grace_period.
+DRAIN_S, STOP_S = 72, 75
+# How long a new container may take until it is healthy.
+START_S = 120
 
 
 def followed(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -38,6 +46,8 @@ class Docker:
     def __init__(self, env: Mapping[str, str], words: Sequence[str] = ()) -> None:
         self.env = dict(env)
         self._compose = ["docker", "compose", *words]
+        self.secrets_folder = Path(self.env.get("VAR_DIR") or CHECKOUT / "var").resolve() / "secrets"
+        self._env_file = [word for pair in pairwise(words) if pair[0] == "--env-file" for word in pair]
 
     def words(self, *words: str) -> list[str]:
         """The command line of `docker compose`, for a process that the caller starts."""
@@ -90,6 +100,52 @@ class Docker:
                     "COMPOSE_PROJECT_NAME to another name here."
                 )
 
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """The secrets of the containers, from .env and the environment, as Compose reads both.
+
+        Raises:
+            Failed: one is missing, or app/lowtide.toml cannot be read.
+        """
+        try:
+            described = application.read()
+        except application.Invalid as problem:
+            raise Failed(str(problem)) from None
+        names = [*secrets.NAMES, *described.secrets]
+        # A project of one service that never runs: Compose fills in its variables.
+        text = json.dumps(
+            {"services": {"any": {"image": "any", "environment": {name: f"${{{name}-}}" for name in names}}}}
+        )
+        command = [
+            "docker",
+            "compose",
+            *self._env_file,
+            "--project-name",
+            "secrets",
+            "--file",
+            "-",
+            "config",
+            "--format",
+            "json",
+        ]
+        env = {name: value for name, value in self.env.items() if not name.startswith("COMPOSE_")}
+        done = subprocess.run(command, env=env, cwd=CHECKOUT, input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(done.stderr.strip())
+        filled = json.loads(done.stdout)["services"]["any"]["environment"]
+        # Compose writes a dollar twice.
+        variables = {name: (value or "").replace("$$", "$") for name, value in filled.items()}
+        return secrets.made(variables, described.secrets, described.name)
+
+    def _with_secrets(self) -> Path:
+        self.env["SECRETS_DIR"] = str(self.secrets_folder)
+        return self.secrets_folder
+
+    def write_secrets(self) -> None:
+        """Write the files that Compose mounts into the containers."""
+        if secrets.write(self._with_secrets(), self.secrets()):
+            # Compose does not look into the files, so it would leave containers that have the older ones.
+            self.ask("--profile", "*", "rm", "--stop", "--force", "app", "migrate", "processes")
+
     def up(self) -> str:
         """Build, migrate, start, and wait until the site answers. Returns what to tell the user."""
         self.check_mine()
@@ -100,6 +156,7 @@ class Docker:
             raise Failed(str(problem)) from None
         if (observe := self.env.get("OBSERVE")) not in (None, "", "0", "1"):
             raise Failed(f"OBSERVE={observe} cannot be used: write 1 to start the metrics too, or 0.")
+        self.write_secrets()
         # By name, because --profile would replace the profiles of COMPOSE_PROFILES.
         services = [
             *(["metrics", "prometheus"] if observe == "1" else ()),
@@ -121,6 +178,96 @@ class Docker:
             addresses = [self.tell("port", *words).strip() for words in (("metrics", "9117"), ("prometheus", "9090"))]
             observed = "Metrics: http://{}/metrics\nPrometheus: http://{}\n".format(*addresses)
         return f"{observed}{described.title} answers at {url} (Docker). {status} `make down` stops it."
+
+    def replace(self) -> str:
+        """Put a container of the present version in the place of the application's, without refusing a request.
+
+        Raises:
+            Failed: nothing was replaced; the old container serves on.
+        """
+        self.check_mine()
+        old = self._containers()
+        if len(old) != 1:
+            raise Failed(f"{len(old)} containers of the application run, and replacing needs one: `make up` first.")
+        secrets.write(self._with_secrets(), self.secrets())
+        if self.call("build", shown=True):
+            raise Failed("The images were not built, so nothing was replaced.")
+        # Removed, so that the `up` makes it of the new image and waits for it.
+        self.call("rm", "--force", "migrate")
+        try:
+            new = self._started_beside(old[0])
+            if self._in_container(new, "python", "-m", "lowtide.beside", "take-over"):
+                raise Failed("The new container did not take over, so it was removed; the old one serves on.")
+        except BaseException:
+            self._remove_all_but(old[0])
+            raise
+        served = self._drained(new)
+        subprocess.run(["docker", "stop", "--time", str(STOP_S), *old], stdout=subprocess.DEVNULL, check=False)
+        subprocess.run(["docker", "rm", *old], stdout=subprocess.DEVNULL, check=False)
+        self._in_container(new, "python", "-m", "lowtide.beside", "settle")
+        # The metrics read the processes of one container of the application; the others run the application's code.
+        for service in ("metrics", "processes"):
+            if self.ask("ps", "--quiet", service).stdout.strip():
+                self.call("up", "--detach", "--no-deps", "--no-build", "--force-recreate", service)
+        url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
+        status = page.asked(url, application.read().page)
+        cut = "" if served else f"Some requests ran for more than {DRAIN_S} s and were ended. "
+        return f"The application was replaced. {cut}{status} nginx and the others stay as they are until `make up`."
+
+    def _started_beside(self, old: str) -> str:
+        """Migrate, start a second container, and wait until it is healthy; its id.
+
+        Raises:
+            Failed: it did not start; it may still be there.
+        """
+        # With its dependencies, and without --wait, which would also look at the old container's health.
+        if self.call("up", "--detach", "--no-build", "--no-recreate", "--scale", "app=2", "app", shown=True):
+            raise Failed(
+                "\n".join([*self.last_words(), "The new version was not started; the old container serves on."])
+            )
+        (new,) = (container for container in self._containers("--all") if container != old)
+        deadline = time.monotonic() + START_S
+        while (state := self._state(new)) != "running healthy 0":
+            if "unhealthy" in state or state[-1] != "0" or time.monotonic() > deadline:
+                said = [*self.last_words(), f"The new container is {state.rpartition(' ')[0]}, so it was removed"]
+                raise Failed("\n".join(said) + "; the old one serves on.")
+            time.sleep(0.2)
+        return new
+
+    def _state(self, container: str) -> str:
+        """Whether a container runs, its health, and how often it was started again."""
+        form = "{{.State.Status}} {{.State.Health.Status}} {{.RestartCount}}"
+        command = ["docker", "inspect", "--format", form, container]
+        return (
+            subprocess.run(command, env=self.env, capture_output=True, text=True, check=False).stdout.strip()
+            or "gone 1"
+        )
+
+    def _containers(self, *options: str) -> list[str]:
+        """The ids of the application's containers that run; with "--all" also of those that do not."""
+        return self.tell("ps", "--quiet", "--no-trunc", *options, "app").split()
+
+    def _in_container(self, container: str, *command: str) -> int:
+        return subprocess.run(["docker", "exec", container, *command], env=self.env, check=False).returncode
+
+    def _remove_all_but(self, kept: str) -> None:
+        for container in self._containers("--all"):
+            if container != kept:
+                subprocess.run(["docker", "rm", "--force", container], stdout=subprocess.DEVNULL, check=False)
+                self._in_container(kept, "rm", "-rf", f"{RUN_DIR}/{container[:12]}")
+
+    def _drained(self, new: str) -> bool:
+        """Wait until nginx has every answer for which it is connected to another server than the new one's.
+
+        The kernel lists the connections to a unix socket, also those that no worker has taken yet, under the path at
+        which the server has bound it.
+        """
+        sockets = rf" 0[23] +[0-9]+ {RUN_DIR}/([0-9a-f]{{12}}/)?(small|large)[.]sock$"
+        connected = f"grep -E '{sockets}' /proc/net/unix | grep -qv /{new[:12]}/"
+        # Two looks, because a connection may be made between the look and the next request.
+        look = f"{connected} || {{ sleep 0.1; {connected} || exit 0; }}; sleep 0.1"
+        waiting = f"for _ in {{1..{DRAIN_S * 10}}}; do {look}; done; exit 1"
+        return self.ask("exec", "-T", "nginx", "bash", "-c", waiting).returncode == 0
 
     def last_words(self) -> list[str]:
         """The last lines of each container that ended with an error, is restarting, or is unhealthy."""
@@ -152,7 +299,7 @@ class Docker:
         self.check_mine()
         # `createsuperuser --noinput` reads these variables.
         options = [word for name in self.env if name.startswith("DJANGO_SUPERUSER_") for word in ("--env", name)]
-        return self.call("exec", *options, "app", *command, shown=True)
+        return self.call("exec", *options, "app", *WITH_SECRETS, *command, shown=True)
 
     def output(self, command: Sequence[str]) -> str:
         """What a command prints where the application runs.
@@ -160,7 +307,7 @@ class Docker:
         Raises:
             Failed: it ended with another exit code than 0.
         """
-        return self.tell("exec", "-T", "app", *command)
+        return self.tell("exec", "-T", "app", *WITH_SECRETS, *command)
 
     @property
     def backups(self) -> Path:
@@ -170,9 +317,9 @@ class Docker:
         """The database that `migrate` migrates: in a container of this project, or at an address of the user's."""
         self.check_mine()
         services = json.loads(self.tell("config", "--format", "json"))["services"]
-        url = services["migrate"]["environment"]["DATABASE_URL"]
+        url = self.secrets()["migrate"]["DATABASE_URL"]
         parts = urlsplit(url)
-        if parts.hostname not in services:
+        if not parts.hostname or parts.hostname not in services:
             return database.at(url, self.env)
         if not self.tell("ps", "--quiet", parts.hostname).strip():
             raise Failed(f"The container {parts.hostname}, which has the database, does not run: `make up` first.")

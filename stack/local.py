@@ -27,7 +27,7 @@ from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from lowtide import application
-from stack import CHECKOUT, Failed, database, logs, page
+from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
@@ -281,6 +281,7 @@ class Local:
         app = described(self.env)
         self.env |= {"WSGI_CALLABLE": app.server, **app.environment}
         self.env["PROCESSES_AUTOSTART"] = "true" if app.processes else "false"
+        self.env["WITHOUT_SECRETS"] = " ".join(f"--unset={name}" for name in (*secrets.NAMES, *app.secrets))
         check(self.env)
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
@@ -318,6 +319,9 @@ class Local:
         observed = "".join(f"{name}: {address.removesuffix('/-/ready')}\n" for name, address in self.observed().items())
         where = f"{app.title} answers at {url} (local runtime, logs in {self.var}/log)."
         return f"{observed}{where} {status} `make down` stops it."
+
+    def replace(self) -> str:
+        raise Failed("The local runtime has one server, and `make up` starts it anew: only with Docker is it replaced.")
 
     def observed(self) -> dict[str, str]:
         """The pages of OBSERVE=1."""

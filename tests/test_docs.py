@@ -37,6 +37,7 @@ NOT_RUN = {
     r"REGISTRY|kubectl apply|kustomize": "needs a registry, or a cluster",
     r"shop\.example\.com|shop\.wsgi|myproject|myservice|my\.ini": "names what the reader has",
     r"make test|make lint": "is how this test was started",
+    r"make replace": "changes a site that runs: tests/container/test_replace.py",
     r"^\$ lowtide (check|size)": "its output is that of files which tests/lowtide/tools read",
     r"results/latest": "needs the result of a whole run",
     r"make loadtest {5,}#|VARIANTS=(.no-ledger )?lowtide": "takes minutes: tests/stack/test_experiment.py",

@@ -2,6 +2,7 @@
 # On the first start, make the cluster from POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB. Then become the server.
 set -euo pipefail
 
+if [ -n "${POSTGRES_PASSWORD_FILE:-}" ]; then POSTGRES_PASSWORD=$(<"$POSTGRES_PASSWORD_FILE"); fi
 if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     : "${POSTGRES_PASSWORD:?is not set: the superuser needs a password}"
     user=${POSTGRES_USER:-postgres}

@@ -211,6 +211,7 @@ class Docker:
         # Compose would read .env and an override file by itself; both belong to the user's own site.
         words = ["--project-name", self._project, "--env-file", os.devnull, "--file", "docker-compose.yml"]
         self._stack = docker.Docker(self._base, [*words, "--file", str(overlay)])
+        self._stack.secrets_folder = STATE.resolve() / "secrets"
         self._overlay = overlay
         self._owned = owned
         self._made = False
@@ -255,6 +256,7 @@ class Docker:
 
     def start(self, environment: Mapping[str, str]) -> None:
         self._stack.env = self._base | dict(environment)
+        self._stack.write_secrets()
         if not self._made:
             self._make()
         self._write_overlay()

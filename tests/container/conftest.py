@@ -1,10 +1,12 @@
 """One stack for all container tests, built from the checkout."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests import described
 from tests.container.stack import Stack, run
 from tests.machine import free_port
 
@@ -25,6 +27,12 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An import of 23 MB, which inflates the worker that serves it to about 200 MiB."""
+    return described.large_body(tmp_path_factory.mktemp("feed"))
+
+
+@pytest.fixture(scope="session")
 def stack(engine: None) -> Iterator[Stack]:
     stack = Stack(free_port())
     try:
@@ -32,6 +40,7 @@ def stack(engine: None) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
+        shutil.rmtree(stack.secrets_folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from stack.docker import Docker
+from stack.docker import WITH_SECRETS, Docker
 from tests import described
 from tests.machine import CHECKOUT
 
@@ -44,13 +44,15 @@ class Stack(Docker):
         kept = {key: value for key, value in os.environ.items() if re.match("(PATH|HOME|DOCKER_.*)$", key)}
         own = {
             "PORT": str(port),
-            "SECRET_KEY": "not-secret-" * 5,
-            "POSTGRES_PASSWORD": "not-secret",
-            "APP_DATABASE_PASSWORD": "not-secret-either",
+            # Texts that stand nowhere else, for tests that look where a secret is. A dollar is special to Compose.
+            "SECRET_KEY": "planted-key-" * 5,
+            "POSTGRES_PASSWORD": "planted-$owner/password",
+            "APP_DATABASE_PASSWORD": "planted-$app/password",
             "HTTPS": "off",
             **described.VARIABLES,
         }
         super().__init__(kept | own, ["--project-name", self.project, *files])
+        self.secrets_folder = CHECKOUT / "var/container-tests" / self.project
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` with these words. If it fails, so does the test, unless `check` is False."""
@@ -64,6 +66,7 @@ class Stack(Docker):
 
     def up(self, *words: str) -> str:
         """Start it and wait, but build only if told to: the images are built once."""
+        self.write_secrets()
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
         return self.url
 
@@ -73,7 +76,7 @@ class Stack(Docker):
 
     def python(self, code: str) -> str:
         """What this line of Python prints in the application's container."""
-        return self.execute("app", "python", "-c", code).stdout.strip()
+        return self.execute("app", *WITH_SECRETS, "python", "-c", code).stdout.strip()
 
     def inspect(self, service: str) -> dict[str, Any]:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()

@@ -6,13 +6,14 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from lowtide import sample
+from lowtide import memory, sample
 from stack.local import supervisor
 from tests import described
 from tests.described import NO_PAGE, PAGE
@@ -261,3 +262,14 @@ def test_starting_twice_starts_anew(start: Start) -> None:
     before = [worker["pid"] for worker in stack.workers()]
     assert stack.control("up").returncode == 0
     assert not set(before) & {worker["pid"] for worker in stack.workers()}
+
+
+def test_only_the_application_has_the_secrets(stack: Stack) -> None:
+    secrets = [stack.environment[name] for name in ("SECRET_KEY", *described.APPLICATION.secrets)]
+    with_secrets = set()
+    for pid in memory.tree(int((stack.var / "run/supervisord.pid").read_text())):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            text = Path(f"/proc/{pid}/environ").read_bytes().decode()
+            if any(secret in text for secret in secrets):
+                with_secrets.add(Path(f"/proc/{pid}/comm").read_text().strip())
+    assert with_secrets == {"supervisord", "uwsgi"}
