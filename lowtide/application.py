@@ -123,12 +123,15 @@ class Loadtest:
         seed: commands of manage.py; they may contain SEED_WORDS as placeholders.
         seed_requests: names of `requests` that are sent once after those commands.
         draw: values that are drawn for each request, in this order.
+        inflates: whether the large requests are known to leave workers inflated. The verdict then asks it of `without`,
+            and that `lowtide` peaks far below; otherwise it only asks what every application can promise.
     """
 
     warm_up: Call = key("a table, [loadtest.warm_up], of a request that is large and costs little")
     seed: tuple[str, ...] = key('a list of commands of manage.py, for example "load --count {items}"', default=())
     seed_requests: tuple[str, ...] = key("a list of names of requests", default=())
     draw: dict[str, Draw] = key("tables by name", default_factory=dict)
+    inflates: bool = key("true or false", default=False)
     requests: tuple[Request, ...] = key("the rows, each as [[loadtest.requests]]")
 
 

@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
         floor_mb=floor_mb,
         needs=alone,
         variants=variants,
-        verdict=verdict.experiment(variants, runtime.name),
+        verdict=verdict.experiment(variants, runtime.name, scenarios.inflates()),
     )
     # The picture shows the first round.
     firsts = {name: runs[0] for name, runs in measured.items()}

@@ -100,6 +100,12 @@ def named(text: str) -> Scenario:
     return replace(SCENARIOS[name], **changed)  # type: ignore[arg-type]
 
 
+def inflates() -> bool:
+    """Whether the requests are known to leave workers inflated. Of a recorded list nobody knows."""
+    loadtest = described().loadtest
+    return loadtest is not None and loadtest.inflates and not os.environ.get("LOADTEST_FROM")
+
+
 @functools.cache
 def described() -> Application:
     """The application that is asked.

@@ -28,12 +28,12 @@ def _verdict(checks: list[Check]) -> Verdict:
     return Verdict(all(one.holds for one in checks), checks)
 
 
-def experiment(variants: Sequence[Variant], runtime: str) -> Verdict:
-    """Whether memory stayed high in `without`, and came back in `lowtide` without a loss."""
+def experiment(variants: Sequence[Variant], runtime: str, inflates: bool) -> Verdict:
+    """Whether memory came back in `lowtide` without a loss and, if the load `inflates`, stayed high in `without`."""
     by_name = {variant.name: variant for variant in variants}
     without, lowtide = by_name.get("without"), by_name.get("lowtide")
     checks = [counted for variant in variants if (counted := _counted(variant, runtime))]
-    if without:
+    if without and inflates:
         checks.append(check("without: end over idle, the inflation", without.end_to_idle(), INFLATED, at_least=True))
     if lowtide:
         checks += [
@@ -41,7 +41,7 @@ def experiment(variants: Sequence[Variant], runtime: str) -> Verdict:
             check("lowtide: failed requests", lowtide.failures, 0),
             check("lowtide: OOM kills", lowtide.oom_kills, 0),
         ]
-    if without and lowtide:
+    if without and lowtide and inflates:
         share = ratio(lowtide.peak_mb, without.peak_mb)
         checks.append(check("lowtide: peak over the peak of without", share, PEAK_SHARE))
     return _verdict(checks)

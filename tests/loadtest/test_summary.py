@@ -87,7 +87,7 @@ def variants(**changes: Any) -> list[Variant]:
 
 
 def test_the_verdict_holds() -> None:
-    assert verdict.experiment(variants(), "local").holds
+    assert verdict.experiment(variants(), "local", inflates=True).holds
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,27 @@ def test_the_verdict_holds() -> None:
     ],
 )
 def test_the_verdict_fails_for_one_thing_at_a_time(change: dict[str, Any], failing: str) -> None:
-    judged = verdict.experiment(variants(**change), "local")
+    judged = verdict.experiment(variants(**change), "local", inflates=True)
     assert not judged.holds
     assert [check.name for check in judged.checks if not check.holds] == [failing]
 
 
+def test_an_inflation_is_asked_of_the_load_that_promises_one() -> None:
+    """The same run, whose `without` stays low: what is left are the checks that every application can pass."""
+    rows = variants(without__end_mb=100, without__peak_mb=250)
+    assert not verdict.experiment(rows, "local", inflates=True).holds
+    judged = verdict.experiment(rows, "local", inflates=False)
+    assert judged.holds
+    assert {"lowtide: end over idle", "lowtide: failed requests", "lowtide: OOM kills"} <= {
+        check.name for check in judged.checks
+    }
+    assert not verdict.experiment(variants(lowtide__end_mb=101), "local", inflates=False).holds
+
+
 def test_health_checks_of_containers_are_allowed_for() -> None:
     changed = {"without__server_requests": 6024, "lowtide__server_requests": 6024}
-    assert verdict.experiment(variants(**changed), "docker").holds
-    assert not verdict.experiment(variants(**changed), "local").holds
+    assert verdict.experiment(variants(**changed), "docker", inflates=True).holds
+    assert not verdict.experiment(variants(**changed), "local", inflates=True).holds
 
 
 def test_recycles_are_read_from_the_log() -> None:

@@ -47,11 +47,13 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
     others = dict.fromkeys(described.VARIABLES, "of-the-real-site")
     with experiment(tmp_path, VARIANTS="without lowtide", **sizes, **others) as process:
         out, error = process.communicate(timeout=200)
-    # Under so small a load no worker grows, and the verdict says that the inflation was not reproduced.
-    assert process.returncode == 1, error
-    assert "The inflation was not reproduced" in out
+    # Under so small a load no worker grows. That is a failure only where the application says that its load inflates.
+    inflates = scenarios.inflates()
+    says = "The inflation was not reproduced" if inflates else "This load did not inflate the workers of without"
+    assert says in " ".join(out.split())
     latest = tmp_path / "results/latest"
     summary = json.loads((latest / "summary.json").read_text())
+    assert process.returncode == (0 if summary["verdict"]["holds"] else 1), error
     assert summary["schema"] == 1
     assert summary["load"]["requests"] == 184
     assert summary["load"]["workers"] == 3
@@ -67,7 +69,7 @@ def test_a_run_leaves_every_file_and_says_what_happened(tmp_path: Path) -> None:
         assert row["routes"][0]["peak_max_mb"] > 1
     assert summary["floor_mb"] >= summary["variants"][0]["idle_mb"]
     failed = [check["name"] for check in summary["verdict"]["checks"] if not check["holds"]]
-    assert "without: end over idle, the inflation" in failed
+    assert ("without: end over idle, the inflation" in failed) == inflates
     for name in ("report.html", "memory.png", "memory.svg", "events.csv", "config-lowtide.ini", "locust-without.html"):
         assert (latest / name).stat().st_size > 0, name
     assert "map-socket = 1:3\n" in (latest / "config-lowtide.ini").read_text()
