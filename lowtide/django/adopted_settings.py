@@ -7,6 +7,7 @@ module, under a name that the stack does not set.
 
 import importlib
 import os
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +18,13 @@ from lowtide.django.contract import switched_on
 
 _described = application.read()
 _described.importable()
+# As in the sample, each variable may come from a file instead, which keeps it out of `docker inspect`.
+for _name in ("SECRET_KEY", "DATABASE_URL", *_described.variables):
+    if _value := os.environ.get(f"{_name}_FILE"):
+        try:
+            os.environ[_name] = Path(_value).read_text().strip()
+        except (OSError, UnicodeError) as _error:
+            raise ImproperlyConfigured(f"{_name}_FILE={_value} cannot be read: {_error}.") from None
 try:
     _module = importlib.import_module(_described.settings or "")
 except ImproperlyConfigured:
@@ -65,6 +73,12 @@ if _value := os.environ.get("DATABASE_URL"):
         _kept["ENGINE"] = _engine
         _theirs["OPTIONS"].pop("timeout_s", None)
     DATABASES = {**_own.get("DATABASES", {}), "default": _theirs | _kept}
+
+if _value := os.environ.get("CACHE_URL"):
+    if not _value.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured("CACHE_URL cannot be used: write redis://host:6379/0, rediss:// or unix://.")
+    _redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _value}
+    CACHES = {**_own.get("CACHES", {}), "default": _redis}
 
 INSTALLED_APPS = [*_own.get("INSTALLED_APPS", ()), "lowtide.django"]
 MIDDLEWARE = [

@@ -1,0 +1,68 @@
+"""What the stack's settings of an adopted application take from the environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DESCRIPTION = """name = "shop"
+wsgi = "shop.wsgi:application"
+manage = "manage.py"
+settings = "shop"
+page = "/"
+live = "/healthz"
+ready = "/readyz"
+
+[variables.PAY_TOKEN]
+about = "Pays."
+secret = true
+"""
+SETTINGS = """
+import os
+SECRET_KEY = "theirs"
+PAY_TOKEN = os.environ["PAY_TOKEN"]
+CACHES = {"default": {"BACKEND": "none"}, "other": {"BACKEND": "theirs"}}
+"""
+SHOWN = """
+import json
+from lowtide.django import adopted_settings as settings
+print(json.dumps([settings.SECRET_KEY, settings.PAY_TOKEN, settings.DATABASES["default"]["NAME"], settings.CACHES]))
+"""
+
+
+def loaded(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    (folder / "lowtide.toml").write_text(DESCRIPTION)
+    (folder / "shop.py").write_text(SETTINGS)
+    named = ("SECRET_KEY", "DATABASE_URL", "CACHE_URL", "PAY_TOKEN")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    environment |= {"APP_DIR": str(folder)} | variables
+    return subprocess.run([sys.executable, "-c", SHOWN], env=environment, capture_output=True, text=True)
+
+
+def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> None:
+    values = {"SECRET_KEY": "hidden", "DATABASE_URL": f"sqlite:///{tmp_path}/db", "PAY_TOKEN": "paid"}
+    for name, value in values.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    files = {f"{name}_FILE": str(tmp_path / name) for name in values}
+    done = loaded(tmp_path, CACHE_URL="redis://cache:6379/0", **files)
+    assert done.returncode == 0, done.stderr
+    secret, token, database, caches = json.loads(done.stdout)
+    assert (secret, token, database) == ("hidden", "paid", f"{tmp_path}/db")
+    assert caches["default"]["LOCATION"] == "redis://cache:6379/0"
+    assert caches["other"] == {"BACKEND": "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"PAY_TOKEN_FILE": "/none"}, "PAY_TOKEN_FILE=/none cannot be read: "),
+        ({"PAY_TOKEN": "x", "CACHE_URL": "cache:6379"}, "CACHE_URL cannot be used: write redis://host:6379/0"),
+        ({}, "shop cannot be imported: KeyError: 'PAY_TOKEN'. If it misses a variable of the environment, write"),
+    ],
+)
+def test_a_mistake_is_one_line(variables: dict[str, str], says: str, tmp_path: Path) -> None:
+    done = loaded(tmp_path, **variables)
+    assert says in done.stderr.splitlines()[-1]
