@@ -34,7 +34,7 @@ def stop(*_):
     sys.exit()
 
 signal.signal(signal.SIGTERM, stop)
-Path("settings").write_text(os.environ["DJANGO_SETTINGS_MODULE"])
+Path("settings").write_text(os.environ["DJANGO_SETTINGS_MODULE"] + " " + os.environ["PAY_TOKEN"])
 Path("pid.new").write_text(str(os.getpid()))
 Path("pid.new").rename("pid")
 while True:
@@ -53,7 +53,9 @@ def test_what_ends_is_started_again_and_all_hear_the_stop(tmp_path: Path) -> Non
     (tmp_path / application.NAME).write_text(DESCRIPTION)
     (tmp_path / "worker.py").write_text(WORKER)
     log, pid = tmp_path / "log", tmp_path / "pid"
-    environment = os.environ | {"APP_DIR": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (tmp_path / "secrets").write_text('{"PAY_TOKEN": "hidden"}')
+    environment = os.environ | {"APP_DIR": str(tmp_path), "SECRETS_FILE": str(tmp_path / "secrets")}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "lowtide.processes"]
     with log.open("w") as out:
         runner = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
@@ -66,7 +68,7 @@ def test_what_ends_is_started_again_and_all_hear_the_stop(tmp_path: Path) -> Non
         runner.terminate()
         assert runner.wait(60) == 0
     assert (tmp_path / "heard").read_text() == "SIGTERM"
-    assert (tmp_path / "settings").read_text() == "lowtide.django.adopted_settings"
+    assert (tmp_path / "settings").read_text() == "lowtide.django.adopted_settings hidden"
     lines = log.read_text().splitlines()
     assert "missing: no-such-program cannot be started: No such file or directory." in lines
     events = [json.loads(line) for line in lines if line.startswith("{")]
