@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Escape sequences in a line could change the terminal; a client chooses some of what is logged.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Compose writes this before some lines, also into a pipe and with --ansi=never.
+_ERASE = "\033[2K"
 _COLOURS = {"error": 31, "critical": 31, "warning": 33, "debug": 2}
 # Where a line comes from: Compose writes it before each line, tail once before the lines of a file.
 _PREFIX = re.compile(r"(?P<source>[\w.-]+ +\| )?(?P<line>.*)", re.DOTALL)
@@ -48,18 +50,22 @@ def readable_lines(lines: list[str]) -> list[str]:
 
 def show(command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
     """Run a command that prints lines of logs, until it ends or Ctrl-C. Returns its exit code."""
-    if not sys.stdout.isatty():
-        return subprocess.run(command, env=env, cwd=folder).returncode
-    colours, source = not os.environ.get("NO_COLOR"), ""
+    terminal, colours, source = sys.stdout.isatty(), not os.environ.get("NO_COLOR"), ""
     with subprocess.Popen(
         command, env=env, cwd=folder, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as printing:
         try:
             for line in map(str.rstrip, printing.stdout or ()):
-                if file := _FILE.fullmatch(line):
+                line = line.removeprefix(_ERASE)
+                if not terminal:
+                    print(line, flush=True)
+                elif file := _FILE.fullmatch(line):
                     source = f"{file['name']:11} | "
                 elif line:
                     print(readable(source + line, colours), flush=True)
+        except BrokenPipeError:
+            # Whoever reads has seen enough; Python would complain again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         finally:
             printing.terminate()
     return printing.returncode
