@@ -1,4 +1,4 @@
-"""Collects all rules: every class in a module of this folder that is a Rule."""
+"""Collects all rules: every Rule in a module of this folder, by itself or in a list."""
 
 import pkgutil
 from importlib import import_module
@@ -8,13 +8,12 @@ from lowtide.tools.check.rules.base import Context, Rule
 
 __all__ = ["RULES", "Context", "Rule", "run_rules"]
 
-MODULES = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 RULES: list[Rule] = [
     rule
-    for module in MODULES
-    for member in vars(module).values()
-    if isinstance(member, type) and issubclass(member, Rule) and member.__module__ == module.__name__
-    for rule in member.instances()
+    for module in pkgutil.iter_modules(__path__)
+    for member in vars(import_module(f"{__name__}.{module.name}")).values()
+    for rule in (member if isinstance(member, list) else [member])
+    if isinstance(rule, Rule)
 ]
 
 

@@ -1,13 +1,12 @@
-"""The base class of rules, and the data on which they work.
+"""What a rule is, and the data on which rules work.
 
-A rule is a small class in one of this package's modules, which are searched for rules. Its attributes are its code, its
-page and the servers to which it applies, its docstring is the explanation that `--codes` and SARIF show, and its method
-`check` yields findings. Rules that differ only in their data are rows of a table (structure.py, partners.py,
-refused.py).
+A rule is a small object in one of this package's modules, which are searched for rules: its code, its page, the servers
+to which it applies, the explanation that `--codes` and SARIF show, and a function `check` that yields findings. `rule`
+makes one of a function. Rules that differ only in their data are rows of a table (plain.py, structure.py, refused.py).
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -25,6 +24,7 @@ DOCS = "https://uwsgi-docs.readthedocs.io/en/latest/"
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
 # Weights: in the text, findings that stop the server come first, and harmless ones last.
 ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
+ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
 # A file with more findings of one rule is not a configuration.
 MAX_FINDINGS = 500
 Where = Option | RawLine | Problem | None
@@ -119,45 +119,49 @@ class Context(Settings):
         return used
 
 
+@dataclass(frozen=True)
 class Rule:
-    """A rule. `code` is kebab-case and never changes. `page` is the page below DOCS, by default that of the first
-    option. `weight` is its place in the text. `servers` are those to which it applies. `at` is called for each of
-    `options`."""
+    """A rule. `code` is kebab-case and never changes. `page` is below DOCS, or an address. `weight` is its place in the
+    text. `servers` are those to which it applies."""
 
     code: str
-    page: str = ""
+    explanation: str
+    check: Callable[[Context], Iterable[Finding]]
+    page: str
     weight: int = 0
     servers: tuple[str, ...] = ("uwsgi",)
-    options: tuple[str, ...] = ()
-
-    @classmethod
-    def instances(cls) -> Iterable["Rule"]:
-        """The rules of this class: one, or one for each row if the class has a table."""
-        return [cls()] if "code" in vars(cls) else []
-
-    @property
-    def explanation(self) -> str:
-        """The rule's docstring as one paragraph."""
-        return " ".join((type(self).__doc__ or "").split())
 
     @property
     def docs(self) -> str:
-        return DOCS + (self.page or f"Options.html#{self.options[0]}")
+        return self.page if self.page.startswith("https:") else DOCS + self.page
 
     def findings(self, c: Context) -> Iterator[Finding]:
         if c.reading.server in self.servers:
             for finding in islice(self.check(c), MAX_FINDINGS):
                 yield replace(finding, code=self.code, docs=self.docs, weight=finding.weight or self.weight)
 
-    def check(self, c: Context) -> Iterator[Finding]:
-        for name in self.options:
-            option = c.option(name)
-            if option:
-                yield from self.at(c, option)
 
-    def at(self, c: Context, option: Option) -> Iterator[Finding]:
-        """The findings about one of `options` that takes effect."""
-        raise NotImplementedError
+def rule(
+    code: str,
+    page: str = "",
+    weight: int = 0,
+    servers: tuple[str, ...] = ("uwsgi",),
+    options: str = "",
+) -> Callable[[Callable[..., Iterable[Finding]]], Rule]:
+    """Make a rule of a function that yields findings; its docstring is the explanation. With `options` it is called for
+    each of them that takes effect, and the page is by default that of the first."""
+
+    def make(check: Callable[..., Iterable[Finding]]) -> Rule:
+        def check_options(c: Context) -> Iterator[Finding]:
+            for name in options.split():
+                if option := c.option(name):
+                    yield from check(c, option)
+
+        explanation = " ".join((check.__doc__ or "").split())
+        where = page or f"Options.html#{options.partition(' ')[0]}"
+        return Rule(code, explanation, check_options if options else check, where, weight, servers)
+
+    return make
 
 
 def say(

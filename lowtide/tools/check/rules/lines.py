@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lowtide.tools.check.findings import Finding, Fixes
 from lowtide.tools.check.options import BOOLEANS, NUMBERS, Known
 from lowtide.tools.check.reader import BLOCK_ENDS
-from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, Rule, is_free_text, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, is_free_text, rule, say
 from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.check.values import effective, has_placeholder, is_false, leading_number
 
@@ -37,177 +37,153 @@ def _fix(line: RawLine, value: str) -> Fixes:
     return ((line.number, (f"{head}{separator}{tail.replace(line.value, value, 1)}",)),)
 
 
-class CommentBehindValue(Rule):
+@rule("comment-behind-value", "Configuration.html#ini-files")
+def comment_behind_value(c: Context) -> Iterator[Finding]:
     """In an INI file only a line that starts with `;` or `#` is a comment. Behind a value it belongs to the value:
     numbers survive because uWSGI reads their first digits, `master = false ; off` is true, a socket gets a file of that
     name. The same goes for `//` and for a `;` or `,` that ends the line."""
-
-    code = "comment-behind-value"
-    page = "Configuration.html#ini-files"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        harmless: dict[str, list[Finding]] = {}
-        for line in c.written:
-            trailer = _TRAILER.search(line.value)
-            known = c.table.get(line.key)
-            own = known or line.key in c.placeholders or line.key in c.declared
-            if not trailer or not own or line.key in BLOCK_ENDS or is_free_text(line.key) or line.form == "shell":
-                continue
-            if trailer.group(2) and (known is None or known.kind == "other"):
-                continue
-            finding = self._finding(c, line, known.kind if known else "string", trailer)
-            if finding.level == ERROR:
-                yield finding
-            else:
-                harmless.setdefault(finding.file, []).append(finding)
-        for first, *others in harmless.values():
-            lines = ", ".join(str(other.line) for other in others)
-            message = f"{first.message} Likewise in line{'s' * (len(others) > 1)} {lines}." if others else first.message
-            fixes = tuple(fix for finding in (first, *others) for fix in finding.fixes)
-            yield Finding(**{**vars(first), "message": message, "fixes": fixes, "weight": HARMLESS})
-
-    def _finding(self, c: Context, line: RawLine, kind: str, trailer: re.Match[str]) -> Finding:
-        sign = trailer.group(1) or trailer.group(2)
-        clean = line.value[: trailer.start()].rstrip()
-        now, meant = effective(kind, line.value), effective(kind, clean)
-        what = "comment" if trailer.group(1) else f"`{sign}`"
-        if kind in NUMBERS and now == meant:
-            message = f"The {what} belongs to the value; uWSGI reads the digits in front of it, so the number survives."
-        elif kind in BOOLEANS and now == meant:
-            message = (
-                f"The {what} belongs to the value, which is {now} all the same: every text but false, off, no, 0 is."
-            )
-        elif kind in NUMBERS | BOOLEANS:
-            message = f"The {what} belongs to the value, and uWSGI reads {now} where {meant} is meant."
+    harmless: dict[str, list[Finding]] = {}
+    for line in c.written:
+        trailer = _TRAILER.search(line.value)
+        known = c.table.get(line.key)
+        own = known or line.key in c.placeholders or line.key in c.declared
+        if not trailer or not own or line.key in BLOCK_ENDS or is_free_text(line.key) or line.form == "shell":
+            continue
+        if trailer.group(2) and (known is None or known.kind == "other"):
+            continue
+        finding = _about_trailer(c, line, known.kind if known else "string", trailer)
+        if finding.level == ERROR:
+            yield finding
         else:
-            message = f"The {what} belongs to the value: uWSGI uses all of it, as a name, a path or an address."
-        fixes: Fixes = ()
-        if line.form == "ini":
-            source = _TRAILER.search(line.source)
-            indent = line.source[: len(line.source) - len(line.source.lstrip())]
-            stripped = line.source[: source.start()].rstrip() if source else line.source
-            above = (f"{indent}{sign if sign[0] in ';#' else '# ' + sign.lstrip('/ ')}",) if trailer.group(1) else ()
-            fixes = ((line.number, (*above, stripped)),)
-        level = WARNING if now == meant else ERROR
-        instead = f"{sign}\n{line.key} = {clean}" if trailer.group(1) and sign[0] in ";#" else f"{line.key} = {clean}"
-        return say(c, line, level, message, instead, now, fixes)
+            harmless.setdefault(finding.file, []).append(finding)
+    for first, *others in harmless.values():
+        lines = ", ".join(str(other.line) for other in others)
+        message = f"{first.message} Likewise in line{'s' * (len(others) > 1)} {lines}." if others else first.message
+        fixes = tuple(fix for finding in (first, *others) for fix in finding.fixes)
+        yield Finding(**{**vars(first), "message": message, "fixes": fixes, "weight": HARMLESS})
 
 
-class EnvText(Rule):
+def _about_trailer(c: Context, line: RawLine, kind: str, trailer: re.Match[str]) -> Finding:
+    sign = trailer.group(1) or trailer.group(2)
+    clean = line.value[: trailer.start()].rstrip()
+    now, meant = effective(kind, line.value), effective(kind, clean)
+    what = "comment" if trailer.group(1) else f"`{sign}`"
+    if kind in NUMBERS and now == meant:
+        message = f"The {what} belongs to the value; uWSGI reads the digits in front of it, so the number survives."
+    elif kind in BOOLEANS and now == meant:
+        message = f"The {what} belongs to the value, which is {now} all the same: every text but false, off, no, 0 is."
+    elif kind in NUMBERS | BOOLEANS:
+        message = f"The {what} belongs to the value, and uWSGI reads {now} where {meant} is meant."
+    else:
+        message = f"The {what} belongs to the value: uWSGI uses all of it, as a name, a path or an address."
+    fixes: Fixes = ()
+    if line.form == "ini":
+        source = _TRAILER.search(line.source)
+        indent = line.source[: len(line.source) - len(line.source.lstrip())]
+        stripped = line.source[: source.start()].rstrip() if source else line.source
+        above = (f"{indent}{sign if sign[0] in ';#' else '# ' + sign.lstrip('/ ')}",) if trailer.group(1) else ()
+        fixes = ((line.number, (*above, stripped)),)
+    level = WARNING if now == meant else ERROR
+    instead = f"{sign}\n{line.key} = {clean}" if trailer.group(1) and sign[0] in ";#" else f"{line.key} = {clean}"
+    return say(c, line, level, message, instead, now, fixes)
+
+
+@rule("env-text", "Options.html#env")
+def env_text(c: Context) -> Iterator[Finding]:
     """`env` hands the text on as it stands, split at its first `=`: a blank before it belongs to the variable's name,
     quotes and a comment to its value."""
-
-    code = "env-text"
-    options = ("env",)
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for option in c.all("env"):
-            name, equals, value = option.value.partition("=")
-            trailer = re.search(r"\s[;#]\s.*$", value)
-            if not equals or not (name != name.strip() or _is_quoted(value.strip()) or trailer):
-                continue
-            clean = value[: trailer.start()] if trailer else value
-            clean = clean.strip()[1:-1] if _is_quoted(clean.strip()) else clean.strip()
-            message = f"The application gets a variable named {name!r} with the value {value!r}, as it stands here."
-            yield say(c, option, ERROR, message, f"env = {name.strip()}={clean}")
+    for option in c.all("env"):
+        name, equals, value = option.value.partition("=")
+        trailer = re.search(r"\s[;#]\s.*$", value)
+        if not equals or not (name != name.strip() or _is_quoted(value.strip()) or trailer):
+            continue
+        clean = value[: trailer.start()] if trailer else value
+        clean = clean.strip()[1:-1] if _is_quoted(clean.strip()) else clean.strip()
+        message = f"The application gets a variable named {name!r} with the value {value!r}, as it stands here."
+        yield say(c, option, ERROR, message, f"env = {name.strip()}={clean}")
 
 
-class NotANumber(Rule):
+@rule("not-a-number", "Configuration.html")
+def not_a_number(c: Context) -> Iterator[Finding]:
     """Numbers have no units. uWSGI reads the digits at the start of the text and drops the rest without a word: `512MB`
     is 512, `1g` is 1, `1h` is 1, and a text without digits is 0."""
-
-    code = "not-a-number"
-    page = "Configuration.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line, known in c.known_lines():
-            for value in c.values_of(line) if known.kind in NUMBERS else ():
-                empty = known.argument == "optional" and not value
-                if not re.fullmatch(r"\+?\d+", value) and _is_plain(value) and not empty:
-                    yield self._finding(c, line, known, value)
-
-    def _finding(self, c: Context, line: RawLine, known: Known, value: str) -> Finding:
-        now = effective(known.kind, value)
-        number = re.fullmatch(r"(\d+)\s*([a-zA-Z]+)", value)
-        seconds = _SECONDS_IN if _SECONDS.match(line.key) else {}
-        factor = (_MEGABYTES_IN if known.kind == "megabytes" else seconds).get(number[2].lower()) if number else None
-        if re.fullmatch(r"-\d+", value):
-            does = "refuses to start" if known.kind == "int" else f"reads {now}"
-            message = f"uWSGI {does}: a negative number is not allowed here."
-            return say(c, line, ERROR, message, f"{line.key} = 0", now, weight=ENDS if known.kind == "int" else 0)
-        if number and factor == 1:
-            message = f"uWSGI drops {number[2]!r} and reads {now}, which is what is meant, by luck."
-            return say(c, line, WARNING, message, f"{line.key} = {number[1]}", now, _fix(line, number[1]), HARMLESS)
-        meant: object = leading_number(re.sub(r"[_,.]", "", value))
-        if number and factor:
-            meant = int(number[1]) * factor
-        elif not re.match(r"\d", value):
-            meant = _USUAL.get(line.key, "a number")
-        message = f"uWSGI reads {now}: it takes the digits at the start and drops the rest."
-        message = message if value else f"There is no value, and uWSGI reads {now}."
-        return say(c, line, ERROR, message, f"{line.key} = {meant}", now)
+    for line, known in c.known_lines():
+        for value in c.values_of(line) if known.kind in NUMBERS else ():
+            empty = known.argument == "optional" and not value
+            if not re.fullmatch(r"\+?\d+", value) and _is_plain(value) and not empty:
+                yield _about_number(c, line, known, value)
 
 
-class NumberTooLarge(Rule):
+def _about_number(c: Context, line: RawLine, known: Known, value: str) -> Finding:
+    now = effective(known.kind, value)
+    number = re.fullmatch(r"(\d+)\s*([a-zA-Z]+)", value)
+    seconds = _SECONDS_IN if _SECONDS.match(line.key) else {}
+    factor = (_MEGABYTES_IN if known.kind == "megabytes" else seconds).get(number[2].lower()) if number else None
+    if re.fullmatch(r"-\d+", value):
+        does = "refuses to start" if known.kind == "int" else f"reads {now}"
+        message = f"uWSGI {does}: a negative number is not allowed here."
+        return say(c, line, ERROR, message, f"{line.key} = 0", now, weight=ENDS if known.kind == "int" else 0)
+    if number and factor == 1:
+        message = f"uWSGI drops {number[2]!r} and reads {now}, which is what is meant, by luck."
+        return say(c, line, WARNING, message, f"{line.key} = {number[1]}", now, _fix(line, number[1]), HARMLESS)
+    meant: object = leading_number(re.sub(r"[_,.]", "", value))
+    if number and factor:
+        meant = int(number[1]) * factor
+    elif not re.match(r"\d", value):
+        meant = _USUAL.get(line.key, "a number")
+    message = f"uWSGI reads {now}: it takes the digits at the start and drops the rest."
+    message = message if value else f"There is no value, and uWSGI reads {now}."
+    return say(c, line, ERROR, message, f"{line.key} = {meant}", now)
+
+
+@rule("number-too-large", "Options.html#buffer-size")
+def number_too_large(c: Context) -> Iterator[Finding]:
     """Some options keep their number in 16 bits: uWSGI cuts buffer-size at 65535. Others keep it in 31."""
-
-    code = "number-too-large"
-    page = "Options.html#buffer-size"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        limits = {"16bit": 65535, "int": 2**31 - 1, "rawint": 2**31 - 1}
-        for line, known in c.known_lines():
-            limit = limits.get(known.kind)
-            for value in c.values_of(line):
-                if limit is not None and leading_number(value) > limit:
-                    cut = known.kind == "16bit"
-                    message = f"The option holds numbers up to {limit} only."
-                    now = str(limit) if cut else "undefined"
-                    yield say(c, line, WARNING if cut else ERROR, message, f"{line.key} = {limit}", now)
+    limits = {"16bit": 65535, "int": 2**31 - 1, "rawint": 2**31 - 1}
+    for line, known in c.known_lines():
+        limit = limits.get(known.kind)
+        for value in c.values_of(line):
+            if limit is not None and leading_number(value) > limit:
+                cut = known.kind == "16bit"
+                message = f"The option holds numbers up to {limit} only."
+                now = str(limit) if cut else "undefined"
+                yield say(c, line, WARNING if cut else ERROR, message, f"{line.key} = {limit}", now)
 
 
-class NotABoolean(Rule):
+@rule("not-a-boolean", "Configuration.html")
+def not_a_boolean(c: Context) -> Iterator[Finding]:
     """A switch is off for false, off, no and 0 and on for every other text: `flase` and `disabled` switch it on."""
-
-    code = "not-a-boolean"
-    page = "Configuration.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line, known in c.known_lines():
-            for value in c.values_of(line) if known.kind in BOOLEANS else ():
-                word = value.lower()
-                usual = word in ("", "true", "on", "yes", "y", "t", "enable", "enabled") or word.isdigit()
-                if usual or is_false(word) or not _is_plain(value):
-                    continue
-                now = effective(known.kind, value)
-                on, off = (
-                    difflib.get_close_matches(word, words.split(), n=1, cutoff=0.7)
-                    for words in ("true yes on", "false disable disabled off no none never n f")
-                )
-                message = f"uWSGI knows false, off, no and 0; {value!r} is none of them, so `{line.key}` is {now}."
-                instead = f"{line.key} = {'false' if off else 'true'}"
-                yield say(c, line, ERROR if off else NOTE if on else WARNING, message, instead, now)
+    for line, known in c.known_lines():
+        for value in c.values_of(line) if known.kind in BOOLEANS else ():
+            word = value.lower()
+            usual = word in ("", "true", "on", "yes", "y", "t", "enable", "enabled") or word.isdigit()
+            if usual or is_false(word) or not _is_plain(value):
+                continue
+            now = effective(known.kind, value)
+            on, off = (
+                difflib.get_close_matches(word, words.split(), n=1, cutoff=0.7)
+                for words in ("true yes on", "false disable disabled off no none never n f")
+            )
+            message = f"uWSGI knows false, off, no and 0; {value!r} is none of them, so `{line.key}` is {now}."
+            instead = f"{line.key} = {'false' if off else 'true'}"
+            yield say(c, line, ERROR if off else NOTE if on else WARNING, message, instead, now)
 
 
-class QuotedValue(Rule):
+@rule("quoted-value", "Configuration.html")
+def quoted_value(c: Context) -> Iterator[Finding]:
     """uWSGI keeps quotes, in YAML too: `socket = "/run/app.sock"` makes a file whose name has quotes in it, and a
     number in quotes is 0."""
-
-    code = "quoted-value"
-    page = "Configuration.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line in c.written:
-            known = c.table.get(line.key)
-            if not _is_quoted(line.value) or known is None or is_free_text(line.key):
-                continue
-            inner = line.value[1:-1]
-            now, meant = effective(known.kind, line.value), effective(known.kind, inner)
-            shown = line.key.startswith("procname") or known.kind in BOOLEANS
-            does = f"; uWSGI reads {now}." if known.kind in NUMBERS | BOOLEANS else ": a name with quotes in it is "
-            if known.kind not in NUMBERS | BOOLEANS:
-                does += "shown." if shown else "looked for."
-            level = NOTE if now == meant or shown else ERROR
-            fixes = _fix(line, inner) if inner == inner.strip() else ()
-            sign = ":" if line.form == "yaml" else " ="
-            yield say(c, line, level, f"The quotes belong to the value{does}", f"{line.key}{sign} {inner}", now, fixes)
+    for line in c.written:
+        known = c.table.get(line.key)
+        if not _is_quoted(line.value) or known is None or is_free_text(line.key):
+            continue
+        inner = line.value[1:-1]
+        now, meant = effective(known.kind, line.value), effective(known.kind, inner)
+        shown = line.key.startswith("procname") or known.kind in BOOLEANS
+        does = f"; uWSGI reads {now}." if known.kind in NUMBERS | BOOLEANS else ": a name with quotes in it is "
+        if known.kind not in NUMBERS | BOOLEANS:
+            does += "shown." if shown else "looked for."
+        level = NOTE if now == meant or shown else ERROR
+        fixes = _fix(line, inner) if inner == inner.strip() else ()
+        sign = ":" if line.form == "yaml" else " ="
+        yield say(c, line, level, f"The quotes belong to the value{does}", f"{line.key}{sign} {inner}", now, fixes)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.options import SCALARS, version_key
 from lowtide.tools.check.reader import BLOCK_ENDS, Option
-from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, rule, say
 from lowtide.tools.check.values import effective
 
 # A file with more unknown names is not a uWSGI configuration, and the search for similar names takes time.
@@ -27,101 +27,88 @@ def _plugins(c: Context) -> set[str]:
     return {name for name in own if name and not re.fullmatch(r"python[\d.]*|http|corerouter|logfile", name)}
 
 
-class UnknownOption(Rule):
+@rule("unknown-option", "Options.html", servers=("uwsgi", "gunicorn"))
+def unknown_option(c: Context) -> Iterator[Finding]:
     """uWSGI takes an option that it does not know for a variable of the user's, without a word: what was meant to be
     set is not. With `strict` it refuses to start. A plugin that is loaded brings options of its own. gunicorn, too,
     takes an unknown name in its file for a variable."""
-
-    code = "unknown-option"
-    page = "Options.html"
-    servers = ("uwsgi", "gunicorn")
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        seen: set[str] = set()
-        plugins = _plugins(c)
-        for line in c.reading.lines:
-            name, used = line.key, line.key in c.placeholders
-            if c.table.get(name) or name in c.declared or name in c.reading.known or re.search(r"\s[;#]", name):
-                continue
-            fatal = c.strict and line.active and not plugins
-            # With libxml2, <app> mounts an application; with expat it is a variable.
-            if (used and not fatal) or (line.form == "xml" and name == "app"):
-                continue
-            if len(seen) >= MAX_UNKNOWN:
-                return
-            near = c.table.nearest(name) if c.reading.server == "uwsgi" else c.reading.nearest(name)
-            if near is None and name not in _NEVER_THERE and (name in seen or c.reading.server != "uwsgi"):
-                continue
-            seen.add(name)
-            message = f"uWSGI has no option `{name}`"
-            message += " and, with `strict`, refuses to start." if fatal else ": it ignores the line."
-            if name in _NEVER_THERE:
-                message = f"{_NEVER_THERE[name]}."
-            elif used:
-                message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over "
-                message += "it."
-            elif c.reading.server != "uwsgi":
-                message = f"gunicorn has no setting `{name}`: it takes the line for a variable of yours."
-            elif plugins:
-                message += f" Unless the plugin {' or '.join(sorted(plugins))} brings it."
-            if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
-                near = "py-call-uwsgi-fork-hooks"
-            value = re.sub(r"\s+[;#].*", "", line.value)
-            instead = f"{near} = {value}" if near else "Remove the line, or check the name with uwsgi --help."
-            if used:
-                instead = f"set-placeholder = {name}={line.value}"
-            elif name in _NEVER_THERE and near is None:
-                instead = "End the block and start another with the opposite condition, such as if-not-env."
-            level = WARNING if near or name in _NEVER_THERE else NOTE
-            yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
-        for option in c.reading.options:
-            if option.file is None and c.strict and not c.table.get(option.name) and not plugins:
-                variable = f"UWSGI_{option.name.upper().replace('-', '_')}"
-                message = f"{variable} in the environment is read as the option `{option.name}`, which does not exist; "
-                message += "with `strict` uWSGI refuses to start. Kubernetes sets such variables for a service named "
-                instead = "Rename the variable or the service (or enableServiceLinks: false)."
-                yield say(c, option, ERROR, f"{message}uwsgi.", instead, weight=ENDS)
+    seen: set[str] = set()
+    plugins = _plugins(c)
+    for line in c.reading.lines:
+        name, used = line.key, line.key in c.placeholders
+        if c.table.get(name) or name in c.declared or name in c.reading.known or re.search(r"\s[;#]", name):
+            continue
+        fatal = c.strict and line.active and not plugins
+        # With libxml2, <app> mounts an application; with expat it is a variable.
+        if (used and not fatal) or (line.form == "xml" and name == "app"):
+            continue
+        if len(seen) >= MAX_UNKNOWN:
+            return
+        near = c.table.nearest(name) if c.reading.server == "uwsgi" else c.reading.nearest(name)
+        if near is None and name not in _NEVER_THERE and (name in seen or c.reading.server != "uwsgi"):
+            continue
+        seen.add(name)
+        message = f"uWSGI has no option `{name}`"
+        message += " and, with `strict`, refuses to start." if fatal else ": it ignores the line."
+        if name in _NEVER_THERE:
+            message = f"{_NEVER_THERE[name]}."
+        elif used:
+            message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over "
+            message += "it."
+        elif c.reading.server != "uwsgi":
+            message = f"gunicorn has no setting `{name}`: it takes the line for a variable of yours."
+        elif plugins:
+            message += f" Unless the plugin {' or '.join(sorted(plugins))} brings it."
+        if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
+            near = "py-call-uwsgi-fork-hooks"
+        value = re.sub(r"\s+[;#].*", "", line.value)
+        instead = f"{near} = {value}" if near else "Remove the line, or check the name with uwsgi --help."
+        if used:
+            instead = f"set-placeholder = {name}={line.value}"
+        elif name in _NEVER_THERE and near is None:
+            instead = "End the block and start another with the opposite condition, such as if-not-env."
+        level = WARNING if near or name in _NEVER_THERE else NOTE
+        yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
+    for option in c.reading.options:
+        if option.file is None and c.strict and not c.table.get(option.name) and not plugins:
+            variable = f"UWSGI_{option.name.upper().replace('-', '_')}"
+            message = f"{variable} in the environment is read as the option `{option.name}`, which does not exist; "
+            message += "with `strict` uWSGI refuses to start. Kubernetes sets such variables for a service named "
+            instead = "Rename the variable or the service (or enableServiceLinks: false)."
+            yield say(c, option, ERROR, f"{message}uwsgi.", instead, weight=ENDS)
 
 
-class OptionTooNew(Rule):
+@rule("option-too-new", "Options.html")
+def option_too_new(c: Context) -> Iterator[Finding]:
     """The option came with a later release than the uWSGI in use, which treats it as unknown."""
-
-    code = "option-too-new"
-    page = "Options.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        version = ".".join(str(part) for part in c.uwsgi)
-        for line, known in c.known_lines():
-            if known.since and version_key(known.since) > c.uwsgi:
-                fatal = c.strict and line.active
-                does = "refuses to start over it" if fatal else "ignores it"
-                message = f"`{line.key}` came with uWSGI {known.since}; {version} {does}."
-                yield say(c, line, ERROR if fatal else WARNING, message, f"Use uWSGI {known.since} or newer.")
+    version = ".".join(str(part) for part in c.uwsgi)
+    for line, known in c.known_lines():
+        if known.since and version_key(known.since) > c.uwsgi:
+            fatal = c.strict and line.active
+            does = "refuses to start over it" if fatal else "ignores it"
+            message = f"`{line.key}` came with uWSGI {known.since}; {version} {does}."
+            yield say(c, line, ERROR if fatal else WARNING, message, f"Use uWSGI {known.since} or newer.")
 
 
-class RepeatedOption(Rule):
+@rule("repeated-option", "Configuration.html")
+def repeated_option(c: Context) -> Iterator[Finding]:
     """Of several lines for one number, switch or text the last one counts, under any of its names. What `inherit` reads
     comes after everything else and so wins over the file that inherits; the environment comes first and loses."""
-
-    code = "repeated-option"
-    page = "Configuration.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        done: set[str] = set()
-        for option in c.reading.options:
-            known = c.table.get(option.name)
-            if known is None or known.kind not in SCALARS or (known.target or option.name) in done:
-                continue
-            done.add(known.target or option.name)
-            *others, last = c.all(option.name)
-            now = effective(known.kind, last.value)
-            place = (last.file, last.line)
-            lost = [o for o in others if effective(known.kind, o.value) != now and (o.file, o.line) != place]
-            if lost:
-                message = f"This line counts, and {_name(c, lost[-1])} does not."
-                message += " A file read by `inherit` wins over the one that inherits it." if last.inherited else ""
-                instead = "Read the template first, with include." if last.inherited else "Keep one of them."
-                yield say(c, last, WARNING, message, instead, last.value)
+    done: set[str] = set()
+    for option in c.reading.options:
+        known = c.table.get(option.name)
+        if known is None or known.kind not in SCALARS or (known.target or option.name) in done:
+            continue
+        done.add(known.target or option.name)
+        *others, last = c.all(option.name)
+        now = effective(known.kind, last.value)
+        place = (last.file, last.line)
+        lost = [o for o in others if effective(known.kind, o.value) != now and (o.file, o.line) != place]
+        if lost:
+            message = f"This line counts, and {_name(c, lost[-1])} does not."
+            message += " A file read by `inherit` wins over the one that inherits it." if last.inherited else ""
+            instead = "Read the template first, with include." if last.inherited else "Keep one of them."
+            yield say(c, last, WARNING, message, instead, last.value)
 
 
 def _name(c: Context, option: Option) -> str:
@@ -130,17 +117,12 @@ def _name(c: Context, option: Option) -> str:
     return f"`{option.name} = {option.value}` in line {option.line} of {c.shown(option.file)}"
 
 
-class BlockKeywordText(Rule):
+@rule("block-keyword-text", "ConfigLogic.html", weight=ENDS)
+def block_keyword_text(c: Context) -> Iterator[Finding]:
     """A comment behind a line without `=` becomes part of the option's name: `endif ; production` ends no block."""
-
-    code = "block-keyword-text"
-    page = "ConfigLogic.html"
-    weight = ENDS
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line in c.reading.lines:
-            text = re.match(r"(\S+)\s+([;#].*)", line.key)
-            if text and (c.table.get(text[1]) or text[1] in BLOCK_ENDS):
-                message = f"uWSGI takes the whole text {line.key!r} for a name and ignores the line."
-                fix = (text[2], f"{text[1]} =")
-                yield say(c, line, ERROR, message, "\n".join(fix), fixes=((line.number, fix),))
+    for line in c.reading.lines:
+        text = re.match(r"(\S+)\s+([;#].*)", line.key)
+        if text and (c.table.get(text[1]) or text[1] in BLOCK_ENDS):
+            message = f"uWSGI takes the whole text {line.key!r} for a name and ignores the line."
+            fix = (text[2], f"{text[1]} =")
+            yield say(c, line, ERROR, message, "\n".join(fix), fixes=((line.number, fix),))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules.base import NOTE, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import NOTE, WARNING, Context, rule, say
 
 # A pattern of names, the options of which one must be set, and what uses them. `master` stands for a master process.
 _ROUTER = "http https http2 https2 http-to-https httprouter http-socket-router http-subscription-server"
@@ -34,71 +34,63 @@ _PARTNERS = tuple(
 _GUNICORN_CLASSES = {"threads": "gthread", "worker-connections": "gthread gevent eventlet uvicorn tornado asgi"}
 
 
-class OptionWithoutPartner(Rule):
+@rule("option-without-partner", "Options.html", servers=("uwsgi", "gunicorn"))
+def option_without_partner(c: Context) -> Iterator[Finding]:
     """The option is read and nothing uses it, because the option that would is not there: `http-timeout` belongs to
     the HTTP router of `http`, not to `http-socket`; `cheaper-...` needs `cheaper`; master hooks need a master."""
+    if c.reading.server == "gunicorn":
+        yield from _gunicorn(c)
+        return
+    fragment = not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
+    for option in c.reading.options:
+        known = c.table.get(option.name)
+        row = next((row for row in _PARTNERS if row[0].fullmatch(option.name)), None) if known else None
+        if row is None or fragment or any(_is_there(c, name) for name in row[1]):
+            continue
+        if option.value.lower() in ("0", "false", "no", "off") and option.name.startswith("http"):
+            continue
+        name = {"master": "master = true"}.get(row[1][0], row[1][0].replace("=", " = "))
+        quiet = option.file is None or (
+            row[2] in ("the master", "a log file", "a socket") and "hook" not in option.name
+        )
+        message = f"{row[2][0].upper()}{row[2][1:]} would use `{option.name}`, and there is none here: it does "
+        message += "nothing."
+        if row[1] == _ROUTER.split() and c.any("http-socket", "http11-socket"):
+            message += " http-socket is not that router: the workers themselves speak HTTP there."
+        yield say(
+            c, option, NOTE if quiet else WARNING, message, f"{name}{'' if '=' in name else ' = ...'}, or no line"
+        )
 
-    code = "option-without-partner"
-    page = "Options.html"
-    servers = ("uwsgi", "gunicorn")
 
-    def check(self, c: Context) -> Iterator[Finding]:
-        if c.reading.server == "gunicorn":
-            yield from self._gunicorn(c)
-            return
-        fragment = not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
-        for option in c.reading.options:
-            known = c.table.get(option.name)
-            row = next((row for row in _PARTNERS if row[0].fullmatch(option.name)), None) if known else None
-            if row is None or fragment or any(self._is_there(c, name) for name in row[1]):
-                continue
-            if option.value.lower() in ("0", "false", "no", "off") and option.name.startswith("http"):
-                continue
-            name = {"master": "master = true"}.get(row[1][0], row[1][0].replace("=", " = "))
-            quiet = option.file is None or (
-                row[2] in ("the master", "a log file", "a socket") and "hook" not in option.name
-            )
-            message = f"{row[2][0].upper()}{row[2][1:]} would use `{option.name}`, and there is none here: it does "
-            message += "nothing."
-            if row[1] == _ROUTER.split() and c.any("http-socket", "http11-socket"):
-                message += " http-socket is not that router: the workers themselves speak HTTP there."
-            yield say(
-                c, option, NOTE if quiet else WARNING, message, f"{name}{'' if '=' in name else ' = ...'}, or no line"
-            )
+def _is_there(c: Context, name: str) -> bool:
+    if name == "master":
+        return c.has_master()
+    name, _, wanted = name.partition("=")
+    option = c.option(name)
+    return option is not None and (not wanted or option.value == wanted or "$" in option.value)
 
-    def _is_there(self, c: Context, name: str) -> bool:
-        if name == "master":
-            return c.has_master()
-        name, _, wanted = name.partition("=")
+
+def _gunicorn(c: Context) -> Iterator[Finding]:
+    worker = c.option("worker-class")
+    kind = worker.value if worker else "gthread" if c.positive("threads") > 1 else "sync"
+    for name, classes in _GUNICORN_CLASSES.items():
         option = c.option(name)
-        return option is not None and (not wanted or option.value == wanted or "$" in option.value)
-
-    def _gunicorn(self, c: Context) -> Iterator[Finding]:
-        worker = c.option("worker-class")
-        kind = worker.value if worker else "gthread" if c.positive("threads") > 1 else "sync"
-        for name, classes in _GUNICORN_CLASSES.items():
-            option = c.option(name)
-            if option and c.positive(name) > 1 and kind.isidentifier() and not any(k in kind for k in classes.split()):
-                if name == "threads" and kind == "sync":
-                    continue
-                message = f"Workers of the class {kind} do not look at it: it does nothing."
-                yield say(c, option, NOTE, message, f"worker_class = {classes.split()[0]}, or no line")
-        option = c.option("keepalive")
-        if option and kind == "sync" and c.positive("threads") < 2:
-            message = "A sync worker closes every connection after one request: it does nothing."
-            yield say(c, option, NOTE, message, "worker_class = gthread, or no line")
+        if option and c.positive(name) > 1 and kind.isidentifier() and not any(k in kind for k in classes.split()):
+            if name == "threads" and kind == "sync":
+                continue
+            message = f"Workers of the class {kind} do not look at it: it does nothing."
+            yield say(c, option, NOTE, message, f"worker_class = {classes.split()[0]}, or no line")
+    option = c.option("keepalive")
+    if option and kind == "sync" and c.positive("threads") < 2:
+        message = "A sync worker closes every connection after one request: it does nothing."
+        yield say(c, option, NOTE, message, "worker_class = gthread, or no line")
 
 
-class DeltaWithoutLimit(Rule):
+@rule("delta-without-limit", "Options.html#max-requests-delta", servers=("uwsgi", "gunicorn"))
+def delta_without_limit(c: Context) -> Iterator[Finding]:
     """A delta is added to its limit; without the limit it does nothing."""
-
-    code = "delta-without-limit"
-    servers = ("uwsgi", "gunicorn")
-    page = "Options.html#max-requests-delta"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for limit in ("max-requests", "max-worker-lifetime"):
-            option = c.option(f"{limit}-delta")
-            if option and c.number(f"{limit}-delta") and c.number(limit) == 0:
-                message = f"There is no {c.spell(limit)} for the delta to be added to."
-                yield say(c, option, WARNING, message, f"{c.spell(limit)} = ...")
+    for limit in ("max-requests", "max-worker-lifetime"):
+        option = c.option(f"{limit}-delta")
+        if option and c.number(f"{limit}-delta") and c.number(limit) == 0:
+            message = f"There is no {c.spell(limit)} for the delta to be added to."
+            yield say(c, option, WARNING, message, f"{c.spell(limit)} = ...")

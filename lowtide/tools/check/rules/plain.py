@@ -6,43 +6,34 @@ from typing import Any
 
 from lowtide import sizing
 from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ALL_SERVERS, ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
 from lowtide.tools.check.rules.stopping import term_hook
 
 # RSS in MB. An idle worker of a small Django application has about 52, so a limit below this replaces idle workers.
 IDLE_WORKER_MB = 40
 _GUNICORN = "https://docs.gunicorn.org/en/stable/settings.html"
 _GRANIAN = "https://github.com/emmett-framework/granian"
-_ALL = ("uwsgi", "gunicorn", "granian")
 
 
 @dataclass(frozen=True)
-class Plain(Rule):
+class _Row:
     """One row: the options that it is about (none: the file as a whole), when it holds, what it says. {n} is the
     option's number, {workers}, {memory} and {timeout} are what they are called."""
 
     code: str
     options: tuple[str, ...]
-    level: Level = NOTE
-    when: Callable[[Context], object] = bool
-    text: str = ""
-    message: str = ""
-    instead: str = ""
+    level: Level
+    when: Callable[[Context], object]
+    explanation: str
+    message: str
+    instead: str
     weight: int = 0
     page: str = ""
     servers: tuple[str, ...] = ("uwsgi",)
 
-    @classmethod
-    def instances(cls) -> list[Rule]:
-        return [cls(code, tuple(options.split()), *row) for code, options, *row in _ROWS]
-
-    @property
-    def explanation(self) -> str:
-        return self.text
-
-    @property
-    def docs(self) -> str:
-        return self.page if self.page.startswith("https:") else super().docs
+    def rule(self) -> Rule:
+        page = self.page or f"Options.html#{self.options[0]}"
+        return Rule(self.code, self.explanation, self.check, page, self.weight, self.servers)
 
     def check(self, c: Context) -> Iterator[Finding]:
         name = next((name for name in self.options if c.option(name)), None)
@@ -126,7 +117,8 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "server that stops at once refuses them. A preStop that sleeps lets them turn away first; its time counts in the "
      "grace period.",
      "Requests still arrive in the first seconds after SIGTERM, and a server that has stopped refuses them.",
-     'lifecycle: {{preStop: {{exec: {{command: ["sleep", "5"]}}}}}}', 0, "Management.html", _ALL),
+     'lifecycle: {{preStop: {{exec: {{command: ["sleep", "5"]}}}}}}', 0, "Management.html",
+     ALL_SERVERS),
     ("changes-uid", "uid", NOTE, lambda c: c.in_container,
      "A process that changes its user is not readable through /proc/PID/smaps_rollup by that user, so its memory "
      "cannot be measured. A container has a user of its own for that.",
@@ -166,3 +158,4 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "The old worker beside its successor is waited for without end.", "--workers-kill-timeout 30", MEMORY, _GRANIAN,
      ("granian",)),
 )  # fmt: skip
+RULES = [_Row(code, tuple(options.split()), *row).rule() for code, options, *row in _ROWS]

@@ -3,32 +3,23 @@
 from collections.abc import Iterator
 
 from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules.base import ERROR, MEMORY, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ERROR, MEMORY, WARNING, Context, rule, say
 
 
-class UwsgiRefuses(Rule):
+# Below ENDS, so that a rule that knows the reason comes first.
+@rule("uwsgi-refuses", "Configuration.html", weight=MEMORY)
+def uwsgi_refuses(c: Context) -> Iterator[Finding]:
     """The uWSGI installed here was given the file, without serving, and exited before it had read all of it."""
-
-    code = "uwsgi-refuses"
-    page = "Configuration.html"
-    # Below ENDS, so that a rule that knows the reason comes first.
-    weight = MEMORY
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        if c.comparison and c.comparison.refusal:
-            message = f"uWSGI {c.comparison.version} refuses this configuration: {c.comparison.refusal}"
-            yield say(c, None, ERROR, message, "Start it by hand to see all of its output.")
+    if c.comparison and c.comparison.refusal:
+        message = f"uWSGI {c.comparison.version} refuses this configuration: {c.comparison.refusal}"
+        yield say(c, None, ERROR, message, "Start it by hand to see all of its output.")
 
 
-class ReadingDiffers(Rule):
+@rule("reading-differs", "Configuration.html")
+def reading_differs(c: Context) -> Iterator[Finding]:
     """The uWSGI installed here loaded other values than this check read, so findings about them may be wrong: a
     mistake in this check, worth reporting."""
-
-    code = "reading-differs"
-    page = "Configuration.html"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for read_here, loaded in c.comparison.differences if c.comparison else ():
-            version = c.comparison.version if c.comparison else ""
-            message = f"This check reads `{read_here}` where uWSGI {version} loads `{loaded}`."
-            yield say(c, None, WARNING, message, "Trust uWSGI, and report the file.", loaded)
+    for read_here, loaded in c.comparison.differences if c.comparison else ():
+        version = c.comparison.version if c.comparison else ""
+        message = f"This check reads `{read_here}` where uWSGI {version} loads `{loaded}`."
+        yield say(c, None, WARNING, message, "Trust uWSGI, and report the file.", loaded)

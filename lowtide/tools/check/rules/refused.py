@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, rule, say
 
 _EXPLANATIONS = {
     "lifetime-order": (
@@ -103,62 +103,45 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Refused(Rule):
-    """All rows of one code."""
-
-    code: str
-    page: str
-    text: str = ""
-
-    @classmethod
-    def instances(cls) -> list[Rule]:
-        return [cls(code, page, text) for code, (page, text) in _EXPLANATIONS.items()]
-
-    @property
-    def explanation(self) -> str:
-        return self.text
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for code, name, source, refuses, wrong, instead in _TABLE:
-            for option in c.all(name) if code == self.code else ():
-                value = option.value
-                if "$" in value or "%(" in value or not refuses(c, value):
-                    continue
-                words = {
-                    "processes": c.number("processes"),
-                    "more": c.positive("cheaper") + 1,
-                    "cheaper": c.positive("cheaper"),
-                    "youngest": c.number("min-worker-lifetime"),
-                    "first": re.split(r"[\s;,=]", value)[0],
-                    "needed": _workers(value),
-                }
-                warns = self.code == "start-warned"
-                does = "warns as it starts" if warns else "refuses to start"
-                does = "starts, and each worker exits" if source in _WORKERS_EXIT else does
-                message = f"uWSGI {does}: {wrong.format(value, **words)} ({source})."
-                instead_ = instead.format(value, **words)
-                yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)
+def _refused(code: str, c: Context) -> Iterator[Finding]:
+    """What the rows of one code find."""
+    for row, name, source, refuses, wrong, instead in _TABLE:
+        for option in c.all(name) if row == code else ():
+            value = option.value
+            if "$" in value or "%(" in value or not refuses(c, value):
+                continue
+            words = {
+                "processes": c.number("processes"),
+                "more": c.positive("cheaper") + 1,
+                "cheaper": c.positive("cheaper"),
+                "youngest": c.number("min-worker-lifetime"),
+                "first": re.split(r"[\s;,=]", value)[0],
+                "needed": _workers(value),
+            }
+            warns = code == "start-warned"
+            does = "warns as it starts" if warns else "refuses to start"
+            does = "starts, and each worker exits" if source in _WORKERS_EXIT else does
+            message = f"uWSGI {does}: {wrong.format(value, **words)} ({source})."
+            instead_ = instead.format(value, **words)
+            yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)
 
 
-class NoSocket(Rule):
+RULES = [Rule(code, text, partial(_refused, code), page) for code, (page, text) in _EXPLANATIONS.items()]
+
+
+@rule("no-socket", "Options.html#socket", weight=ENDS)
+def no_socket(c: Context) -> Iterator[Finding]:
     """Without a socket, a router, an emperor or another task uWSGI exits at once, unless standard input is a socket
     (core/uwsgi.c:2947). A fragment that is included, or whose socket the command line gives, is none."""
-
-    code = "no-socket"
-    page = "Options.html#socket"
-    weight = ENDS
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        names = {option.name for option in c.reading.options if c.table.get(option.name)}
-        unread = {"template", "include-not-read", "section-missing", "not-parsed"}
-        if any(map(_SERVES.fullmatch, names)) or unread & {problem.kind for problem in c.reading.problems}:
-            return
-        if not names or c.any("plugin", "plugins", "need-plugin"):
-            return
-        message = f"No line opens a socket: uWSGI exits{'' if c.reading.command else ' unless its command line does'}."
-        level = ERROR if c.reading.command else NOTE
-        yield say(c, None, level, message, "socket = /run/app.sock, or http-socket = :8080")
+    names = {option.name for option in c.reading.options if c.table.get(option.name)}
+    unread = {"template", "include-not-read", "section-missing", "not-parsed"}
+    if any(map(_SERVES.fullmatch, names)) or unread & {problem.kind for problem in c.reading.problems}:
+        return
+    if not names or c.any("plugin", "plugins", "need-plugin"):
+        return
+    message = f"No line opens a socket: uWSGI exits{'' if c.reading.command else ' unless its command line does'}."
+    level = ERROR if c.reading.command else NOTE
+    yield say(c, None, level, message, "socket = /run/app.sock, or http-socket = :8080")
 
 
 _SERVES = re.compile(
@@ -168,40 +151,36 @@ _SERVES = re.compile(
 _BLANKS = {"unix_signal": 1, "alarm": 1, "chmod": 1, "chown": 1, "chown2": 1, "write": 1, "writen": 1, "append": 1}
 
 
-class HookFails(Rule):
+@rule("hook-fails", "Hooks.html", weight=ENDS)
+def hook_fails(c: Context) -> Iterator[Finding]:
     """A hook is an action, a colon and its arguments. uWSGI exits over an action that it does not know, and destroys
     the instance when one fails as it starts (core/hooks.c): a comment behind the name of a function is looked for as
     part of that name."""
+    for option in c.reading.options:
+        if re.match(r"hook-(?!touch)", option.name) and c.table.get(option.name) and "$" not in option.value:
+            wrong = _wrong_with(c, option)
+            if wrong:
+                fatal = not re.search(r"atexit|stop|reload|lost", option.name)
+                clean = re.sub(r"(unix_signal:\d+ \w+).*|\s+[;#].*$", r"\1", option.value)
+                does = "uWSGI ends as it starts" if fatal else "the hook fails"
+                known = "; this check knows" not in wrong
+                level = ERROR if fatal and known else WARNING
+                yield say(c, option, level, f"{wrong}: {does}.", f"{option.name} = {clean}")
 
-    code = "hook-fails"
-    page = "Hooks.html"
-    weight = ENDS
 
-    def check(self, c: Context) -> Iterator[Finding]:
-        for option in c.reading.options:
-            if re.match(r"hook-(?!touch)", option.name) and c.table.get(option.name) and "$" not in option.value:
-                wrong = self._wrong(c, option)
-                if wrong:
-                    fatal = not re.search(r"atexit|stop|reload|lost", option.name)
-                    clean = re.sub(r"(unix_signal:\d+ \w+).*|\s+[;#].*$", r"\1", option.value)
-                    does = "uWSGI ends as it starts" if fatal else "the hook fails"
-                    known = "; this check knows" not in wrong
-                    level = ERROR if fatal and known else WARNING
-                    yield say(c, option, level, f"{wrong}: {does}.", f"{option.name} = {clean}")
-
-    def _wrong(self, c: Context, option: Option) -> str | None:
-        action, colon, argument = option.value.partition(":")
-        action = action.removeprefix("!")
-        if not colon:
-            return "A hook's action is action:arguments, and there is no colon"
-        if action not in c.table.hooks:
-            return f"There is no hook action {action!r}"
-        if argument.count(" ") < _BLANKS.get(action, 0):
-            return f"The action {action} wants {_BLANKS[action] + 1} arguments"
-        if action == "unix_signal":
-            function = argument.partition(" ")[2]
-            if not function.isidentifier():
-                return f"unix_signal looks for a function named {function!r}"
-            if function not in c.table.handlers:
-                return f"uWSGI's core has no function {function!r}; this check knows no others"
-        return None
+def _wrong_with(c: Context, option: Option) -> str | None:
+    action, colon, argument = option.value.partition(":")
+    action = action.removeprefix("!")
+    if not colon:
+        return "A hook's action is action:arguments, and there is no colon"
+    if action not in c.table.hooks:
+        return f"There is no hook action {action!r}"
+    if argument.count(" ") < _BLANKS.get(action, 0):
+        return f"The action {action} wants {_BLANKS[action] + 1} arguments"
+    if action == "unix_signal":
+        function = argument.partition(" ")[2]
+        if not function.isidentifier():
+            return f"unix_signal looks for a function named {function!r}"
+        if function not in c.table.handlers:
+            return f"uWSGI's core has no function {function!r}; this check knows no others"
+    return None

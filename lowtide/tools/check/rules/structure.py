@@ -2,11 +2,22 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.magic import DEFINED
-from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, is_free_text, say
+from lowtide.tools.check.rules.base import (
+    ALL_SERVERS,
+    ENDS,
+    ERROR,
+    NOTE,
+    WARNING,
+    Context,
+    Rule,
+    is_free_text,
+    rule,
+    say,
+)
 from lowtide.tools.check.syntax import RawLine
 
 _DATE_OPTIONS = frozenset({"log-date", "logdate", "log-format-strftime"})
@@ -82,154 +93,122 @@ _PROBLEMS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Structure(Rule):
-    """One kind of problem that the reader notes."""
-
-    code: str
-    level: Level
-    weight: int
-    page: str
-    text: str = ""
-    message: str = ""
-    instead: str = ""
-
-    servers = ("uwsgi", "gunicorn", "granian")
-
-    @classmethod
-    def instances(cls) -> list[Rule]:
-        return [cls(*row) for row in _PROBLEMS]
-
-    @property
-    def explanation(self) -> str:
-        return self.text
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        marked = {problem.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
-        for problem in c.reading.problems:
-            if problem.kind != self.code or (self.code == "section-missing" and problem.file in marked):
-                continue
-            detail = problem.detail
-            header = detail[1:-1] if self.code == "section-header" else None
-            words = (detail, problem.option, (problem.written or detail).partition("=")[0])
-            name = detail[1:].partition("]")[0].strip()
-            end = "endfor" if detail.startswith("for") else "endif"
-            texts = [text.format(*words, name, header, end) for text in (self.message, self.instead)]
-            fixes = ((problem.line, (detail,)),) if self.code == "byte-order-mark" else ()
-            yield say(c, problem, self.level, texts[0], texts[1], header, fixes)
+def _problems(code: str, level: Level, texts: tuple[str, str], c: Context) -> Iterator[Finding]:
+    """What one row says of the problems of its kind."""
+    marked = {problem.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
+    for problem in c.reading.problems:
+        if problem.kind != code or (code == "section-missing" and problem.file in marked):
+            continue
+        detail = problem.detail
+        header = detail[1:-1] if code == "section-header" else None
+        words = (detail, problem.option, (problem.written or detail).partition("=")[0])
+        name = detail[1:].partition("]")[0].strip()
+        end = "endfor" if detail.startswith("for") else "endif"
+        message, instead = (text.format(*words, name, header, end) for text in texts)
+        fixes = ((problem.line, (detail,)),) if code == "byte-order-mark" else ()
+        yield say(c, problem, level, message, instead, header, fixes)
 
 
-class PercentSign(Rule):
+RULES = [
+    Rule(code, explanation, partial(_problems, code, level, (message, instead)), page, weight, ALL_SERVERS)
+    for code, level, weight, page, explanation, message, instead in _PROBLEMS
+]
+
+
+@rule("percent-sign", "Configuration.html#magic-variables")
+def percent_sign(c: Context) -> Iterator[Finding]:
     """`%` and the character after it are a magic variable anywhere in the file, comments included. One that uWSGI does
     not know vanishes, a `%` at the end of a line takes the line's end with it, and %d, %p or %s in a date format turn
     into parts of the file's path."""
-
-    code = "percent-sign"
-    page = "Configuration.html#magic-variables"
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for problem in c.reading.problems:
-            if problem.kind == "percent-newline":
-                message = "The `%` at the end of this line takes the end of the line with it: the next line is glued "
-                message += "to this one, and what it sets is lost."
-                yield say(c, problem, ERROR, message, "Write %% for a percent sign.")
-        for line in c.reading.lines:
-            dates = line.key in _DATE_OPTIONS
-            allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
-            dropped = list(dict.fromkeys(pair for pair in re.findall("%.", line.source) if pair[1] not in allowed))
-            if dropped:
-                yield say(
-                    c,
-                    line,
-                    ERROR if dates else WARNING,
-                    f"uWSGI replaces {', '.join(dropped)} by its own variables before it reads the "
-                    "line; unknown ones vanish.",
-                    re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip()),
-                    line.value,
-                )
-
-
-class ConditionBlanks(Rule):
-    """if-env = NAME=value and if-opt compare both sides as they are: a blank beside the second `=` belongs to the name
-    or to the value, so the block is never taken."""
-
-    code = "condition-blanks"
-    page = _LOGIC
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line, _ in c.known_lines():
-            name, equals, value = line.value.partition("=")
-            condition = line.key in ("if-env", "ifenv", "if-not-env", "if-opt", "if-not-opt")
-            if condition and equals and (name != name.rstrip() or value != value.lstrip()):
-                message = f"uWSGI looks for {name!r} with the value {value!r}, blanks included, and never finds it."
-                yield say(c, line, ERROR, message, f"{line.key} = {name.strip()}={value.strip()}")
-
-
-class VariableNotExpanded(Rule):
-    """uWSGI expands $(VARIABLE), %(option) and @(file) after the files are read. Options that are applied while reading
-    (listen, include, if-env, plugins and others) and whole files read by `inherit` come too early or too late, and keep
-    the text as it stands: listen = $(LISTEN) listens with a queue of 0."""
-
-    code = "variable-not-expanded"
-    page = _PLACEHOLDERS
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line in c.reading.lines:
-            known = c.table.get(line.key)
-            immediate = known is not None and known.immediate
-            placeholder = line.key in ("set-placeholder", "set-ph")
-            pattern = r"[$@]\([^()]+\)" if placeholder else r"[$%@]\((?!_\))[^()]+\)"
-            left = re.search(pattern, line.value)
-            free = (is_free_text(line.key) and not placeholder) or line.form == "shell"
-            if not left or free or not (immediate or line.inherited):
-                continue
-            reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the "
-            reason += "" if immediate else "expansion"
+    for problem in c.reading.problems:
+        if problem.kind == "percent-newline":
+            message = "The `%` at the end of this line takes the end of the line with it: the next line is glued "
+            message += "to this one, and what it sets is lost."
+            yield say(c, problem, ERROR, message, "Write %% for a percent sign.")
+    for line in c.reading.lines:
+        dates = line.key in _DATE_OPTIONS
+        allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
+        dropped = list(dict.fromkeys(pair for pair in re.findall("%.", line.source) if pair[1] not in allowed))
+        if dropped:
             yield say(
                 c,
                 line,
-                ERROR,
-                f"`{line.key}` is {reason}, so {left.group()} stays as it is written.",
-                f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
-                f"{'; or read the file with include instead of inherit' if line.inherited and not immediate else ''}.",
-                "0" if known and known.kind == "int" else line.value,
+                ERROR if dates else WARNING,
+                f"uWSGI replaces {', '.join(dropped)} by its own variables before it reads the "
+                "line; unknown ones vanish.",
+                re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip()),
+                line.value,
             )
 
 
-class VariableUnset(Rule):
+@rule("condition-blanks", _LOGIC)
+def condition_blanks(c: Context) -> Iterator[Finding]:
+    """if-env = NAME=value and if-opt compare both sides as they are: a blank beside the second `=` belongs to the name
+    or to the value, so the block is never taken."""
+    for line, _ in c.known_lines():
+        name, equals, value = line.value.partition("=")
+        condition = line.key in ("if-env", "ifenv", "if-not-env", "if-opt", "if-not-opt")
+        if condition and equals and (name != name.rstrip() or value != value.lstrip()):
+            message = f"uWSGI looks for {name!r} with the value {value!r}, blanks included, and never finds it."
+            yield say(c, line, ERROR, message, f"{line.key} = {name.strip()}={value.strip()}")
+
+
+@rule("variable-not-expanded", _PLACEHOLDERS)
+def variable_not_expanded(c: Context) -> Iterator[Finding]:
+    """uWSGI expands $(VARIABLE), %(option) and @(file) after the files are read. Options that are applied while reading
+    (listen, include, if-env, plugins and others) and whole files read by `inherit` come too early or too late, and keep
+    the text as it stands: listen = $(LISTEN) listens with a queue of 0."""
+    for line in c.reading.lines:
+        known = c.table.get(line.key)
+        immediate = known is not None and known.immediate
+        placeholder = line.key in ("set-placeholder", "set-ph")
+        pattern = r"[$@]\([^()]+\)" if placeholder else r"[$%@]\((?!_\))[^()]+\)"
+        left = re.search(pattern, line.value)
+        free = (is_free_text(line.key) and not placeholder) or line.form == "shell"
+        if not left or free or not (immediate or line.inherited):
+            continue
+        reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the "
+        reason += "" if immediate else "expansion"
+        yield say(
+            c,
+            line,
+            ERROR,
+            f"`{line.key}` is {reason}, so {left.group()} stays as it is written.",
+            f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
+            f"{'; or read the file with include instead of inherit' if line.inherited and not immediate else ''}.",
+            "0" if known and known.kind == "int" else line.value,
+        )
+
+
+@rule("variable-unset", _PLACEHOLDERS, servers=ALL_SERVERS)
+def variable_unset(c: Context) -> Iterator[Finding]:
     """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
     number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
-
-    code = "variable-unset"
-    page = _PLACEHOLDERS
-    servers = ("uwsgi", "gunicorn", "granian")
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line in c.reading.lines:
-            known = c.table.get(line.key)
-            if (line.inherited or (known and known.immediate) or not line.active) and line.form != "shell":
+    for line in c.reading.lines:
+        known = c.table.get(line.key)
+        if (line.inherited or (known and known.immediate) or not line.active) and line.form != "shell":
+            continue
+        for value in c.values_of(line):
+            free = is_free_text(line.key) or c.reading.server != "uwsgi"
+            left = re.search(r"\$\([^()]+\)" if free else r"[$%]\([^()]+\)", value)
+            if not left:
                 continue
-            for value in c.values_of(line):
-                free = is_free_text(line.key) or c.reading.server != "uwsgi"
-                left = re.search(r"\$\([^()]+\)" if free else r"[$%]\([^()]+\)", value)
-                if not left:
-                    continue
-                name, variable = left.group()[2:-1], left.group()[0] == "$"
-                what = f"The environment has no {name}" if variable else f"No line sets {name}"
-                number = _is_number(c, line)
-                message = f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}."
-                if line.form == "shell":
-                    message = f"The shell puts {name} here, and this check does not know its value."
-                yield say(
-                    c,
-                    line,
-                    NOTE if (variable and not c.environment_told) or line.form == "shell" else WARNING,
-                    message,
-                    f"Set {name} where the server is started; for this check, --env {name}=VALUE or --env-file."
-                    if variable
-                    else f"set-placeholder = {name}=VALUE",
-                    "0" if number and line.form != "shell" else value,
-                )
+            name, variable = left.group()[2:-1], left.group()[0] == "$"
+            what = f"The environment has no {name}" if variable else f"No line sets {name}"
+            number = _is_number(c, line)
+            message = f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}."
+            if line.form == "shell":
+                message = f"The shell puts {name} here, and this check does not know its value."
+            yield say(
+                c,
+                line,
+                NOTE if (variable and not c.environment_told) or line.form == "shell" else WARNING,
+                message,
+                f"Set {name} where the server is started; for this check, --env {name}=VALUE or --env-file."
+                if variable
+                else f"set-placeholder = {name}=VALUE",
+                "0" if number and line.form != "shell" else value,
+            )
 
 
 def _is_number(c: Context, line: RawLine) -> bool:
@@ -237,28 +216,19 @@ def _is_number(c: Context, line: RawLine) -> bool:
     return known is not None and known.kind in ("int", "64bit", "16bit", "megabytes") and not line.value[:1].isdigit()
 
 
-class ShellVariable(Rule):
+@rule("shell-variable", _PLACEHOLDERS, servers=ALL_SERVERS)
+def shell_variable(c: Context) -> Iterator[Finding]:
     """uWSGI's variables are written $(NAME). ${NAME} and $NAME mean nothing to it and stay as text, unless something
     else, envsubst for instance, rewrites the file before. In a list of words (the exec form of CMD, `command` and
     `args`) no shell puts them in either."""
-
-    code = "shell-variable"
-    page = _PLACEHOLDERS
-    servers = ("uwsgi", "gunicorn", "granian")
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        for line in c.reading.lines:
-            variable = re.search(r"\$\{(\w+)[^}]{0,200}\}|\$([A-Za-z_]\w*)", line.value)
-            if not variable or is_free_text(line.key) or line.form == "python":
-                continue
-            number, command = _is_number(c, line), line.form in ("command", "shell")
-            who = "No shell" if command else "uWSGI does not"
-            message = (
-                f"{who} expand{'s' * command} {variable[0]}: it stays text{'; the number is 0' if number else ''}."
-            )
-            message += (
-                "" if command else " It works only if something else, such as envsubst, rewrites this file first."
-            )
-            instead = f"{line.key} = {line.value.replace(variable[0], f'$({variable[1] or variable[2]})')}"
-            instead = "the shell form with exec in front of the server's name" if command else instead
-            yield say(c, line, WARNING, message, instead, "0" if number else line.value)
+    for line in c.reading.lines:
+        variable = re.search(r"\$\{(\w+)[^}]{0,200}\}|\$([A-Za-z_]\w*)", line.value)
+        if not variable or is_free_text(line.key) or line.form == "python":
+            continue
+        number, command = _is_number(c, line), line.form in ("command", "shell")
+        who = "No shell" if command else "uWSGI does not"
+        message = f"{who} expand{'s' * command} {variable[0]}: it stays text{'; the number is 0' if number else ''}."
+        message += "" if command else " It works only if something else, such as envsubst, rewrites this file first."
+        instead = f"{line.key} = {line.value.replace(variable[0], f'$({variable[1] or variable[2]})')}"
+        instead = "the shell form with exec in front of the server's name" if command else instead
+        yield say(c, line, WARNING, message, instead, "0" if number else line.value)
