@@ -10,8 +10,12 @@ OWN = ("app/", "tests/app/", "docs/", "README.md", "CHANGELOG.md")
 # The application that a fork begins with has a token of the same name, and nothing else of this one.
 SKELETON = "skeleton/"
 TOKEN = "IMPORT_TOKEN"
-# Configurations of other people, kept as they wrote them.
-FOREIGN = ("tests/lowtide/tools/check/public.txt", "tests/lowtide/tools/check/published/")
+# Configurations of other people, kept as they wrote them, and applications of other people that are diagnosed.
+FOREIGN = (
+    "tests/lowtide/tools/check/public.txt",
+    "tests/lowtide/tools/check/published/",
+    "tests/lowtide/tools/diagnose/real",
+)
 
 
 def test_no_other_file_knows_the_sample_application() -> None:

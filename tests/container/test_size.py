@@ -33,6 +33,7 @@ class Sized(Stack):
     def __init__(self, stack: Stack, overlay: Path) -> None:
         super().__init__(stack.port)
         self.overlay = overlay
+        self.env["SECRETS_DIR"] = str(stack.secrets_folder)
 
     def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return super().compose("--file", str(self.overlay), *words, check=check)

@@ -154,7 +154,8 @@ def test_the_tab_shows_a_run_and_what_comes_after_it(browser: Browser, site: str
         expect(tab.locator("svg polyline.worker")).to_have_count(2)
 
         page.get_by_role("button", name="Stop").click()
-        expect(page.get_by_role("button", name="New")).to_be_visible()
+        # Locust waits for its users to end, and then shows this button.
+        expect(page.get_by_role("button", name="New")).to_be_visible(timeout=90_000)
         Metrics.pss_mb = 110.0
         expect(tab.locator("#now")).to_contain_text("110.0 MiB")
         Metrics.up = 0
