@@ -42,11 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", default="uwsgi.ini", metavar="FILE", help="default: uwsgi.ini; file:section works"
     )
-    parser.add_argument("--memory", type=_memory, metavar="SIZE", help="the container's memory limit: 512m, 1g")
-    parser.add_argument("--processes", type=_count, metavar="N", help="number of workers, instead of the file's")
     parser.add_argument(
-        "--stop-grace", type=_duration, metavar="TIME", help="time between SIGTERM and SIGKILL: 10s, 1m30s"
+        "--memory", type=_argument(docker_mb), metavar="SIZE", help="the container's memory limit: 512m, 1g"
     )
+    parser.add_argument("--processes", type=_count, metavar="N", help="number of workers, instead of the file's")
+    grace = "time between SIGTERM and SIGKILL: 10s, 1m30s"
+    parser.add_argument("--stop-grace", type=_argument(parse_duration), metavar="TIME", help=grace)
     parser.add_argument("--somaxconn", type=_count, metavar="N", help="net.core.somaxconn where uWSGI runs")
     parser.add_argument(
         "--container",
@@ -170,18 +171,16 @@ def _local_somaxconn() -> int | None:
         return None
 
 
-def _memory(value: str) -> float:
-    try:
-        return docker_mb(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _argument(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """`parse` for argparse, which shows the text of its own error only."""
 
+    def parsed(value: str) -> float:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-def _duration(value: str) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parsed
 
 
 def _count(value: str) -> int:

@@ -9,6 +9,10 @@ class UnreadableError(Exception):
     """The configuration cannot be read at all; the text says which file and why."""
 
 
+def shown(path: Path, cwd: Path) -> str:
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+
+
 def read_text(path: Path) -> str:
     """The file's text. If it is not UTF-8 it is read as Latin-1, because uWSGI ignores encodings.
 

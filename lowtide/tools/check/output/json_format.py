@@ -8,9 +8,6 @@ _KEYS = ("code", "level", "file", "line", "option", "written", "effective", "mes
 
 
 def render(report: Report) -> str:
-    findings = []
-    for finding in report.findings:
-        row = {key: getattr(finding, key) for key in _KEYS}
-        row["level"] = finding.level.word
-        findings.append(row)
+    rows = ({key: getattr(finding, key) for key in _KEYS} for finding in report.findings)
+    findings = [{**row, "level": row["level"].word} for row in rows]
     return json.dumps({"schema": 1, "findings": findings}, indent=2) + "\n"

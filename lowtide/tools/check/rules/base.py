@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lowtide.tools.check.compare import Comparison
 from lowtide.tools.check.container import Container
+from lowtide.tools.check.files import shown
 from lowtide.tools.check.findings import Finding, Fixes, Level
 from lowtide.tools.check.options import Known, version_key
 from lowtide.tools.check.reader import Option, Problem
@@ -75,7 +76,7 @@ class Context(Settings):
         return known and self.container.kind == "container"
 
     def shown(self, path: Path) -> str:
-        return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+        return shown(path, self.cwd)
 
     def spell(self, name: str) -> str:
         """The option's name in the server that is checked."""
@@ -184,5 +185,5 @@ def say(
     else:
         name, line = c.spell(where.name), where.line
         effective = where.value if effective is None and where.value != where.written else effective
-    shown = c.shown(where.file) if where.file else "environment"
-    return Finding(level, shown, line, name or None, where.written, effective, message, instead, fixes, weight=weight)
+    file = c.shown(where.file) if where.file else "environment"
+    return Finding(level, file, line, name or None, where.written, effective, message, instead, fixes, weight=weight)

@@ -57,9 +57,8 @@ def option_without_partner(c: Context) -> Iterator[Finding]:
         message += "nothing."
         if row[1] == _ROUTER.split() and c.any("http-socket", "http11-socket"):
             message += " http-socket is not that router: the workers themselves speak HTTP there."
-        yield say(
-            c, option, NOTE if quiet else WARNING, message, f"{name}{'' if '=' in name else ' = ...'}, or no line"
-        )
+        instead = f"{name}{'' if '=' in name else ' = ...'}, or no line"
+        yield say(c, option, NOTE if quiet else WARNING, message, instead)
 
 
 def _is_there(c: Context, name: str) -> bool:

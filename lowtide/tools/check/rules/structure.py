@@ -130,15 +130,9 @@ def percent_sign(c: Context) -> Iterator[Finding]:
         allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
         dropped = list(dict.fromkeys(pair for pair in re.findall("%.", line.source) if pair[1] not in allowed))
         if dropped:
-            yield say(
-                c,
-                line,
-                ERROR if dates else WARNING,
-                f"uWSGI replaces {', '.join(dropped)} by its own variables before it reads the "
-                "line; unknown ones vanish.",
-                re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip()),
-                line.value,
-            )
+            message = f"uWSGI replaces {', '.join(dropped)} by its own variables before it reads the line; "
+            instead = re.sub("|".join(map(re.escape, dropped)), r"%\g<0>", line.source.strip())
+            yield say(c, line, ERROR if dates else WARNING, f"{message}unknown ones vanish.", instead, line.value)
 
 
 @rule("condition-blanks", _LOGIC)
@@ -169,15 +163,10 @@ def variable_not_expanded(c: Context) -> Iterator[Finding]:
             continue
         reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the "
         reason += "" if immediate else "expansion"
-        yield say(
-            c,
-            line,
-            ERROR,
-            f"`{line.key}` is {reason}, so {left.group()} stays as it is written.",
-            f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
-            f"{'; or read the file with include instead of inherit' if line.inherited and not immediate else ''}.",
-            "0" if known and known.kind == "int" else line.value,
-        )
+        message = f"`{line.key}` is {reason}, so {left.group()} stays as it is written."
+        instead = f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
+        instead += "." if immediate or not line.inherited else "; or read the file with include instead of inherit."
+        yield say(c, line, ERROR, message, instead, "0" if known and known.kind == "int" else line.value)
 
 
 @rule("variable-unset", _PLACEHOLDERS, servers=ALL_SERVERS)
@@ -199,16 +188,11 @@ def variable_unset(c: Context) -> Iterator[Finding]:
             message = f"{what}, so uWSGI keeps {left.group()} as text{'; the number is 0' if number else ''}."
             if line.form == "shell":
                 message = f"The shell puts {name} here, and this check does not know its value."
-            yield say(
-                c,
-                line,
-                NOTE if (variable and not c.environment_told) or line.form == "shell" else WARNING,
-                message,
-                f"Set {name} where the server is started; for this check, --env {name}=VALUE or --env-file."
-                if variable
-                else f"set-placeholder = {name}=VALUE",
-                "0" if number and line.form != "shell" else value,
-            )
+            instead = f"set-placeholder = {name}=VALUE"
+            if variable:
+                instead = f"Set {name} where the server is started; for this check, --env {name}=VALUE or --env-file."
+            level = NOTE if (variable and not c.environment_told) or line.form == "shell" else WARNING
+            yield say(c, line, level, message, instead, "0" if number and line.form != "shell" else value)
 
 
 def _is_number(c: Context, line: RawLine) -> bool:

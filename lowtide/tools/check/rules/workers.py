@@ -8,15 +8,9 @@ from lowtide.tools.check.reader import Option
 from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, rule, say
 
 # Options that end a worker and rely on the master to start it again.
-_ENDS_WORKERS = (
-    "max-requests",
-    "max-worker-lifetime",
-    "reload-on-rss",
-    "reload-on-as",
-    "harakiri",
-    "max-requests-delta",
-    "max-worker-lifetime-delta",
-)
+_ENDS_WORKERS = "max-requests max-worker-lifetime reload-on-rss reload-on-as harakiri"
+_ENDS_WORKERS += " max-requests-delta max-worker-lifetime-delta"
+_SOCKETS = "socket http-socket https-socket fastcgi-socket fastcgi-nph-socket scgi-socket raw-socket"
 
 
 def _set(c: Context, *names: str) -> list[Option]:
@@ -29,7 +23,7 @@ def no_master(c: Context) -> Iterator[Finding]:
     harakiri ends, is the end of the server; one of several that is killed stays a zombie and is never replaced."""
     if c.has_master():
         return
-    needing = _set(c, *_ENDS_WORKERS)
+    needing = _set(c, *_ENDS_WORKERS.split())
     several = c.option("processes")
     if needing:
         names = ", ".join(f"`{option.name}`" for option in needing)
@@ -111,17 +105,6 @@ def host_processors(c: Context, option: Option) -> Iterator[Finding]:
         yield say(c, option, WARNING if c.container.memory else NOTE, message, instead)
 
 
-_SOCKETS = (
-    "socket",
-    "http-socket",
-    "https-socket",
-    "fastcgi-socket",
-    "fastcgi-nph-socket",
-    "scgi-socket",
-    "raw-socket",
-)
-
-
 @rule("map-socket", weight=REQUESTS, options="map-socket")
 def map_socket(c: Context, option: Option) -> Iterator[Finding]:
     """A worker that is mapped to no socket, or only to one that the file does not open, starts and answers nobody.
@@ -131,7 +114,7 @@ def map_socket(c: Context, option: Option) -> Iterator[Finding]:
     if not workers or not all(pairs):
         return
     served = {int(pair[1]): {int(number) for number in pair[2].split(",") if number} for pair in pairs if pair}
-    sockets = range(sum(len(c.all(name)) for name in _SOCKETS))
+    sockets = range(sum(len(c.all(name)) for name in _SOCKETS.split()))
     if not sockets or any(number not in served for number in sockets):
         return
     idle = set(range(1, workers + 1)).difference(*(served.get(number, ()) for number in sockets))
