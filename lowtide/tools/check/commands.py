@@ -15,8 +15,7 @@ from lowtide.tools.check.compose import interpolate
 from lowtide.tools.check.container import Container, read_container
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
-from lowtide.tools.check.reader import Command
-from lowtide.tools.check.syntax import RawLine
+from lowtide.tools.check.syntax import Command, RawLine
 from lowtide.tools.sizes import docker_mb
 
 _SERVER = re.compile(r"(.*/)?(py)?(uwsgi(_python3?|-core)?|gunicorn3?|granian)")

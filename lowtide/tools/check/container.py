@@ -187,19 +187,17 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             key = (item.get("valueFrom") or {}).get("configMapKeyRef") or {}
             environment[item["name"]] = item.get("value", maps.get(key.get("name"), {}).get(key.get("key")))
         memory = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-        yield (
-            container["name"],
-            Container(
-                source=f"container {container['name']}",
-                command=_words(container.get("command")) + _words(container.get("args")),
-                folder=container.get("workingDir") or "",
-                prestop="preStop" in (container.get("lifecycle") or {}),
-                memory=kubernetes_mb(str(memory)) if memory else None,
-                stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
-                somaxconn=int(somaxconn) if somaxconn else None,
-                environment={name: str(value) for name, value in environment.items() if value is not None},
-            ),
+        read = Container(
+            source=f"container {container['name']}",
+            command=_words(container.get("command")) + _words(container.get("args")),
+            folder=container.get("workingDir") or "",
+            prestop="preStop" in (container.get("lifecycle") or {}),
+            memory=kubernetes_mb(str(memory)) if memory else None,
+            stop_grace=float(spec.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
+            somaxconn=int(somaxconn) if somaxconn else None,
+            environment={name: str(value) for name, value in environment.items() if value is not None},
         )
+        yield container["name"], read
 
 
 def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:
@@ -229,17 +227,15 @@ def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
         memory = _integer(get(container, "memory")) or _integer(get(task, "memory"))
         controls = {get(item, "namespace"): get(item, "value") for item in get(container, "systemControls") or []}
         environment = {get(item, "name"): get(item, "value") for item in get(container, "environment") or []}
-        yield (
-            str(name),
-            Container(
-                source=f"container {name}",
-                command=_words(get(container, "entryPoint")) + _words(get(container, "command")),
-                memory=float(memory) if memory else None,
-                stop_grace=float(_integer(get(container, "stopTimeout")) or ECS_GRACE),
-                somaxconn=_integer(controls.get("net.core.somaxconn")),
-                environment={key: str(value) for key, value in environment.items() if key and value is not None},
-            ),
+        read = Container(
+            source=f"container {name}",
+            command=_words(get(container, "entryPoint")) + _words(get(container, "command")),
+            memory=float(memory) if memory else None,
+            stop_grace=float(_integer(get(container, "stopTimeout")) or ECS_GRACE),
+            somaxconn=_integer(controls.get("net.core.somaxconn")),
+            environment={key: str(value) for key, value in environment.items() if key and value is not None},
         )
+        yield str(name), read
 
 
 def _integer(value: Any) -> int | None:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lowtide.tools.check.files import MAX_FILE_BYTES, UnreadableError, read_text
+from lowtide.tools.check.files import MAX_FILE_BYTES, UnreadableError, read_text, shown
 from lowtide.tools.check.magic import MagicTable, expand_magic
 from lowtide.tools.check.options import Known, OptionTable
-from lowtide.tools.check.syntax import RawLine, read_ini, read_json, read_xml, read_yaml
+from lowtide.tools.check.syntax import Command, RawLine, read_ini, read_json, read_xml, read_yaml
 from lowtide.tools.check.values import is_false, leading_number
 
 MAX_FILES = 200
@@ -67,23 +67,6 @@ class Problem:
     line: int
     option: str | None = None
     written: str | None = None
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command line that starts a server: its words from the server's name on, and its place. `shell` says how a shell
-    runs it: "" (no shell), "exec", "single" (the shell's only command) or "several"."""
-
-    words: tuple[str, ...]
-    shell: str
-    line: RawLine
-
-    @property
-    def server(self) -> str:
-        return _SERVER.sub(r"\1", Path(self.words[0]).name)
-
-
-_SERVER = re.compile(r"^(?:py)?(uwsgi|gunicorn|granian).*")
 
 
 @dataclass
@@ -238,14 +221,17 @@ class Reader:
             return
         key = (path, section or "uwsgi")
         if key in self._open:
-            raise UnreadableError(f"{self.shown(path)}: includes itself for ever (section [{key[1]}])")
+            raise UnreadableError(f"{shown(path, self.cwd)}: includes itself for ever (section [{key[1]}])")
         self._loads += 1
         if self._loads > MAX_FILES:
-            raise UnreadableError(f"{self.shown(path)}: more than {MAX_FILES} files are included")
+            raise UnreadableError(f"{shown(path, self.cwd)}: more than {MAX_FILES} files are included")
         try:
             text = read_text(path)
         except UnreadableError as error:
-            self._cannot_read(str(error), line)
+            # uWSGI exits over a missing include as over a missing main file, but the check goes on.
+            if line is None:
+                raise
+            self._problem("include-missing", str(error), line)
             return
         self._open.append(key)
         if form == "ini":
@@ -258,16 +244,6 @@ class Reader:
             self.magic.fill(path, target.rpartition(":")[0] or target, section)
         self._read_lines(path, text, key[1], form)
         self._open.pop()
-
-    def shown(self, path: Path) -> str:
-        return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
-
-    def _cannot_read(self, message: str, line: RawLine | None) -> None:
-        """End the check if the main file is missing. If an include is missing, uWSGI exits too, but the check goes
-        on."""
-        if line is None:
-            raise UnreadableError(message)
-        self._problem("include-missing", message, line)
 
     def _split_section(self, target: str) -> tuple[Path | None, str]:
         """Split `file.ini:section` (core/ini.c:95-112). `:section` alone means the INI file that was read last."""
@@ -521,13 +497,9 @@ def _calculate(left: str, operator: str, right: str) -> str:
     if not operator:
         return left + right
     a, b = leading_number(left), leading_number(right)
-    if operator == "+":
-        return str(a + b)
-    if operator == "-":
-        return str(a - b)
-    if operator == "*":
-        return str(a * b)
-    return str(int(a / b)) if b else "0"
+    if operator == "/":
+        return str(int(a / b)) if b else "0"
+    return str({"+": a + b, "-": a - b, "*": a * b}[operator])
 
 
 def _expand_first(text: str, symbol: str, look_up: Callable[[str], str | None], position: int) -> str | None:

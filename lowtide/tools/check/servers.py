@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lowtide.tools.check.files import read_text
-from lowtide.tools.check.reader import Command, Option, Problem, Reading
-from lowtide.tools.check.syntax import RawLine
+from lowtide.tools.check.reader import Option, Problem, Reading
+from lowtide.tools.check.syntax import Command, RawLine
 
 _NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding="utf-8"))
 _CANONICAL = {

@@ -2,6 +2,7 @@
 xmlconf.c)."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -10,6 +11,7 @@ from lowtide.tools.check.magic import ExpandedText
 
 _BLANK = " \t\r"
 _BYTE_ORDER_MARK = "\ufeff"
+_SERVER = re.compile(r"^(?:py)?(uwsgi|gunicorn|granian).*")
 
 
 @dataclass
@@ -35,6 +37,20 @@ class RawLine:
             return self.value
         yaml = self.form == "yaml"
         return (self.source.partition("#")[0] if yaml else self.source).partition(":" if yaml else "=")[2].strip(_BLANK)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that starts a server: its words from the server's name on, and its place. `shell` says how a shell
+    runs it: "" (no shell), "exec", "single" (the shell's only command) or "several"."""
+
+    words: tuple[str, ...]
+    shell: str
+    line: RawLine
+
+    @property
+    def server(self) -> str:
+        return _SERVER.sub(r"\1", Path(self.words[0]).name)
 
 
 @dataclass

@@ -8,26 +8,19 @@ from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
 from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, rule, say
 
-_EXPLANATIONS = {
-    "lifetime-order": (
-        "Options.html#min-worker-lifetime",
-        "uWSGI refuses to start unless min-worker-lifetime, 10 by default, is below max-worker-lifetime "
-        "(core/init.c:476).",
-    ),
-    "cheaper-not-below-processes": (
-        "Cheaper.html",
-        "cheaper is the least number of workers to keep; uWSGI refuses to start unless it is below `processes`.",
-    ),
-    "start-warned": (
-        "Options.html",
-        "uWSGI looks at some values as it starts, says in its log that it takes another one, and goes on.",
-    ),
-    "start-refused": (
-        "Options.html",
-        "uWSGI looks at some values and at some pairs of options as it starts, and exits over them (sanitize_args in "
-        "core/init.c, the options' own functions in core/uwsgi.c).",
-    ),
-}
+# Code, page, explanation.
+_CODES = (
+    ("lifetime-order", "Options.html#min-worker-lifetime",
+     "uWSGI refuses to start unless min-worker-lifetime, 10 by default, is below max-worker-lifetime "
+     "(core/init.c:476)."),
+    ("cheaper-not-below-processes", "Cheaper.html",
+     "cheaper is the least number of workers to keep; uWSGI refuses to start unless it is below `processes`."),
+    ("start-warned", "Options.html",
+     "uWSGI looks at some values as it starts, says in its log that it takes another one, and goes on."),
+    ("start-refused", "Options.html",
+     "uWSGI looks at some values and at some pairs of options as it starts, and exits over them (sanitize_args in "
+     "core/init.c, the options' own functions in core/uwsgi.c)."),
+)  # fmt: skip
 _MEASURES = ("memory-report", "reload-on-rss", "reload-on-as", "evil-reload-on-rss", "evil-reload-on-as")
 _LOOPS = {"simple", "async", "gevent"}
 # Not the first process but each worker refuses these, again and again.
@@ -126,7 +119,7 @@ def _refused(code: str, c: Context) -> Iterator[Finding]:
             yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)
 
 
-RULES = [Rule(code, text, partial(_refused, code), page) for code, (page, text) in _EXPLANATIONS.items()]
+RULES = [Rule(code, text, partial(_refused, code), page) for code, page, text in _CODES]
 
 
 @rule("no-socket", "Options.html#socket", weight=ENDS)

@@ -14,8 +14,8 @@ from lowtide.tools.check.commands import Start, find_start
 from lowtide.tools.check.compare import find_uwsgi
 from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.check.options import load_options
-from lowtide.tools.check.reader import Command, Reader
-from lowtide.tools.check.syntax import RawLine
+from lowtide.tools.check.reader import Reader
+from lowtide.tools.check.syntax import Command, RawLine
 from lowtide.tools.cli import main
 
 RELEASES = ["--no-compare", "--somaxconn", "4096", "--uwsgi", "2.0.31", "--python-version", "3.12"]
