@@ -61,7 +61,7 @@ def test_a_new_name_is_everywhere_and_can_be_taken_back(copy: Path) -> None:
     assert all("components" in path or path.endswith("network.yml") for path in unchanged), unchanged
     assert not [path for path, text in renamed.items() if rename.standing(NAME).search(text) and path.suffix != ".toml"]
     compose = renamed[Path("docker-compose.yml")]
-    assert "postgres://ebbtide_app:" in compose
+    assert "POSTGRES_USER: ebbtide" in compose
     assert "run:/run/lowtide" in compose
     assert "python -m lowtide.application" in compose
     assert "${WORKER_MANAGEMENT:-lowtide}" in compose
