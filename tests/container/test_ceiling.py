@@ -80,6 +80,11 @@ def test_a_limit_that_is_lowered_while_it_runs_is_followed(stack: Stack) -> None
     with server(stack, "1g") as (name, url):
         lowered = run("docker", "update", "--memory=400m", "--memory-swap=400m", name)
         assert lowered.returncode == 0, lowered.stderr
+        # A worker looks once a second, before a request.
+        wait_until(
+            "it follows",
+            lambda: requests.get(url, timeout=30).ok and '"limit_mb": 400' in run("docker", "logs", name).stderr,
+        )
         assert grow(url, 20) == ({503}, {200})
         assert kills(name) == ("0", 0, False)
         said = [
