@@ -210,10 +210,10 @@ test-versions: setup ## The unit tests of app/ and lowtide/ with each Python and
 docs: setup ## The docs as a site, in var/docs; links are checked
 	@.venv/bin/python docs/build.py
 
-.PHONY: lint
 # The application's files too, unless app/lowtide.toml says `lint = false`.
-LINT_APP := $(shell grep -q '^lint *= *false' app/lowtide.toml || echo yes)
+LINT_APP = $(shell grep -q '^lint *= *false' app/lowtide.toml || echo yes)
 ALL_BUT = $(if $(LINT_APP),,$(1))
+.PHONY: lint
 lint: setup ## Run every linter
 	.venv/bin/ruff check . $(call ALL_BUT,--extend-exclude app)
 	.venv/bin/ruff format --check . $(call ALL_BUT,--extend-exclude app)

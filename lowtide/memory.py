@@ -88,11 +88,6 @@ def tree_pss_mb(pid: int) -> float:
     return sum(map(pss_mb, tree(pid)))
 
 
-def mapped(pid: int) -> str:
-    """What a process has mapped, for example libraries: /proc/PID/maps."""
-    return Path(f"/proc/{pid}/maps").read_text()
-
-
 def _keyed(path: Path, key: str) -> int:
     """The number behind `key` in a file of `key number` lines; 0 when it is not there."""
     match = re.search(rf"^{key} (\d+)$", path.read_text(), re.MULTILINE)

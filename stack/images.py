@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stack import Failed
+from stack import CHECKOUT, Failed
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 FILES = ("Dockerfile", "docker-compose.yml", ".devcontainer/Dockerfile")
 # An image with a tag. Images without one are stages of a Dockerfile, or built here.
 IMAGE = re.compile(r"^(FROM |\s+image: )([\w./-]+:[\w.-]+)(?:@sha256:[0-9a-f]{64})?(?=\s|$)", re.MULTILINE)

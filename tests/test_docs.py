@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests import described
-from tests.machine import free_port
+from tests.machine import CHECKOUT, free_port
 
 pytestmark = pytest.mark.slow
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((CHECKOUT / "docs").glob("*.md")),

@@ -47,6 +47,11 @@ SHOW_CONFIG = [
 ]
 
 
+def sample_command(stats_socket: str, pid: int | None) -> list[str]:
+    """`lowtide.sample` for uWSGI, or for the server whose first process is `pid`."""
+    return ["python", "-m", "lowtide.sample", *(["--pid", str(pid)] if pid else ["--stats", stats_socket])]
+
+
 class Runtime(Protocol):
     """A stack that answers at `url` while it is started."""
 
@@ -178,8 +183,7 @@ class Local:
         return self._stack.output(command)
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
-        source = ["--pid", str(pid)] if pid else ["--stats", self.stats_socket]
-        command = [sys.executable, "-m", "lowtide.sample", *source]
+        command = sample_command(self.stats_socket, pid)
         return docker.followed([*command, "--interval", str(interval_s)], self._stack.env)
 
     def log(self) -> list[str]:
@@ -217,8 +221,6 @@ class Docker:
         self._made = False
 
     def _make(self) -> None:
-        self._lock = own.locked(STATE)
-        self._write_overlay()
         compose = json.loads(self._stack.tell("config", "--format", "json"))
         own.refuse_shared(compose, self._project)
         self._hosts = set(compose["services"])
@@ -256,10 +258,13 @@ class Docker:
 
     def start(self, environment: Mapping[str, str]) -> None:
         self._stack.env = self._base | dict(environment)
+        if not self._made:
+            self._lock = own.locked(STATE)
+        # Only now, because another experiment's containers have this overlay and these secrets too.
+        self._write_overlay()
         self._stack.write_secrets()
         if not self._made:
             self._make()
-        self._write_overlay()
         started = time.time()
         self._stack.tell("up", "--build", "--detach", "--wait", "--force-recreate", "nginx", "app")
         try:
@@ -289,9 +294,8 @@ class Docker:
         return self._stack.output(command)
 
     def sampler(self, interval_s: float, pid: int | None = None) -> subprocess.Popen[str]:
-        source = ["--pid", str(pid)] if pid else ["--stats", self.stats_socket]
-        command = ["python", "-m", "lowtide.sample", *source, "--cgroup"]
-        return self._stack.follow("exec", "-T", "app", *command, "--interval", str(interval_s))
+        command = [*sample_command(self.stats_socket, pid), "--cgroup", "--interval", str(interval_s)]
+        return self._stack.follow("exec", "-T", "app", *command)
 
     def log(self) -> list[str]:
         return self._stack.tell("logs", "--no-log-prefix", "--no-color", "app").splitlines()

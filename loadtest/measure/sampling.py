@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from loadtest.measure import CannotMeasure
-from loadtest.measure.runtimes import Runtime
+from loadtest.measure.runtimes import Runtime, sample_command
 
 INTERVAL_S = 0.5
 
@@ -108,8 +108,7 @@ def counted(samples: list[Sample], ends: list[float]) -> list[Sample]:
 
 def workers(runtime: Runtime, pid: int | None = None) -> dict[int, float]:
     """The workers of uWSGI, or of the server whose first process is `pid`: their process ids, and RSS in MiB."""
-    source = ["--pid", str(pid)] if pid else ["--stats", runtime.stats_socket]
-    answer = json.loads(runtime.run(["python", "-m", "lowtide.sample", *source, "--once"]))
+    answer = json.loads(runtime.run([*sample_command(runtime.stats_socket, pid), "--once"]))
     return {worker["pid"]: worker["rss_mb"] for worker in answer["workers"]}
 
 

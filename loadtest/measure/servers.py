@@ -1,8 +1,11 @@
 """Servers and allocators other than the shipped ones: how they are started, and what they are called."""
 
+import json
+import re
 from collections.abc import Callable
 
 from loadtest.measure import CannotMeasure, allocators
+from loadtest.measure.runtimes import sample_command
 from loadtest.measure.variants import Variant
 
 COMMANDS = {
@@ -10,14 +13,6 @@ COMMANDS = {
     "granian": "loadtest/measure/peers/granian",
 }
 Run = Callable[[list[str]], str]
-# Prints the version of a package.
-VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
-# Prints the first process of a tree that has not mapped a library.
-WITHOUT_LIBRARY = """
-import sys
-from lowtide import memory
-print(next((pid for pid in memory.tree(int(sys.argv[1])) if f"/lib{sys.argv[2]}.so" not in memory.mapped(pid)), ""))
-"""
 
 
 def environment(variant: Variant, runtime: str = "local") -> dict[str, str]:
@@ -46,7 +41,9 @@ def described(variant: Variant, uwsgi: str, run: Run) -> str:
         return f"uWSGI {uwsgi} with {allocators.described(variant.preload, run)}"
     if variant.server == "uwsgi":
         return f"uWSGI {uwsgi}"
-    return f"{variant.server} {run(['python', '-c', VERSION, variant.server]).strip()}"
+    # "gunicorn (version 27.0.1)", "granian 2.8.7"
+    version = re.search(r"\d[\d.]*\d", run([variant.server, "--version"]))
+    return f"{variant.server} {version[0]}" if version else variant.server
 
 
 def check_preloaded(name: str, pid: int, run: Run) -> None:
@@ -55,5 +52,7 @@ def check_preloaded(name: str, pid: int, run: Run) -> None:
     Raises:
         CannotMeasure: one of them has not. The dynamic linker only warns and starts the process without the library.
     """
-    if process := run(["python", "-c", WITHOUT_LIBRARY, str(pid), name]).strip():
-        raise CannotMeasure(f"{name} was to stand in for malloc, but process {process} has not loaded it.")
+    workers = json.loads(run([*sample_command("", pid), "--once"]))["workers"]
+    for process in (pid, *(worker["pid"] for worker in workers)):
+        if f"/lib{name}.so" not in run(["cat", f"/proc/{process}/maps"]):
+            raise CannotMeasure(f"{name} was to stand in for malloc, but process {process} has not loaded it.")

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[4]
+from tests.machine import CHECKOUT
+
 LIBRARIES = ("matplotlib", "objgraph")
 
 

@@ -30,10 +30,10 @@ from lowtide.tools.diagnose.rounds import Job
 from lowtide.tools.diagnose.verdict import EXIT_CODES, Diagnosis
 from tests import described
 from tests.lowtide.tools.diagnose.planted import habits
+from tests.machine import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
-CHECKOUT = Path(__file__).parents[4]
 PLANTED = "tests.lowtide.tools.diagnose.planted"
 
 

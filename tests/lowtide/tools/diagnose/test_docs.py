@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import described
+from tests.machine import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[4]
 # A command, its lines joined by backslashes, and the answer below it.
 SHOWN = re.compile(
     r"^    ((?:make|lowtide) diagnose.*(?:\\\n.*)*)\n\n((?:    Verdict: .*\n)(?:(?:    .*)?\n)*)", re.MULTILINE
