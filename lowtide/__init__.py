@@ -1,7 +1,8 @@
 """Lowtide's runtime: it gives memory back in a server process, replaces workers that keep it, and says why.
 
 A server uses it through an adapter, one line in its configuration: `lowtide.uwsgi`, `lowtide.gunicorn.give_back`, or
-`lowtide.wsgi.give_back` for any other WSGI server. `lowtide.django` has what is for Django. The adapters use:
+`lowtide.wsgi.give_back` and `lowtide.asgi.give_back` for any other server. `lowtide.django` has what is for Django. The
+adapters use:
 
     GiveBack       call it after each request: it gives heap back to the kernel when the process has grown
     Unavailable    raised where that is impossible; the message says why

@@ -108,6 +108,10 @@ class GiveBack:
             self._lock.release()
         return True
 
+    def due(self) -> bool:
+        """Whether there may be something to give back; costs one read of /proc/self/statm."""
+        return self._trim is not None and (self._gave or memory.rss_mb() >= self._left_mb + self.threshold_mb)
+
     def mark(self) -> None:
         """Count growth from what the process holds now: for a worker that was just forked."""
         if self._trim is None:

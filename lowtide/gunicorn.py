@@ -22,7 +22,11 @@ def give_back(worker: Any) -> None:
     threshold = threshold_mb()
     handle = getattr(worker, "handle", None)
     if handle is None:
-        worker.log.warning("lowtide: %s has no handle(): nothing is given back", type(worker).__name__)
+        worker.log.warning(
+            "lowtide: %s has no handle(): nothing is given back. For an ASGI worker wrap the application: "
+            "lowtide.asgi.give_back(application)",
+            type(worker).__name__,
+        )
     if handle is None or not threshold:
         return
     gc.freeze()

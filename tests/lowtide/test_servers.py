@@ -1,4 +1,4 @@
-"""Under real gunicorn and real granian, what a large request left in its worker goes back to the kernel."""
+"""Under real gunicorn, granian and uvicorn, what a large request left in its worker goes back to the kernel."""
 
 import os
 import socket
@@ -16,7 +16,9 @@ import pytest
 BIN = Path(sys.executable).parent
 # /large frees a block, which raises glibc's thresholds, and then 100 MiB of strings that lie below one that it keeps.
 APPLICATION = """
-from lowtide import memory
+import asyncio
+
+from lowtide import asgi, memory
 from lowtide.wsgi import give_back
 
 kept = []
@@ -34,6 +36,14 @@ def plain(environ, start_response):
     return iter([body])
 
 wrapped = give_back(plain)
+
+async def asgi_plain(scope, receive, send):
+    assert scope["type"] == "http"
+    answer = await asyncio.to_thread(lambda: plain({"PATH_INFO": scope["path"]}, lambda *_: None))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"".join(answer)})
+
+asgi_wrapped = asgi.give_back(asgi_plain)
 """
 GUNICORN = "from lowtide.gunicorn import give_back\npost_worker_init = give_back\n"
 
@@ -77,6 +87,10 @@ def granian(application: str) -> list[str]:
     return ["granian", "--interface", "wsgi", "--port", "PORT", "--blocking-threads", "4", f"application:{application}"]
 
 
+def uvicorn(application: str) -> list[str]:
+    return ["uvicorn", "--port", "PORT", f"application:{application}"]
+
+
 def left_mb(port: int) -> float:
     """How much more the worker holds after a large request than before, once its RSS no longer falls, MiB."""
     idle = get(port, "/")
@@ -95,16 +109,29 @@ THREADS = gunicorn("--worker-class", "gthread", "--threads", "4")
 GREENLETS = gunicorn("--worker-class", "gevent")
 
 
+# Threads get heaps of their own, unless glibc may make no more.
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+
+
 @pytest.mark.parametrize(
-    "command", [SYNC, THREADS, GREENLETS, granian("wrapped")], ids=["sync", "gthread", "gevent", "granian"]
+    ("command", "variables"),
+    [
+        (SYNC, {}),
+        (THREADS, {}),
+        (GREENLETS, {}),
+        (granian("wrapped"), {}),
+        (uvicorn("asgi_wrapped"), ONE_HEAP),
+        (["granian", "--interface", "asginl", "--port", "PORT", "application:asgi_wrapped"], ONE_HEAP),
+    ],
+    ids=["sync", "gthread", "gevent", "granian", "uvicorn", "granian-asgi"],
 )
-def test_a_large_request_goes_back(tmp_path: Path, command: list[str]) -> None:
-    with serving(tmp_path, command) as port:
+def test_a_large_request_goes_back(tmp_path: Path, command: list[str], variables: dict[str, str]) -> None:
+    with serving(tmp_path, command, **variables) as port:
         get(port, "/")
         assert left_mb(port) < 10
 
 
-@pytest.mark.parametrize("command", [SYNC, granian("plain")], ids=["sync", "granian"])
+@pytest.mark.parametrize("command", [SYNC, granian("plain"), uvicorn("asgi_plain")], ids=["sync", "granian", "uvicorn"])
 def test_without_it_the_worker_keeps_it(tmp_path: Path, command: list[str]) -> None:
     with serving(tmp_path, command, GIVE_BACK_MB="0") as port:
         get(port, "/")
