@@ -14,11 +14,13 @@ MIB = 1024 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _CGROUP = Path("/sys/fs/cgroup")
+# Where this process reads about others: lowtide.neighbour puts the /proc of another container here.
+proc = "/proc"
 
 
 def rss_mb(pid: int | str = "self") -> float:
     """RSS of a process in MiB, from /proc/PID/statm. It takes microseconds even for a large process."""
-    with open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 - on the path of every request
+    with open(f"{proc}/{pid}/statm", "rb") as statm:  # noqa: PTH123 - on the path of every request
         return int(statm.read().split()[1]) * _PAGE / MIB
 
 
@@ -31,7 +33,7 @@ def pss_mb(pid: int) -> float:
         PermissionError: the process belongs to another user, or changed its uid after it started.
     """
     try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
+        rollup = Path(f"{proc}/{pid}/smaps_rollup").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     match = _PSS.search(rollup)
@@ -52,7 +54,9 @@ def shared(size: int, file: Path | None = None) -> mmap.mmap:
 def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:
     """Figures in MiB from /proc/PID/`file`, which has lines `name: N kB`; None when the process has ended."""
     try:
-        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{file}").read_text().splitlines() if ":" in line)
+        lines = dict(
+            line.split(":", 1) for line in Path(f"{proc}/{pid}/{file}").read_text().splitlines() if ":" in line
+        )
         return [int(lines[name].split()[0]) / 1024 for name in names]
     except (FileNotFoundError, ProcessLookupError, KeyError):
         return None
@@ -61,7 +65,7 @@ def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:
 def children(pid: int) -> list[int] | None:
     """The direct children of a process, the workers of a pre-forking server; None when it has ended."""
     try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        threads = list(Path(f"{proc}/{pid}/task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return None
     pids: list[int] = []
@@ -70,6 +74,14 @@ def children(pid: int) -> list[int] | None:
         with suppress(FileNotFoundError, ProcessLookupError):
             pids += map(int, (thread / "children").read_text().split())
     return pids
+
+
+def started_ticks(pid: int, below: str | None = None) -> int | None:
+    """When a process was started, in ticks since the machine's start (proc(5): starttime); None when it has ended."""
+    try:
+        return int(Path(f"{below or proc}/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
 
 
 def tree(pid: int) -> list[int]:
@@ -96,7 +108,7 @@ def _keyed(path: Path, key: str) -> int:
 
 def cgroup_of(pid: int) -> Path:
     """The cgroup files that a process sees: those of its container, which may be another than this process's."""
-    return Path(f"/proc/{pid}/root/sys/fs/cgroup")
+    return Path(f"{proc}/{pid}/root/sys/fs/cgroup")
 
 
 def working_set_mb(cgroup: Path = _CGROUP) -> float | None:

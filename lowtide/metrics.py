@@ -2,11 +2,12 @@
 
     python -m lowtide.metrics              the uWSGI whose stats.sock is in RUN_DIR
     python -m lowtide.metrics --pid PID    another server, by its first process: its memory, and that of its workers
+    python -m lowtide.metrics --neighbour  the uWSGI of another container that has the same RUN_DIR (lowtide.neighbour)
 
 Environment: RUN_DIR (stats.sock, ledger and counts of the server; refused.sock, to which nginx sends the pool of each
 request that is answered 503), METRICS_BIND (127.0.0.1; 0.0.0.0 opens it to the network), METRICS_PORT (9117). It runs
-beside the server, as the same user, and must see the server's processes in /proc. While the server does not answer,
-lowtide_up is 0 and figures of it are not shown.
+beside the server and as the same user, and without --neighbour it must see the server's processes in /proc. While the
+server does not answer, lowtide_up is 0 and figures of it are not shown.
 
 Figures that uwsgi_exporter has carry its names (uwsgi_...), and the others are called lowtide_... A worker is named by
 its number, because a pid would be a new time series with each replacement.
@@ -35,7 +36,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.registry import Collector
 
-from lowtide import counts, ledger, memory, recycles, sample
+from lowtide import counts, ledger, memory, neighbour, recycles, sample
 
 PORT = 9117
 # Seconds for each part of uWSGI's answer. The page is due within a second, also while workers end.
@@ -251,17 +252,17 @@ def _workers_below(pid: int) -> list[int]:
     workers = []
     for child in memory.children(pid) or ():
         with suppress(OSError):
-            if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"resource_tracker" not in Path(f"{memory.proc}/{child}/cmdline").read_bytes():
                 workers.append(child)
     return workers
 
 
 def _age_s(pid: int) -> float:
-    """How long a process has run; 0 when it has ended (proc(5): starttime, field 22 of stat, in ticks)."""
-    with suppress(OSError, IndexError):
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
-    return 0.0
+    """How long a process has run; 0 when it has ended."""
+    ticks = memory.started_ticks(pid)
+    if ticks is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _queues(stats: dict[str, Any]) -> Iterator[Metric]:
@@ -270,7 +271,7 @@ def _queues(stats: dict[str, Any]) -> Iterator[Metric]:
     with suppress(OSError):
         waiting = Counter(
             path
-            for line in Path(f"/proc/{stats['pid']}/net/unix").read_text().splitlines()[1:]
+            for line in Path(f"{memory.proc}/{stats['pid']}/net/unix").read_text().splitlines()[1:]
             # A connection that nobody has accepted yet has no inode.
             if (columns := line.split(None, 7))[6] == "0"
             for path in columns[7:]
@@ -352,7 +353,9 @@ def handler(server: Server) -> type[MetricsHandler]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lowtide.metrics", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--pid", type=int, help="the first process of another server than uWSGI")
+    server_is = parser.add_mutually_exclusive_group()
+    server_is.add_argument("--pid", type=int, help="the first process of another server than uWSGI")
+    server_is.add_argument("--neighbour", action="store_true", help="uWSGI runs in another container")
     options = parser.parse_args(arguments)
     run_dir = Path(os.environ.get("RUN_DIR", "/run/lowtide"))
     address, port = os.environ.get("METRICS_BIND") or "127.0.0.1", os.environ.get("METRICS_PORT") or str(PORT)
@@ -366,6 +369,12 @@ def main(arguments: list[str] | None = None) -> int:
         said = f"lowtide.metrics cannot listen on METRICS_BIND={address} METRICS_PORT={port}: {error.strerror}."
         print(said, file=sys.stderr)
         return 2
+    if options.neighbour:
+        try:
+            neighbour.take(run_dir)
+        except OSError as error:
+            print(f"lowtide.metrics cannot listen on {run_dir}/proc.sock: {error.strerror}.", file=sys.stderr)
+            return 2
     if not options.pid:
         try:
             server.refused = Refused(run_dir)

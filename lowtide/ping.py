@@ -7,6 +7,8 @@
 
 When no answer comes because every worker for small requests is busy, the application counts as alive: a database that
 stalls must not get it killed, and uWSGI ends a request that hangs (harakiri).
+
+Where the page of metrics has a container of its own, it also shows it this container's processes (lowtide.neighbour).
 Exit codes: 0 the answer is 200 or all workers are busy, 1 another answer or none, 2 wrong use.
 """
 
@@ -14,7 +16,7 @@ import os
 import socket
 import sys
 
-from lowtide import application, beside, fastcgi, sample, start
+from lowtide import application, beside, fastcgi, neighbour, sample, start
 
 # A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
@@ -69,7 +71,9 @@ def all_busy(folder: str) -> bool:
 def main(arguments: list[str]) -> int:
     match arguments:
         case [path]:
-            address = f"{beside.folder(os.environ.get('RUN_DIR', '/run/lowtide'))}/small.sock"
+            folder = beside.folder(os.environ.get("RUN_DIR", "/run/lowtide"))
+            neighbour.give(folder)
+            address = f"{folder}/small.sock"
         case [path, address]:
             pass
         case _:

@@ -205,7 +205,7 @@ class Docker:
         subprocess.run(["docker", "stop", "--time", str(STOP_S), *old], stdout=subprocess.DEVNULL, check=False)
         subprocess.run(["docker", "rm", *old], stdout=subprocess.DEVNULL, check=False)
         self._in_container(new, "python", "-m", "lowtide.beside", "settle")
-        # The metrics read the processes of one container of the application; the others run the application's code.
+        # They run code of the application's image, which is a new one now.
         for service in ("metrics", "processes"):
             if self.ask("ps", "--quiet", service).stdout.strip():
                 self.call("up", "--detach", "--no-deps", "--no-build", "--force-recreate", service)

@@ -245,9 +245,9 @@ class Docker:
             words = ["env", *variables.split(), "python", "-m", "lowtide.start", *(command.split() or UWSGI)]
             image = {"image": f"{self._service}-peers", "build": {"target": "peers"}}
             services["app"] |= {**image, "command": words}
-        if command:
-            # It is not uWSGI, which has a socket of statistics. The page shares the container's table of processes.
-            services["metrics"] = {"command": ["python", "-m", "lowtide.metrics", "--pid", str(self.server_pid())]}
+        # Another server than uWSGI has no socket of statistics, and its health check may not show its processes.
+        of_another = ["--pid", str(self.server_pid())] if command else []
+        services["metrics"] = {"command": ["python", "-m", "lowtide.metrics", *of_another], "pid": "service:app"}
         if self._stack.env.get("PROTOCOL") == "http":
             services["app"]["healthcheck"] = {"test": ["CMD", "python", "-m", "loadtest.measure.peers.healthy"]}
             services["nginx"] = {"environment": {"PROTOCOL": "http"}}

@@ -1,5 +1,6 @@
-"""`make up OBSERVE=1` in containers."""
+"""`make up OBSERVE=1` in containers, and their logs."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,26 +13,30 @@ from tests.machine import free_port
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.container
+PSS = 'lowtide_worker_pss_bytes{worker_id="1"}'
 
 
-@pytest.fixture
-def observed(healthy: Stack) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def observed(stack: Stack) -> Iterator[Stack]:
+    """The page and Prometheus beside the stack."""
+    before = dict(stack.env)
     ports = {name: str(free_port()) for name in ("METRICS_PORT", "PROMETHEUS_PORT")}
-    healthy.env |= ports | {"OBSERVE": "1", "CLIENT_IN_FLIGHT": "1"}
-    healthy.compose("--profile", "observe", "up", "--detach", "--wait")
-    yield healthy
-    healthy.compose("--profile", "observe", "rm", "--stop", "--force", "prometheus", "metrics")
+    stack.env |= ports | {"OBSERVE": "1", "CLIENT_IN_FLIGHT": "1"}
+    try:
+        stack.compose("--profile", "observe", "up", "--detach", "--wait")
+        yield stack
+    finally:
+        stack.compose("--profile", "observe", "rm", "--stop", "--force", "prometheus", "metrics", check=False)
+        stack.env = before
+        stack.up()
 
 
 def figures(stack: Stack) -> dict[str, float]:
-    try:
-        text = requests.get(f"http://127.0.0.1:{stack.env['METRICS_PORT']}/metrics", timeout=10).text
-    except requests.ConnectionError:
-        return {}
-    return page.figures(text)
+    return page.figures(requests.get(f"http://127.0.0.1:{stack.env['METRICS_PORT']}/metrics", timeout=10).text)
 
 
 def test_the_page_knows_the_container(observed: Stack) -> None:
+    wait_until("the health check has shown it the processes", lambda: PSS in figures(observed))
     seen = figures(observed)
     assert seen["lowtide_memory_limit_bytes"] == 2**30
     # Both count this container alone; the working set counts its kernel memory and files too.
@@ -47,3 +52,38 @@ def test_the_page_knows_the_container(observed: Stack) -> None:
 
     query = f"http://127.0.0.1:{observed.env['PROMETHEUS_PORT']}/api/v1/query?query=lowtide_up"
     wait_until("Prometheus has read the page", lambda: requests.get(query, timeout=10).json()["data"]["result"])
+
+
+def test_the_page_outlives_the_applications_container(observed: Stack) -> None:
+    # Docker does not start a container again that was killed through it, so uWSGI's master, process 1, ends it.
+    started, restarts = (observed.inspect(name) for name in ("metrics", "app"))
+    observed.execute("app", "bash", "-c", "kill -INT 1", check=False)
+    wait_until("Docker starts it again", lambda: observed.inspect("app")["RestartCount"] > restarts["RestartCount"], 60)
+    # The old processes have ended, so these are the new ones.
+    wait_until("the page has its memory", lambda: PSS in figures(observed), 60)
+    assert observed.inspect("metrics")["State"]["StartedAt"] == started["State"]["StartedAt"]
+
+
+def test_one_id_is_in_the_logs_of_nginx_uwsgi_and_django(observed: Stack) -> None:
+    def rename(table: str, other: str) -> None:
+        statement = f"ALTER TABLE {table} RENAME TO {other}"
+        observed.execute("db", "bash", "-c", f'psql --username="$POSTGRES_USER" --command="{statement}" "$POSTGRES_DB"')
+
+    # Without its table of migrations the application is not ready, and uWSGI logs an answer of 503.
+    rename("django_migrations", "away")
+    try:
+        answer = requests.get(f"{observed.url}/readyz", timeout=60)
+    finally:
+        rename("away", "django_migrations")
+    assert answer.status_code == 503
+    request_id = answer.headers["X-Request-ID"]
+
+    def entries() -> list[dict[str, object]]:
+        lines = observed.compose("logs", "--no-log-prefix", "nginx", "app").stdout.splitlines()
+        # Compose writes a sequence for terminals before some lines.
+        return [json.loads(line[line.index("{") :]) for line in lines if request_id in line]
+
+    events = {"request", "answer", "log"}
+    wait_until("all three have logged it", lambda: {entry["event"] for entry in entries()} == events)
+    assert {entry["request_id"] for entry in entries()} == {request_id}
+    assert {entry["status"] for entry in entries() if entry["event"] != "log"} == {503}

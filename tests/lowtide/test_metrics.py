@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from lowtide import memory, metrics
+from lowtide import memory, metrics, neighbour
 from tests.machine import CHECKOUT, free_port
 from tests.page import figures
 from tests.stack.edge import wait_until
@@ -163,3 +163,52 @@ def test_an_address_where_it_cannot_listen_is_named(address: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"lowtide.metrics cannot listen on METRICS_BIND={address} METRICS_PORT={port}: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_health_check_shows_its_processes_to_a_page_in_another_container(run_dir: Path) -> None:
+    port = str(free_port())
+    variables = {"RUN_DIR": str(run_dir), "METRICS_PORT": port}
+    command = [sys.executable, "-m", "lowtide.metrics", "--neighbour"]
+    with subprocess.Popen(command, env=variables, cwd=CHECKOUT) as process:
+        try:
+
+            def shown() -> dict[str, float]:
+                try:
+                    return figures(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text)
+                except requests.ConnectionError:
+                    return {}
+
+            wait_until("the page is there", shown)
+            # Here is a process of the pid that uWSGI says, but in the page's container it would be another one.
+            assert shown()["lowtide_up"] == 0
+            assert (run_dir / "proc.sock").stat().st_mode & 0o777 == 0o600
+            check = [sys.executable, "-m", "lowtide.ping", "/healthz"]
+            subprocess.run(check, env=variables, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+            wait_until("it has the processes", lambda: shown()["lowtide_up"] == 1)
+            assert 50 * 2**20 < shown()["lowtide_memory_pss_bytes"] < 80 * 2**20
+        finally:
+            process.terminate()
+
+
+def test_the_newer_container_stays_until_it_ends(tmp_path: Path) -> None:
+    """Folders stand in for /proc of three containers."""
+    shown = os.open("/", os.O_PATH)
+
+    def send(name: str, started: int) -> str:
+        first_process = tmp_path / name / "1"
+        first_process.mkdir(parents=True, exist_ok=True)
+        (first_process / "stat").write_text(f"1 (u wsgi) S {'0 ' * 18}{started} 0")
+        neighbour.keep_newer(shown, os.open(tmp_path / name, os.O_PATH))
+        return Path(f"/proc/self/fd/{shown}").readlink().name
+
+    assert [send("old", 50), send("new", 70), send("old", 50)] == ["old", "new", "new"]
+    (tmp_path / "new/1/stat").unlink()
+    assert send("next", 60) == "next"
+    os.close(shown)
+
+
+def test_a_health_check_without_a_page_goes_on(tmp_path: Path) -> None:
+    neighbour.give(str(tmp_path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as page_that_ended:
+        page_that_ended.bind(str(tmp_path / "proc.sock"))
+    neighbour.give(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What OpenTelemetry and Sentry report to, on loopback."""
+"""What OpenTelemetry and Sentry report to, on loopback or another address of this machine."""
 
 import gzip
 import json
@@ -18,8 +18,9 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, silent: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, address: str, *, silent: bool) -> None:
+        super().__init__((address, 0), Handler)
+        self.address = address
         self.spans: list[tuple[str, dict[str, Any]]] = []
         self.events: list[dict[str, Any]] = []
         self.asked = threading.Event()
@@ -27,10 +28,11 @@ class Receiver(ThreadingHTTPServer):
 
     def variables(self) -> dict[str, str]:
         """The switches, and nothing is sent before a worker ends."""
+        here = f"{self.address}:{self.server_port}"
         return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.server_port}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{here}",
             "OTEL_BSP_SCHEDULE_DELAY": "3600000",
-            "SENTRY_DSN": f"http://planted@127.0.0.1:{self.server_port}/1",
+            "SENTRY_DSN": f"http://planted@{here}/1",
             "SENTRY_TRACES_SAMPLE_RATE": "1",
         }
 
@@ -72,8 +74,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving(*, silent: bool = False) -> Iterator[Receiver]:
-    with Receiver(silent=silent) as server:
+def receiving(address: str = "127.0.0.1", *, silent: bool = False) -> Iterator[Receiver]:
+    with Receiver(address, silent=silent) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
