@@ -9,6 +9,7 @@ METRICS_PORT (9118), the stack's page of metrics. Ctrl-C ends all of it. Exit co
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from loadtest.commands.session import (
     session,
 )
 from loadtest.load import scenarios
-from loadtest.measure import CannotMeasure, client, servers
+from loadtest.load.scenarios import Scenario
+from loadtest.measure import CannotMeasure, client, servers, site
 from loadtest.measure.runtimes import STATE, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
 from stack import CHECKOUT, Failed, own
@@ -46,7 +48,7 @@ def run(owned: list[str]) -> int:
         progress("seeding")
         fill(runtime, VARIANTS["without"], scenario, seed)
         progress("starting")
-        start(runtime, variants[0], metrics)
+        start(runtime, variants[0], metrics, scenario)
         progress.end()
         control = STATE / "control.sock"
         control.unlink(missing_ok=True)
@@ -67,7 +69,7 @@ def run(owned: list[str]) -> int:
                 print(f"Locust: http://127.0.0.1:{page}, against {runtime.url} (Ctrl-C ends all)", flush=True)
                 while locust.poll() is None:
                     with suppress(TimeoutError):
-                        switch(listener.accept()[0], runtime, {variant.name: variant for variant in variants}, metrics)
+                        switch(listener.accept()[0], runtime, variants, metrics, scenario)
             finally:
                 locust.terminate()
                 control.unlink(missing_ok=True)
@@ -82,21 +84,26 @@ def listen(listener: socket.socket, path: Path) -> None:
     listener.settimeout(0.5)
 
 
-def start(runtime: Runtime, variant: Variant, metrics: int) -> None:
+def start(runtime: Runtime, variant: Variant, metrics: int, scenario: Scenario) -> None:
     runtime.start(servers.environment(variant, runtime.name))
+    # The picture calls the memory before the run ideal. A worker that has served nothing is smaller than it can stay.
+    site.warm_up(runtime.url, scenario)
     runtime.serve_metrics(metrics, None if variant.server == "uwsgi" else runtime.server_pid())
 
 
-def switch(connection: socket.socket, runtime: Runtime, variants: dict[str, Variant], metrics: int) -> None:
+def switch(
+    connection: socket.socket, runtime: Runtime, variants: Sequence[Variant], metrics: int, scenario: Scenario
+) -> None:
     """The Memory tab asks for another variant: start it, and say when that is done or why it is not."""
     with connection, connection.makefile("rw") as words:
         connection.settimeout(5)
         name = words.readline().strip()
         try:
-            if name not in variants:
+            wanted = next((variant for variant in variants if variant.name == name), None)
+            if wanted is None:
                 raise CannotMeasure(f"There is no variant {name}.")
             runtime.stop()
-            start(runtime, variants[name], metrics)
+            start(runtime, wanted, metrics, scenario)
             answer = "started"
         except (CannotMeasure, Failed, own.NotOwn) as problem:
             answer = str(problem)
