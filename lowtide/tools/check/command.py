@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lowtide.tools.arguments import argument, count
 from lowtide.tools.check.commands import find_start
 from lowtide.tools.check.compare import Comparison, compare, find_uwsgi, uwsgi_version
 from lowtide.tools.check.container import Container, parse_duration, read_container
@@ -43,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", nargs="?", default="uwsgi.ini", metavar="FILE", help="default: uwsgi.ini; file:section works"
     )
     parser.add_argument(
-        "--memory", type=_argument(docker_mb), metavar="SIZE", help="the container's memory limit: 512m, 1g"
+        "--memory", type=argument(docker_mb), metavar="SIZE", help="the container's memory limit: 512m, 1g"
     )
-    parser.add_argument("--processes", type=_count, metavar="N", help="number of workers, instead of the file's")
+    parser.add_argument("--processes", type=count, metavar="N", help="number of workers, instead of the file's")
     grace = "time between SIGTERM and SIGKILL: 10s, 1m30s"
-    parser.add_argument("--stop-grace", type=_argument(parse_duration), metavar="TIME", help=grace)
-    parser.add_argument("--somaxconn", type=_count, metavar="N", help="net.core.somaxconn where uWSGI runs")
+    parser.add_argument("--stop-grace", type=argument(parse_duration), metavar="TIME", help=grace)
+    parser.add_argument("--somaxconn", type=count, metavar="N", help="net.core.somaxconn where uWSGI runs")
     parser.add_argument(
         "--container",
         type=Path,
@@ -147,8 +148,6 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
             stop_grace=container.stop_grace if arguments.stop_grace is None else arguments.stop_grace,
             somaxconn=arguments.somaxconn or container.somaxconn,
         ),
-        strict=reader.is_strict(),
-        declared=frozenset(reader.declared),
         uwsgi=version_key(version),
         python=version_key(arguments.python_version or platform.python_version()),
         somaxconn=arguments.somaxconn or _local_somaxconn(),
@@ -169,21 +168,3 @@ def _local_somaxconn() -> int | None:
         return int(_SOMAXCONN.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _argument(parse: Callable[[str], float]) -> Callable[[str], float]:
-    """`parse` for argparse, which shows the text of its own error only."""
-
-    def parsed(value: str) -> float:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
-
-
-def _count(value: str) -> int:
-    if not value.isdigit() or int(value) == 0:
-        raise argparse.ArgumentTypeError(f"{value!r} is no number above 0")
-    return int(value)

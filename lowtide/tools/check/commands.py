@@ -2,6 +2,7 @@
 supervisor program, a systemd service, a Procfile or a shell script; and finds the server's files on this machine."""
 
 import configparser
+import contextlib
 import json
 import math
 import posixpath
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lowtide.tools.check.compose import interpolate
-from lowtide.tools.check.container import Container, read_container
+from lowtide.tools.check.container import Container, parse_duration, read_container
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
 from lowtide.tools.check.syntax import Command, RawLine
@@ -28,19 +29,6 @@ _SHELLS = re.compile(r"(.*/)?(ba|da|a|z)?sh")
 _SUBSTITUTION = re.compile(r"\$\(+([^()]*)\)+|`([^`]*)`")
 
 SYSTEMD_GRACE = 90
-# Seconds in the units of systemd.time(7).
-_UNITS = {
-    name: seconds
-    for names, seconds in (
-        ("us usec", 1e-6),
-        ("ms msec", 1e-3),
-        (" s sec second seconds", 1),
-        ("m min minute minutes", 60),
-        ("h hr hour hours", 3600),
-        ("d day days", 86400),
-    )
-    for name in names.split(" ")
-}
 
 
 class _Values(dict[str, str]):
@@ -91,19 +79,16 @@ class Start:
     def read_shell(self, text: str, path: Path, first: int, script: bool = False) -> None:
         """Find the last server that a shell script starts, and apply the assignments before it."""
         values = _Values(self.environ)
-        joined = re.sub(r"\\\n", lambda _: " \x00", text)
-        number = first
-        for row in joined.split("\n"):
-            start, number = number, number + row.count("\x00") + 1
-            row = _SUBSTITUTION.sub(_marked, row.replace("\x00", ""))
+        for number, row in _joined(text):
+            row = _SUBSTITUTION.sub(_marked, row)
             assignment = re.fullmatch(r"\s*(export\s+)?(\w+)=(\S+|\"[^\"]*\"|'[^']*')\s*", row)
+            if assignment:
+                word = _expand(assignment[3].strip("\"'"), values)
+                values[assignment[2]] = word
+                if assignment[1] or assignment[2] in self.environ:
+                    self.environ[assignment[2]] = word
+                continue
             try:
-                if assignment:
-                    word = interpolate(assignment[3].strip("\"'"), values).replace("\x01", "$(").replace("\x02", ")")
-                    values[assignment[2]] = word
-                    if assignment[1] or assignment[2] in self.environ:
-                        self.environ[assignment[2]] = word
-                    continue
                 lexer = shlex.shlex(row, posix=True, punctuation_chars=True)
                 lexer.whitespace_split = True
                 words = list(lexer)
@@ -113,11 +98,10 @@ class Start:
             for word in words:
                 segments.append([]) if word and set(word) <= set("();<>|&") else segments[-1].append(word)
             for segment in segments:
-                self._segment(segment, values, RawLine(path, start, "", ""), script or len(segments) > 1)
+                self._segment(segment, values, RawLine(path, first + number - 1, "", ""), script or len(segments) > 1)
 
     def _segment(self, words: list[str], values: _Values, line: RawLine, several: bool) -> None:
-        if words[:1] == ["if"] or words[:1] == ["then"] or words[:1] == ["else"]:
-            words = words[1:]
+        words = words[1:] if words and words[0] in ("if", "then", "else") else words
         place = next((n for n, word in enumerate(words) if _SERVER.fullmatch(word)), None)
         quoted = next((n for n, word in enumerate(words) if re.fullmatch("-[a-z]*c|--command", word)), None)
         if place is None and quoted is not None and len(words) > quoted + 1:
@@ -127,7 +111,7 @@ class Start:
         if words[:1] and not re.fullmatch(_RUNNERS.pattern.replace(r"|\w+(:\w+)?", ""), words[0]) and place:
             return
         shell = "exec" if "exec" in words[:place] else "several" if several else "single"
-        texts = (w.replace("\x01", "$(").replace("\x02", ")") for w in words[place:] if w not in ("$@", "$*", "${@}"))
+        texts = (word for word in words[place:] if word not in ("$@", "$*", "${@}"))
         self.command = Command(tuple(_expand(word, values) for word in texts), shell, line)
 
 
@@ -137,10 +121,9 @@ def _marked(substitution: re.Match[str]) -> str:
 
 
 def _expand(word: str, values: _Values) -> str:
-    try:
-        return re.sub(r"\x03", "$", interpolate(word.replace("$(", "\x03("), values))
-    except ValueError:
-        return word
+    with contextlib.suppress(ValueError):
+        word = interpolate(word, values)
+    return word.replace("\x01", "$(").replace("\x02", ")")
 
 
 def find_start(
@@ -210,7 +193,9 @@ def _dockerfile(start: Start, text: str) -> None:
     own = dict(start.environ)
     stages: dict[str, tuple[dict[str, str], str, list[tuple[str, Path]], dict[str, tuple[str, int]]]] = {}
     environ, folder, copies, commands = dict[str, str](), "/", list[tuple[str, Path]](), dict[str, tuple[str, int]]()
-    for number, keyword, rest in _instructions(text):
+    for number, row in _joined(re.sub(r"\\[ \t]+$", r"\\", text, flags=re.MULTILINE), r"\s*(#|$)"):
+        keyword, _, rest = (part.strip() for part in row.strip().partition(" "))
+        keyword = keyword.upper()
         values = _Values({**environ, **own})
         if keyword == "FROM":
             words = [word for word in rest.split() if not word.startswith("--")]
@@ -248,19 +233,6 @@ def _form(rest: str) -> list[str]:
         return [str(word) for word in words] if isinstance(words, list) else ["/bin/sh", "-c", rest]
     except ValueError:
         return ["/bin/sh", "-c", rest]
-
-
-def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
-    number, first, whole = 0, 1, ""
-    for number, row in enumerate(text.splitlines(), 1):
-        if row.lstrip().startswith("#") or not row.strip():
-            continue
-        first = first if whole else number
-        whole += row.rstrip().removesuffix("\\") + (" " if row.rstrip().endswith("\\") else "")
-        if not row.rstrip().endswith("\\"):
-            keyword, _, rest = whole.strip().partition(" ")
-            yield first, keyword.upper(), rest.strip()
-            whole = ""
 
 
 def _contained(start: Start, service: str | None, shell: Mapping[str, str], dot_env: bool) -> None:
@@ -311,8 +283,10 @@ def _supervisor(start: Start, text: str, service: str | None) -> None:
 
 def _systemd(start: Start, text: str) -> None:
     settings: dict[str, list[tuple[int, str]]] = {}
-    for number, name, rest in _settings(text):
-        settings.setdefault(name, []).append((number, rest))
+    for number, row in _joined(text, r"\s*[#;]"):
+        name, equals, rest = row.partition("=")
+        if equals:
+            settings.setdefault(name.strip(), []).append((number, rest.strip()))
 
     def last(name: str, default: str = "") -> str:
         return settings.get(name, [(0, default)])[-1][1]
@@ -342,21 +316,24 @@ def _systemd(start: Start, text: str) -> None:
 
 
 def _stop_seconds(text: str) -> float:
-    """The seconds of TimeoutStopSec: `5`, `5s` or `1min 30s`; `infinity` and 0 are no end. systemd ignores others."""
-    parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)", text)
-    if text == "infinity":
-        return math.inf
-    if re.sub(r"\s", "", text) != "".join(map("".join, parts)) or not all(unit in _UNITS for _, unit in parts):
+    """The seconds of TimeoutStopSec; `infinity` and 0 are no end. systemd ignores what it does not understand."""
+    try:
+        return (math.inf if text == "infinity" else parse_duration(text)) or math.inf
+    except ValueError:
         return SYSTEMD_GRACE
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) or (math.inf if parts else SYSTEMD_GRACE)
 
 
-def _settings(text: str) -> Iterator[tuple[int, str, str]]:
-    # As systemd does, leave out a comment between lines that a backslash joins.
-    joined = re.sub(r"\\\n(\s*[#;].*\n)?", lambda end: "\x00" * end[0].count("\n"), text)
-    number = 1
-    for row in joined.split("\n"):
-        name, equals, rest = row.partition("=")
-        if equals and row[:1] not in "#;":
-            yield number, name.strip(), rest.replace("\x00", " ").strip()
-        number += row.count("\x00") + 1
+def _joined(text: str, left_out: str = "(?!)") -> Iterator[tuple[int, str]]:
+    """The lines with the numbers of the first ones, where a backslash joins several. `left_out` matches those that do
+    not count."""
+    first, whole = 0, ""
+    for number, row in enumerate(text.split("\n"), 1):
+        if re.match(left_out, row):
+            continue
+        first = first if whole else number
+        whole += row.removesuffix("\\") + " " * row.endswith("\\")
+        if not row.endswith("\\"):
+            yield first, whole
+            whole = ""
+    if whole:
+        yield first, whole

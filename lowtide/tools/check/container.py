@@ -22,6 +22,10 @@ from lowtide.tools.sizes import docker_mb, kubernetes_mb
 COMPOSE_GRACE = 10
 KUBERNETES_GRACE = 30
 ECS_GRACE = 30
+# Compose's units and those of systemd.time(7).
+_SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3}
+_SECONDS |= {"m": 60, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600}
+_SECONDS |= {"d": 86400, "day": 86400, "days": 86400}
 SERVERS = r"\b(uwsgi|gunicorn|granian)\b"
 
 
@@ -48,14 +52,11 @@ class Container:
 
 
 def parse_duration(text: str) -> float:
-    """`90`, `90s`, `1m30s` or `1h` in seconds, as Compose writes them."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)(us|ms|h|m|s)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    """`90`, `90s`, `1m30s` or `1min 30s` in seconds, as Compose and systemd write them."""
+    parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)", text)
+    if not parts or re.sub(r"\s", "", text) != "".join(map("".join, parts)) or not all(u in _SECONDS for _, u in parts):
         raise ValueError(f"{text!r} is no duration; write 90s or 1m30s")
-    seconds = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-    return sum(float(number) * seconds[unit] for number, unit in parts)
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def read_container(

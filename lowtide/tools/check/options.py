@@ -45,36 +45,37 @@ class OptionTable:
         self.version: str = data["uwsgi"]
         self.short: dict[str, str] = data["short"]
         self.plugins, self.hooks, self.handlers = (frozenset(data[name]) for name in ("plugins", "hooks", "handlers"))
-        self._known = {option.name: option for option in known}
+        self.names = {option.name: option for option in known}
         self._aliases: dict[str, list[str]] = {}
-        for option in self._known.values():
+        for option in self.names.values():
             if option.target and option.kind in SCALARS:
                 self._aliases.setdefault(option.target, []).append(option.name)
 
     def get(self, name: str) -> Known | None:
-        return self._known.get(name)
+        return self.names.get(name)
 
     def aliases(self, name: str) -> list[str]:
         """All names of the option `name`, itself included; for example processes and workers."""
-        known = self._known.get(name)
+        known = self.names.get(name)
         return self._aliases.get(known.target or "", [name]) if known else [name]
-
-    def complete(self, name: str) -> str:
-        """The full name for an abbreviated one, as getopt_long finds it: the only option that starts with it."""
-        full = [name] if name in self._known else [option for option in self._known if option.startswith(name)]
-        return full[0] if len(full) == 1 else name
 
     def nearest(self, name: str) -> str | None:
         """The known option that is most similar to `name`; None if none is similar."""
         spelt = name.strip().lstrip("-").replace("_", "-").lower()
-        if spelt in self._known:
+        if spelt in self.names:
             return spelt
         if len(spelt) > 60:
             return None
         # The first words must be similar too: nobody who writes log-buffering means post-buffering.
-        near = difflib.get_close_matches(spelt, self._known, n=3, cutoff=0.8)
+        near = difflib.get_close_matches(spelt, self.names, n=3, cutoff=0.8)
         first = spelt.partition("-")[0]
         return next((n for n in near if difflib.get_close_matches(first, [n.partition("-")[0]], cutoff=0.6)), None)
+
+
+def complete(name: str, names: Iterable[str]) -> str:
+    """The full name for an abbreviated one, as getopt_long and argparse find it: the only one that starts with it."""
+    full = [known for known in names if known.startswith(name)]
+    return full[0] if len(full) == 1 else name
 
 
 @cache

@@ -10,15 +10,15 @@ import glob
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lowtide.tools.check.files import MAX_FILE_BYTES, UnreadableError, read_text, shown
 from lowtide.tools.check.magic import MagicTable, expand_magic
-from lowtide.tools.check.options import Known, OptionTable
+from lowtide.tools.check.options import Known, OptionTable, complete
 from lowtide.tools.check.syntax import Command, RawLine, read_ini, read_json, read_xml, read_yaml
-from lowtide.tools.check.values import is_false, leading_number
+from lowtide.tools.check.values import leading_number
 
 MAX_FILES = 200
 MAX_OPTIONS = 5_000
@@ -82,6 +82,7 @@ class Reading:
     lines: list[RawLine] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)
     server: str = "uwsgi"
     spelling: dict[str, str] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
@@ -112,7 +113,6 @@ class Reader:
         self.locate = locate
         self.reading = Reading()
         self.magic = MagicTable(cwd, table.version)
-        self.declared: set[str] = set()
         self._block: tuple[str, str, RawLine | None] | None = None
         self._block_running = False
         self._open: list[tuple[Path, str]] = []
@@ -135,52 +135,30 @@ class Reader:
         self.reading.command = command
         self._read_environment()
         words: list[str] = []
-        for key, value in self._arguments(command, words):
-            form = "shell" if command.shell else "command"
-            line = RawLine(command.line.file, command.line.number, key, value, form=form)
+        place = command.line
+        for key, value in command.arguments(
+            lambda flag: self._find_flag(flag, place), lambda kind, detail: self._problem(kind, detail, place)
+        ):
+            if not key:
+                words.append(value)
+                continue
+            line = RawLine(place.file, place.number, key, value, form="shell" if command.shell else "command")
             self.reading.lines.append(line)
             self._add(key, value, line)
         for word in words:
             if Path(word.partition(":")[0]).suffix in _FORMS:
-                self._load(word, command.line)
+                self._load(word, place)
         return self._finish()
 
-    def _arguments(self, command: Command, words: list[str]) -> Iterator[tuple[str, str]]:
-        """Split a command line as getopt_long does: names may be abbreviated, a value stands behind `=` or in the next
-        word, and several short options may be one word."""
-        left = list(command.words[1:])
-        while left:
-            word = left.pop(0)
-            name, equals, value = word.removeprefix("--").partition("=")
-            if word == "--":
-                words += left
-                return
-            if word.startswith("-") and not word.startswith("--") and len(word) > 1:
-                name, equals, value = self.table.short.get(word[1], word), word[2:], word[2:]
-            elif not word.startswith("--"):
-                words.append(word)
-                continue
-            if "$(" in name:
-                self._problem("include-not-read", word, command.line)
-                left = left[1:] if left and left[0][:1] != "-" else left
-                continue
-            full = self.table.complete(name)
-            known = self.table.get(full)
-            if known is None:
-                near = self.table.nearest(name)
-                hint = f"; --{near} is one" if near else ""
-                if len(self.reading.problems) > MAX_FILES:
-                    return
-                self._problem("not-parsed", f"uWSGI has no option {word.split('=')[0]}{hint}, and exits", command.line)
-            elif known.argument == "required" and not equals and not left:
-                self._problem("not-parsed", f"{word} wants a value, and uWSGI exits", command.line)
-            elif known.argument == "required" and not equals:
-                yield full, left.pop(0)
-            else:
-                if word[1] != "-" and known.argument == "no" and value:
-                    left.insert(0, f"-{value}")
-                    value = ""
-                yield full, value if equals else ""
+    def _find_flag(self, flag: str, line: RawLine) -> tuple[str, str] | None:
+        name = flag[2:] if flag.startswith("--") else self.table.short.get(flag[1], flag)
+        known = self.table.get(complete(name, self.table.names))
+        if known:
+            return known.name, known.argument
+        near = self.table.nearest(name) if len(self.reading.problems) < MAX_FILES else None
+        hint = f"; --{near} is one" if near else ""
+        self._problem("not-parsed", f"uWSGI has no option {flag}{hint}, and exits", line)
+        return None
 
     def _finish(self) -> Reading:
         if self._block:
@@ -320,7 +298,7 @@ class Reader:
             else:
                 self._add_placeholder(name, value, line)
         elif option.name == "declare-option":
-            self.declared.add(option.value.partition("=")[0])
+            self.reading.declared.add(option.value.partition("=")[0])
         elif option.name == "early-envdir":
             self._problem("include-not-read", option.value, line)
 
@@ -329,7 +307,7 @@ class Reader:
         expanded itself."""
         if self.table.get(name):
             self._problem("placeholder-is-option", name, line)
-        self.declared.add(name)
+        self.reading.declared.add(name)
         option = Option(name, value, value, configured=True)
         if line:
             option.file, option.line = line.file, line.number
@@ -464,11 +442,6 @@ class Reader:
                     self.environ[name] = value
             elif option.name == "unenv":
                 self.environ.pop(option.value, None)
-
-    def is_strict(self) -> bool:
-        """Whether `strict` is on. Then uWSGI does not start if the file has an unknown name."""
-        values = [option.value for option in self.reading.options if option.name == "strict"]
-        return bool(values) and not is_false(values[-1])
 
 
 def _form(option: str, target: str, path: Path) -> str:

@@ -9,11 +9,12 @@ everything else is unknown.
 import ast
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lowtide.tools.check.files import read_text
+from lowtide.tools.check.options import complete
 from lowtide.tools.check.reader import Option, Problem, Reading
 from lowtide.tools.check.syntax import Command, RawLine
 
@@ -40,12 +41,28 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
     for name in names:
         spelling.setdefault(name.replace("_", "-"), name)
     reading = Reading(server=server, spelling=spelling, known=frozenset(names), command=command, files=[main])
-    flags = {flag: (name, value) for name, (all_flags, value) in names.items() for flag in all_flags}
-    own = _own_environment(server, names, environ)
-    arguments = list(_arguments(command, flags, reading))
+    flags = {flag: name for name, (all_flags, _) in names.items() for flag in all_flags}
+
+    def problem(kind: str, detail: str) -> None:
+        reading.problems.append(Problem(kind, detail, command.line.file, command.line.number))
+
+    def find(flag: str) -> tuple[str, str] | None:
+        # argparse, which gunicorn uses, takes abbreviations.
+        name = flags.get(complete(flag, flags) if server == "gunicorn" else flag)
+        if flag in ("--help", "--version", "-v", "-h"):
+            return None
+        if name is None:
+            problem("not-parsed", f"{server} has no option {flag}, and exits")
+            return None
+        return "" if flag.startswith("--no-") else name, "required" if names[name][1] else "no"
+
+    def split(words: Command) -> list[tuple[str, str]]:
+        return [pair for pair in words.arguments(find, problem) if pair[0]]
+
+    own, arguments = _own_environment(server, names, environ), split(command)
     if server == "gunicorn":
         given = shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))
-        own += _arguments(Command(("gunicorn", *given), "", RawLine(None, 0, "", "")), flags, reading)
+        own += split(Command(("gunicorn", *given), "", command.line))
         named = next((value for name, value in reversed([*own, *arguments]) if name == "config"), None)
         module = (named or "").removeprefix("python:").replace(".", "/") + ".py"
         path = locate(module if named and named.startswith("python:") else (named or "gunicorn.conf.py"))
@@ -53,7 +70,7 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
             reading.files.append(path)
             _read_file(path, environ, reading)
         elif named:
-            reading.problems.append(Problem("include-not-read", named, command.line.file, command.line.number))
+            problem("include-not-read", named)
     form = "shell" if command.shell else "command"
     for file_, number, pairs, kind in (
         (None, 0, own, "command"),
@@ -86,31 +103,6 @@ def _own_environment(server: str, names: Mapping[str, Any], environ: Mapping[str
     return [(name, environ[variable]) for name, variable in variables if variable in environ]
 
 
-def _arguments(command: Command, flags: Mapping[str, tuple[str, bool]], reading: Reading) -> Iterator[tuple[str, str]]:
-    left = list(command.words[1:])
-    while left:
-        word = left.pop(0)
-        flag, equals, value = word.partition("=")
-        if not word.startswith("-") or word in ("-", "--"):
-            continue
-        if "$(" in flag:
-            reading.problems.append(Problem("include-not-read", word, command.line.file, command.line.number))
-            continue
-        if flag not in flags and not word.startswith("--") and word[:2] in flags:
-            flag, equals, value = word[:2], "=", word[2:]
-        if flag not in flags:
-            if flag not in ("--help", "--version", "-v", "-h"):
-                problem = f"{reading.server} has no option {flag}, and exits"
-                reading.problems.append(Problem("not-parsed", problem, command.line.file, command.line.number))
-            continue
-        name, wants = flags[flag]
-        if wants and not equals and not left:
-            problem = f"{flag} wants a value, and {reading.server} exits"
-            reading.problems.append(Problem("not-parsed", problem, command.line.file, command.line.number))
-        elif not flag.startswith("--no-"):
-            yield name, value if equals or not wants else left.pop(0)
-
-
 def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None:
     text = read_text(path)
     try:
@@ -138,7 +130,7 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
     # A name that the file itself reads is a variable and not a setting; so is one that is private or in capitals.
-    reading.known |= {
+    reading.declared = {
         line.key for line in reading.lines if line.key in used or line.key.startswith("_") or line.key.isupper()
     }
 

@@ -3,6 +3,7 @@ xmlconf.c)."""
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -51,6 +52,42 @@ class Command:
     @property
     def server(self) -> str:
         return _SERVER.sub(r"\1", Path(self.words[0]).name)
+
+    def arguments(
+        self, find: Callable[[str], tuple[str, str] | None], problem: Callable[[str, str], None]
+    ) -> Iterator[tuple[str, str]]:
+        """The settings and their values, split as getopt_long and argparse do: a value stands behind `=`, behind a
+        short flag or in the next word, and several short flags may be one word. A word that is no flag has the setting
+        "". `find` gives the setting of a flag, and whether its value is "required", "optional" or "no"; None if the
+        server has no such flag."""
+        who = self.server.replace("uwsgi", "uWSGI")
+        left = list(self.words[1:])
+        while left:
+            word = left.pop(0)
+            if word == "--":
+                yield from (("", rest) for rest in left)
+                return
+            if word == "-" or not word.startswith("-"):
+                yield "", word
+                continue
+            short = not word.startswith("--")
+            # getopt_long takes the `=` behind a short flag for a part of the value; argparse does not.
+            rest = word[2:] if who == "uWSGI" else word[2:].removeprefix("=")
+            flag, equals, value = (word[:2], rest, rest) if short else word.partition("=")
+            if "$(" in word.partition("=")[0]:
+                problem("include-not-read", word)
+                left = left[1:] if left and left[0][:1] != "-" else left
+                continue
+            setting, argument = find(flag) or ("", "")
+            if argument == "required" and not equals and not left:
+                problem("not-parsed", f"{word} wants a value, and {who} exits")
+            elif argument == "required" and not equals:
+                yield setting, left.pop(0)
+            elif argument == "no" and equals and not short:
+                problem("not-parsed", f"{flag} takes no value, and {who} exits")
+            elif setting:
+                left[:0] = [f"-{value}"] if argument == "no" and value else []
+                yield setting, "" if argument == "no" else value
 
 
 @dataclass

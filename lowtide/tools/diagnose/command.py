@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from lowtide.tools.arguments import count
 from lowtide.tools.diagnose.request import Request
 from lowtide.tools.diagnose.rounds import CannotRun, Job
 
@@ -23,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to its parser."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--app", metavar="MODULE:CALLABLE", help="the WSGI application")
-    what.add_argument("--pid", type=_count, help="look at a running process instead")
+    what.add_argument("--pid", type=count, help="look at a running process instead")
     parser.add_argument("--chdir", default=".", metavar="DIR", help="where the application is imported from")
     parser.add_argument("--path", help="what to ask for; {n} becomes the number of the request")
     add_request_arguments(parser)
-    parser.add_argument("--seconds", type=_count, default=30, help="with --pid: how long to look (default: 30)")
+    parser.add_argument("--seconds", type=count, default=30, help="with --pid: how long to look (default: 30)")
 
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,22 +43,22 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--times", type=_times, default=40, metavar="N", help="requests to measure (default: 40)")
     parser.add_argument(
         "--at-most",
-        type=_count,
+        type=count,
         default=10_000,
         metavar="N",
         help="requests to go on to while it is not sure (default: 10000)",
     )
     parser.add_argument(
         "--patience",
-        type=_count,
+        type=count,
         metavar="SECONDS",
         help="also stop after so long, in each of two processes (default: 0.8 of --timeout)",
     )
     parser.add_argument(
-        "--warm-up", type=_count, default=5, metavar="N", help="requests before these, which do not count (default: 5)"
+        "--warm-up", type=count, default=5, metavar="N", help="requests before these, which do not count (default: 5)"
     )
     parser.add_argument(
-        "--timeout", type=_count, default=600, metavar="SECONDS", help="for each of two processes (default: 600)"
+        "--timeout", type=count, default=600, metavar="SECONDS", help="for each of two processes (default: 600)"
     )
     parser.add_argument("--format", choices=("json", "text"), default="text", help="output (default: text)")
     parser.add_argument(
@@ -130,14 +131,8 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     return diagnosis.exit_code
 
 
-def _count(value: str) -> int:
-    if not value.isdigit() or int(value) == 0:
-        raise argparse.ArgumentTypeError(f"{value!r} is no number above 0")
-    return int(value)
-
-
 def _times(value: str) -> int:
-    if not value.isdigit() or not 10 <= int(value) <= 100_000:
+    if not value.isdecimal() or not 10 <= int(value) <= 100_000:
         raise argparse.ArgumentTypeError(f"{value!r} is no number from 10 to 100000; fewer show no trend")
     return int(value)
 

@@ -52,8 +52,6 @@ class Context(Settings):
     main: Path
     cwd: Path
     container: Container
-    strict: bool = False
-    declared: frozenset[str] = frozenset()
     uwsgi: tuple[int, ...] = (2, 0, 31)
     python: tuple[int, ...] = (3, 13)
     somaxconn: int | None = None

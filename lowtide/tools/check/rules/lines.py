@@ -46,7 +46,7 @@ def comment_behind_value(c: Context) -> Iterator[Finding]:
     for line in c.written:
         trailer = _TRAILER.search(line.value)
         known = c.table.get(line.key)
-        own = known or line.key in c.placeholders or line.key in c.declared
+        own = known or line.key in c.placeholders or line.key in c.reading.declared
         if not trailer or not own or line.key in BLOCK_ENDS or is_free_text(line.key) or line.form == "shell":
             continue
         if trailer.group(2) and (known is None or known.kind == "other"):

@@ -36,9 +36,9 @@ def unknown_option(c: Context) -> Iterator[Finding]:
     plugins = _plugins(c)
     for line in c.reading.lines:
         name, used = line.key, line.key in c.placeholders
-        if c.table.get(name) or name in c.declared or name in c.reading.known or re.search(r"\s[;#]", name):
+        if c.table.get(name) or name in c.reading.declared or name in c.reading.known or re.search(r"\s[;#]", name):
             continue
-        fatal = c.strict and line.active and not plugins
+        fatal = c.is_on("strict") and line.active and not plugins
         # With libxml2, <app> mounts an application; with expat it is a variable.
         if (used and not fatal) or (line.form == "xml" and name == "app"):
             continue
@@ -70,7 +70,7 @@ def unknown_option(c: Context) -> Iterator[Finding]:
         level = WARNING if near or name in _NEVER_THERE else NOTE
         yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
     for option in c.reading.options:
-        if option.file is None and c.strict and not c.table.get(option.name) and not plugins:
+        if option.file is None and c.is_on("strict") and not c.table.get(option.name) and not plugins:
             variable = f"UWSGI_{option.name.upper().replace('-', '_')}"
             message = f"{variable} in the environment is read as the option `{option.name}`, which does not exist; "
             message += "with `strict` uWSGI refuses to start. Kubernetes sets such variables for a service named "
@@ -84,7 +84,7 @@ def option_too_new(c: Context) -> Iterator[Finding]:
     version = ".".join(str(part) for part in c.uwsgi)
     for line, known in c.known_lines():
         if known.since and version_key(known.since) > c.uwsgi:
-            fatal = c.strict and line.active
+            fatal = c.is_on("strict") and line.active
             does = "refuses to start over it" if fatal else "ignores it"
             message = f"`{line.key}` came with uWSGI {known.since}; {version} {does}."
             yield say(c, line, ERROR if fatal else WARNING, message, f"Use uWSGI {known.since} or newer.")

@@ -47,8 +47,6 @@ def findings_in(tmp_path: Path) -> Findings:
                 processes=processes,
                 table=table,
                 container=container or Container("none"),
-                strict=reader.is_strict(),
-                declared=frozenset(reader.declared),
                 uwsgi=version_key(uwsgi),
                 python=version_key(python),
                 somaxconn=somaxconn,

@@ -15,6 +15,7 @@ from lowtide.tools.check.compare import find_uwsgi
 from lowtide.tools.check.files import UnreadableError
 from lowtide.tools.check.options import load_options
 from lowtide.tools.check.reader import Reader
+from lowtide.tools.check.servers import read_server
 from lowtide.tools.check.syntax import Command, RawLine
 from lowtide.tools.cli import main
 
@@ -46,6 +47,7 @@ CASES = [
     Case("shell-form", "start.sh", f"#!/bin/sh\n./migrate\n{UWSGI}", "note", f"#!/bin/sh\n./migrate\nexec {UWSGI}"),
     Case("not-parsed", "Dockerfile", 'CMD ["uwsgi", "--procesess", "2"]', "error", 'CMD ["uwsgi", "--processes", "2"]'),
     Case("not-parsed", "Dockerfile", 'CMD ["uwsgi", "--socket"]', "error", 'CMD ["uwsgi", "--socket", "a"]'),
+    Case("not-parsed", "Dockerfile", 'CMD ["uwsgi", "--master=true"]', "error", 'CMD ["uwsgi", "--master"]'),
     Case("not-parsed", "start.sh", "exec gunicorn --keepalive 5 a:a", "error", "exec gunicorn --keep-alive 5 a:a"),
     Case("not-parsed", "start.sh", "exec granian --rss 5 a:a", "error", "exec granian --workers-max-rss 5 a:a"),
     Case("not-parsed", "gunicorn.conf.py", "workers = (", "error", "workers = 2"),
@@ -129,6 +131,15 @@ def test_words(name: str) -> None:
     start = started(file, text)
     assert start.command
     assert list(start.command.words) == words
+
+
+@pytest.mark.parametrize("words", ["--workers=3", "-w=3", "-w3", "-w 3", "-DRw3", "--max-requests 9 --workers 3"])
+def test_a_command_line_is_read_as_argparse_reads_it(words: str) -> None:
+    command = started("a.sh", f"exec gunicorn --thr 2 {words} a:a").command
+    assert command
+    reading = read_server(command, {}, lambda _: None, Path("a.sh"))
+    assert not reading.problems
+    assert {("processes", "3"), ("threads", "2")} <= {(option.name, option.value) for option in reading.options}
 
 
 ARGUMENTS = [
