@@ -16,16 +16,14 @@ Giving back runs in a thread, because the event loop would wait for it.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
 from lowtide.give_back import DEFAULT_THRESHOLD_MB, GiveBack
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Scope, receive and send, which each framework types in its own way.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 # Collecting garbage takes milliseconds of the processor, so the small requests beside a large one must not repeat it.
 PAUSE_S = 1.0
 
@@ -40,7 +38,7 @@ class AfterResponse:
         self._looked = -math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self.application(scope, receive, send)
             return

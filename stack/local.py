@@ -1,8 +1,8 @@
 """The stack as plain processes on this machine: uWSGI and nginx, supervised by supervisord.
 
 State (logs, sockets, SQLite, static files) is under VAR_DIR, by default var/ in the checkout. To run another server
-than uWSGI, set SERVER_COMMAND, and PROTOCOL=http if it speaks HTTP. SERVER_VARIABLES ("NAME=VALUE ...") are set for
-the server only.
+than uWSGI, set SERVER_COMMAND, and PROTOCOL=http or uwsgi if it speaks that. SERVER_VARIABLES ("NAME=VALUE ...") are
+set for the server only.
 """
 
 import errno

@@ -76,6 +76,7 @@ def variant(
             log,
             (load_start, load_end),
             label=variant.label,
+            source=variant.source or None,
             server=server,
             idle_mb=sampling.median_mb(sampler.between(idle_start, load_start)),
             worker_rss_mb=worker_rss_mb,

@@ -8,9 +8,9 @@ from typing import Any
 
 from loadtest.results.types import EventName, Reason
 
-# What gunicorn and granian log when they replace a worker, and the reason that it stands for.
+# What gunicorn, uvicorn and granian log when they replace a worker, and the reason that it stands for.
 REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = (
-    (re.compile(r"Autorestarting worker after current request"), "requests"),
+    (re.compile(r"Autorestarting worker after current request|Maximum request limit of \d+ exceeded"), "requests"),
     (re.compile(r"worker-\d+ RSS over threshold"), "rss"),
     (re.compile(r"worker-\d+ lifetime expired"), "lifetime"),
     (re.compile(r"WORKER TIMEOUT"), "hung"),
@@ -46,7 +46,7 @@ def of_uwsgi(lines: list[str], since: float) -> list[Event]:
 
 
 def of_another_server(lines: list[str], since: float) -> list[Event]:
-    """The workers that gunicorn or granian logged as replaced, from `since` on; their logs have whole seconds."""
+    """The workers that another server logged as replaced, from `since` on; their logs have whole seconds."""
     events = []
     hung: set[str] = set()
     for line in lines:

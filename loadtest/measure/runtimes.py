@@ -29,7 +29,7 @@ METRICS_S = 20
 # Python code that loads the application as a server would.
 LOAD = "from lowtide import application; described = application.read(); described.load(described.server)"
 # What the images start, as in the Dockerfile.
-UWSGI = ["uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
+UWSGI = ["python", "-m", "lowtide.start", "uwsgi", "--ini", "/srv/lowtide/uwsgi.ini"]
 # Has uWSGI print the configuration as it has read it. --chdir to a folder that does not exist ends uWSGI before it
 # serves. When it ends it removes its sockets, so RUN_DIR must not be that of the running server.
 SHOW_CONFIG = [
@@ -242,15 +242,16 @@ class Docker:
         services: dict[str, dict[str, Any]] = {"app": dict(given), "migrate": given}
         command, variables = (self._stack.env.get(name, "") for name in ("SERVER_COMMAND", "SERVER_VARIABLES"))
         if command or variables:
-            words = ["env", *variables.split(), "python", "-m", "lowtide.start", *(command.split() or UWSGI)]
+            words = ["env", *variables.split(), *(command.split() or UWSGI)]
             image = {"image": f"{self._service}-peers", "build": {"target": "peers"}}
             services["app"] |= {**image, "command": words}
-        # Another server than uWSGI has no socket of statistics, and its health check may not show its processes.
-        of_another = ["--pid", str(self.server_pid())] if command else []
-        services["metrics"] = {"command": ["python", "-m", "lowtide.metrics", *of_another], "pid": "service:app"}
-        if self._stack.env.get("PROTOCOL") == "http":
-            services["app"]["healthcheck"] = {"test": ["CMD", "python", "-m", "loadtest.measure.peers.healthy"]}
-            services["nginx"] = {"environment": {"PROTOCOL": "http"}}
+            # Another server than uWSGI has no socket of statistics, and its health check may not show its processes.
+            of_another = ["--pid", str(self.server_pid())] if command else []
+            services["metrics"] = {"command": ["python", "-m", "lowtide.metrics", *of_another], "pid": "service:app"}
+        if protocol := self._stack.env.get("PROTOCOL"):
+            healthy = ["CMD", "python", "-m", "loadtest.measure.peers.healthy", protocol]
+            services["app"]["healthcheck"] = {"test": healthy}
+            services["nginx"] = {"environment": {"PROTOCOL": protocol}}
         self._overlay.write_text(json.dumps({"services": services}))
 
     def _run_alone(self, service: str, command: list[str]) -> str:

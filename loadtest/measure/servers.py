@@ -8,10 +8,11 @@ from loadtest.measure import CannotMeasure, allocators
 from loadtest.measure.runtimes import sample_command
 from loadtest.measure.variants import Variant
 
-COMMANDS = {
-    "gunicorn": "gunicorn --config loadtest/measure/peers/gunicorn.conf.py",
-    "granian": "loadtest/measure/peers/granian",
-}
+# lowtide.start gives a server the same variables as uWSGI has. The settings of each row are in these files; PEER names
+# the row.
+GUNICORN = "gunicorn --config loadtest/measure/peers/gunicorn.conf.py"
+COMMANDS = {"gunicorn": GUNICORN, "granian": "loadtest/measure/peers/granian", "uvicorn": GUNICORN}
+POOLS = "loadtest/measure/peers/gunicorn-pools"
 Run = Callable[[list[str]], str]
 
 
@@ -28,8 +29,10 @@ def environment(variant: Variant, runtime: str = "local") -> dict[str, str]:
             allocators.installed(variant.preload) if runtime == "local" else allocators.in_image(variant.preload)
         )
     if variant.server != "uwsgi":
-        variables |= {"SERVER_COMMAND": COMMANDS[variant.server], "PROTOCOL": "http"}
-        alone["PEER"] = variant.peer
+        pools = "LARGE_WORKERS" not in variant.environment
+        command = POOLS if pools else COMMANDS[variant.server]
+        variables |= {"SERVER_COMMAND": f"python -m lowtide.start {command}", "PROTOCOL": "uwsgi" if pools else "http"}
+        alone["PEER"] = variant.name
     if alone:
         variables["SERVER_VARIABLES"] = " ".join(f"{name}={value}" for name, value in alone.items())
     return variables
@@ -41,7 +44,7 @@ def described(variant: Variant, uwsgi: str, run: Run) -> str:
         return f"uWSGI {uwsgi} with {allocators.described(variant.preload, run)}"
     if variant.server == "uwsgi":
         return f"uWSGI {uwsgi}"
-    # "gunicorn (version 27.0.1)", "granian 2.8.7"
+    # "gunicorn (version 27.0.1)", "granian 2.8.7", "Running uvicorn 0.54.0 with CPython 3.13.5 on Linux"
     version = re.search(r"\d[\d.]*\d", run([variant.server, "--version"]))
     return f"{variant.server} {version[0]}" if version else variant.server
 

@@ -21,7 +21,7 @@ class Variant:
         server: what stands behind nginx; loadtest/measure/servers.py starts it.
         malloc: variables of the server's processes alone, for glibc's allocator.
         preload: the library that stands in for glibc's allocator, as in lib<preload>.so.
-        peer: which configuration of gunicorn or granian, in loadtest/measure/peers/.
+        source: where the settings of a row that is not ours come from, addresses with spaces between.
         streaming: each large request is sent as its streaming counterpart (loadtest/load/scenarios.py).
         by_name_only: it is measured where VARIANTS names it, and VARIANTS=all leaves it out.
     """
@@ -29,20 +29,39 @@ class Variant:
     name: str
     label: str
     environment: dict[str, str]
-    server: Literal["uwsgi", "gunicorn", "granian"] = "uwsgi"
+    server: Literal["uwsgi", "gunicorn", "granian", "uvicorn"] = "uwsgi"
     malloc: dict[str, str] = field(default_factory=dict)
     preload: str = ""
-    peer: str = ""
+    source: str = ""
     streaming: bool = False
     by_name_only: bool = False
 
 
-def gunicorn(name: str, label: str, peer: str) -> Variant:
-    return Variant(name, label, ONE_POOL, server="gunicorn", peer=peer)
+# Where the settings of each row come from: the documentation of the allocator or the server.
+MALLOPT = "https://man7.org/linux/man-pages/man3/mallopt.3.html"
+ARENAS = "https://devcenter.heroku.com/articles/tuning-glibc-memory-behavior"
+JEMALLOC = "https://github.com/jemalloc/jemalloc/blob/dev/TUNING.md"
+MIMALLOC = "https://github.com/microsoft/mimalloc#environment-options"
+GUNICORN = "https://docs.gunicorn.org/en/latest/settings.html"
+GUNICORN_UWSGI = "https://gunicorn.org/uwsgi"
+GRANIAN = "https://github.com/emmett-framework/granian#backpressure"
+UVICORN = "https://docs.djangoproject.com/en/5.2/howto/deployment/asgi/uvicorn/"
+# What Heroku sets for programs with threads.
+TWO_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+# For giving back in workers with threads: malloc_trim does not reach the top of an arena that glibc makes for a thread.
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
-def granian(name: str, label: str, peer: str) -> Variant:
-    return Variant(name, label, ONE_POOL, server="granian", peer=peer)
+def gunicorn(name: str, label: str) -> Variant:
+    return Variant(name, label, ONE_POOL, server="gunicorn", source=GUNICORN)
+
+
+def granian(name: str, label: str, malloc: dict[str, str] | None = None) -> Variant:
+    return Variant(name, label, ONE_POOL, server="granian", malloc=malloc or {}, source=GRANIAN)
+
+
+def uvicorn(name: str, label: str, malloc: dict[str, str]) -> Variant:
+    return Variant(name, label, ONE_POOL, server="uvicorn", malloc=malloc, source=UVICORN)
 
 
 VARIANTS = {
@@ -59,21 +78,70 @@ VARIANTS = {
             "without, and MALLOC_TRIM_THRESHOLD_=131072: glibc trims from 128 KiB on.",
             WITHOUT,
             malloc={"MALLOC_TRIM_THRESHOLD_": "131072"},
+            source=MALLOPT,
         ),
+        Variant(
+            "mmap-threshold",
+            "without, and MALLOC_MMAP_THRESHOLD_=131072: blocks from 128 KiB on are mapped alone.",
+            WITHOUT,
+            malloc={"MALLOC_MMAP_THRESHOLD_": "131072"},
+            source=MALLOPT,
+        ),
+        # These workers have one thread, so they have one arena in any case.
         Variant(
             "arena-max",
             "without, and MALLOC_ARENA_MAX=2: glibc makes no more arenas.",
             WITHOUT,
             malloc={"MALLOC_ARENA_MAX": "2"},
+            source=ARENAS,
+            by_name_only=True,
         ),
-        Variant("jemalloc", "without, on jemalloc.", WITHOUT, preload="jemalloc"),
-        Variant("mimalloc", "without, on mimalloc.", WITHOUT, preload="mimalloc"),
-        gunicorn("gunicorn", "gunicorn, sync workers, as it comes.", "default"),
-        gunicorn("gunicorn-recycle", "gunicorn, preload, max-requests with jitter.", "recycle"),
-        gunicorn("gunicorn-lowtide", "gunicorn, preload, giving back by lowtide.gunicorn.", "lowtide"),
-        granian("granian", "granian, WSGI, as it comes.", "default"),
-        granian("granian-recycle", "granian, workers-max-rss and workers-lifetime.", "recycle"),
-        granian("granian-lowtide", "granian, giving back by lowtide.wsgi.", "lowtide"),
+        Variant(
+            "jemalloc",
+            "without, on jemalloc with a background thread and short decay.",
+            WITHOUT,
+            # The example of TUNING.md for little memory, and its background thread, which a fork ends: jemalloc has
+            # none in a child (src/background_thread.c, background_thread_postfork_child), so there freed pages decay
+            # with the next requests. abort_conf ends the process at an option that this version does not know.
+            malloc={
+                "MALLOC_CONF": "background_thread:true,narenas:1,tcache_max:1024,dirty_decay_ms:1000,muzzy_decay_ms:0,"
+                "abort_conf:true"
+            },
+            preload="jemalloc",
+            source=JEMALLOC,
+        ),
+        Variant(
+            "mimalloc",
+            "without, on mimalloc without a delay before it purges.",
+            WITHOUT,
+            # The second is the name of the first in mimalloc 2.0, which Debian 12 has.
+            malloc={"MIMALLOC_PURGE_DELAY": "0", "MIMALLOC_DECOMMIT_DELAY": "0"},
+            preload="mimalloc",
+            source=MIMALLOC,
+        ),
+        gunicorn("gunicorn", "gunicorn, sync workers, as it comes."),
+        Variant(
+            "gunicorn-threads",
+            "gunicorn, threads, preload, max-requests with jitter.",
+            ONE_POOL,
+            server="gunicorn",
+            malloc=TWO_ARENAS,
+            source=f"{GUNICORN} {ARENAS}",
+        ),
+        gunicorn("gunicorn-recycle", "gunicorn, preload, max-requests with jitter."),
+        Variant(
+            "gunicorn-pools",
+            "Two gunicorns behind the two pools; a worker leaves after each large request.",
+            {},
+            server="gunicorn",
+            source=f"{GUNICORN} {GUNICORN_UWSGI}",
+        ),
+        gunicorn("gunicorn-lowtide", "gunicorn, preload, giving back by lowtide.gunicorn."),
+        granian("granian", "granian, WSGI, with backpressure."),
+        granian("granian-recycle", "granian, backpressure, workers-max-rss and workers-lifetime."),
+        granian("granian-lowtide", "granian, backpressure, giving back by lowtide.wsgi.", ONE_ARENA),
+        uvicorn("uvicorn", "gunicorn with uvicorn's ASGI workers, preload, max-requests with jitter.", TWO_ARENAS),
+        uvicorn("uvicorn-lowtide", "gunicorn with uvicorn's ASGI workers, giving back by lowtide.asgi.", ONE_ARENA),
         Variant("streaming", "What the stack ships, asked through its streaming endpoints.", {}, streaming=True),
         Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),
     )

@@ -90,6 +90,8 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
 
     name: Name
     label: str | None = None
+    # Where the settings of a row that is not ours come from.
+    source: str | None = None
     server: str | None = None
     idle_mb: Amount | None
     worker_rss_mb: Amount | None = None

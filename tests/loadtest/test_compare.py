@@ -17,14 +17,16 @@ from loadtest.results import rounds, types, verdict
 from .conftest import row, write_log
 
 ROWS = """
-    without article sized trim contained lowtide trim-threshold arena-max jemalloc mimalloc
-    gunicorn gunicorn-recycle gunicorn-lowtide granian granian-recycle granian-lowtide streaming
+    without article sized trim contained lowtide trim-threshold mmap-threshold jemalloc mimalloc
+    gunicorn gunicorn-threads gunicorn-recycle gunicorn-pools gunicorn-lowtide granian granian-recycle granian-lowtide
+    uvicorn uvicorn-lowtide streaming
 """.split()  # noqa: SIM905
-# Of gunicorn 27 and granian 2.8, with the log format of loadtest/measure/peers/granian.log.json.
+# Of gunicorn 27, uvicorn 0.54 and granian 2.8, with the log format of loadtest/measure/peers/granian.log.json.
 LOG = """
 [2026-01-31 12:00:00 +0000] [10] [INFO] Booting worker with pid: 10
 [2026-01-31 12:00:01 +0000] [10] [INFO] Autorestarting worker after current request.
 [2026-01-31 12:00:02 +0000] [11] [INFO] Autorestarting worker after current request.
+[2026-01-31 12:00:02 +0000] [12] [WARNING] Maximum request limit of 105 exceeded. Terminating process.
 [2026-01-31 12:00:03 +0000] [9] [CRITICAL] WORKER TIMEOUT (pid:12)
 [2026-01-31 12:00:03 +0000] [9] [ERROR] Worker (pid:12) was sent SIGABRT!
 [2026-01-31 12:00:04 +0000] [9] [ERROR] Worker (pid:13) was sent SIGKILL! Perhaps out of memory?
@@ -75,16 +77,23 @@ def test_variables_of_the_server_alone_are_not_those_of_the_stack() -> None:
     assert "SERVER_VARIABLES" not in servers.environment(VARIANTS["without"])
 
 
-def test_other_servers_speak_http_and_have_one_pool() -> None:
-    for name in ROWS[10:16]:
+def test_other_servers_have_one_pool_or_a_server_for_each() -> None:
+    for name in ROWS[10:20]:
         variables = servers.environment(VARIANTS[name])
-        assert (variables["PROTOCOL"], variables["LARGE_WORKERS"]) == ("http", "0")
-        assert variables["SERVER_VARIABLES"].startswith("PEER=")
+        pools = name == "gunicorn-pools"
+        assert (variables["PROTOCOL"], variables.get("LARGE_WORKERS")) == (("uwsgi", None) if pools else ("http", "0"))
+        assert f"PEER={name}" in variables["SERVER_VARIABLES"].split()
+
+
+def test_what_is_not_ours_names_its_source() -> None:
+    for name in ROWS[6:20]:
+        assert VARIANTS[name].source.startswith("https://")
 
 
 def test_recycles_are_read_from_other_servers_logs() -> None:
     events = recycles.of_another_server(LOG, NOON + 2.5)
     assert [(event.time - NOON, event.event) for event in events] == [
+        (2, "requests"),
         (2, "requests"),
         (3, "hung"),
         (4, "died"),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from lowtide import asgi, memory
-from lowtide.asgi import AfterResponse, Receive, Scope, Send
+from lowtide.asgi import AfterResponse
 from lowtide.give_back import GiveBack
 
-HTTP: Scope = {"type": "http"}
+HTTP = {"type": "http"}
 
 
 class Request:
@@ -47,7 +47,7 @@ async def send(message: Any) -> None:
     pass
 
 
-async def ask(application: asgi.Application, scope: Scope = HTTP) -> str:
+async def ask(application: asgi.Application, scope: Any = HTTP) -> str:
     """Serve a request as uvicorn does: in a task of its own, which catches what it raises. Returns what that was."""
 
     async def serve() -> str:
@@ -64,7 +64,7 @@ async def ask(application: asgi.Application, scope: Scope = HTTP) -> str:
 def test_the_request_is_free_when_heap_is_given_back(raised: str) -> None:
     giver = Giver()
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
         request = Request()
         giver.request = weakref.ref(request)
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -85,7 +85,7 @@ def test_the_request_is_free_when_heap_is_given_back(raised: str) -> None:
 def test_lifespan_is_left_to_the_application() -> None:
     giver, seen = Giver(), []
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
         seen.append((scope, receive, send))
 
     async def main() -> None:
@@ -105,7 +105,7 @@ def test_beside_others_it_is_given_back_once_in_a_pause_and_the_last_is_not_lost
     async def main() -> None:
         end = asyncio.Event()
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        async def application(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "websocket":
                 await end.wait()
 
@@ -139,7 +139,7 @@ def test_a_small_request_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> No
     calls: list[int] = []
     monkeypatch.setattr(memory, "rss_mb", lambda: 50.0)
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
         pass
 
     async def main() -> None:
