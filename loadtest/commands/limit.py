@@ -5,7 +5,7 @@ memory, and what the large request that is running needs. The container gets FLO
 the RSS of an idle worker and GIVE_BACK_MB, so that a worker that could not give everything back is replaced at once.
 `lowtide` gets LARGE requests, each other variant LARGE_OTHERS. Needs Docker: the kernel is to enforce the limit.
 Environment: FLOORS (1.5), RELOAD_ON_RSS, and VARIANTS, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment.
-Shows a table and keeps it in results/limit/limit.md, with Locust's reports beside it.
+Shows a table and keeps it in results/limit/ as limit.json and limit.md, with Locust's reports beside it.
 Exit codes: 0 `lowtide` lost no request and no process, 1 it did, 2 could not be measured, 130 interrupted.
 """
 
@@ -27,17 +27,16 @@ from loadtest.commands.session import (
     stack_environment,
 )
 from loadtest.load import scenarios
-from loadtest.measure import CannotMeasure, needs, phases
+from loadtest.measure import CannotMeasure, machine, needs, phases
 from loadtest.measure.outcome import Run
 from loadtest.measure.runtimes import Docker
 from loadtest.measure.variants import VARIANTS
-from loadtest.results import words
-from loadtest.results.tables import Table
+from loadtest.results import files, limit
+from loadtest.results.types import Environment
 from lowtide.give_back import DEFAULT_THRESHOLD_MB
 
 NAMES = "without article sized trim contained lowtide"
 LARGE, LARGE_OTHERS = 500, 60
-HEADING = ["in the container", "requests", "failed", "OOM kills", "highest working set", "PSS at the end"]
 
 
 def scenario(large: int) -> str:
@@ -52,11 +51,12 @@ def positive(name: str, default: str) -> float:
     return float(value)
 
 
-def row(measured: Run) -> list[str]:
-    peak_mb = max(sample.working_set_mb or 0 for sample in measured.samples)
+def row(measured: Run) -> limit.Row:
+    highest_mb = max(sample.working_set_mb or 0 for sample in measured.samples)
     variant = measured.variant
-    figures = (variant.requests, variant.failures, variant.oom_kills, peak_mb, variant.end_mb)
-    return [variant.name, *map(words.number, figures)]
+    return limit.Row(
+        variant.name, variant.requests, variant.failures, variant.oom_kills, round(highest_mb, 1), variant.end_mb
+    )
 
 
 def run(owned: list[str]) -> int:
@@ -74,8 +74,7 @@ def run(owned: list[str]) -> int:
     directory = results_folder() / "limit"
     directory.mkdir(parents=True, exist_ok=True)
     left = Left(len(chosen), scenarios.named(scenario(LARGE_OTHERS)))
-    table = Table(HEADING)
-    lost = 0
+    rows: list[limit.Row] = []
     with session(ample) as progress:
         progress.prefix = "floor"
         progress("seeding")
@@ -93,16 +92,23 @@ def run(owned: list[str]) -> int:
             progress.prefix = f"{variant.name} in {limit_mb} MiB ({left.next()})"
             load = scenario(LARGE if variant.name == "lowtide" else LARGE_OTHERS)
             measured = phases.variant(tight, variant, load, seed, directory, progress)
-            table.rows.append(row(measured))
-            lost += measured.variant.failures + (measured.variant.oom_kills or 0) if variant.name == "lowtide" else 0
-    table.caption = (
-        f"Limit {limit_mb} MiB, {floors:g} times the floor of {floor:.0f} (idle {idle_mb:.0f}); memory in MiB. "
-        f"{sizing.workers} workers, reload-on-rss {reload_on_rss}, Python {versions['python']}, "
-        f"uWSGI {versions['uwsgi']}, {versions['libc']}."
+            rows.append(row(measured))
+    result = limit.Limit(
+        environment=Environment(**machine.size(), **versions),
+        machine=machine.processor(),
+        workers=sizing.workers,
+        reload_on_rss=int(reload_on_rss),
+        floors=floors,
+        floor_mb=round(floor, 1),
+        idle_mb=round(idle_mb, 1),
+        limit_mb=limit_mb,
+        rows=rows,
     )
+    files.write_whole(directory / "limit.json", result)
+    table = limit.table(result)
     (directory / "limit.md").write_text(table.markdown() + "\n")
     console.print(table.terminal())
-    return 1 if lost else 0
+    return int(any(row.failures or row.oom_kills for row in rows if row.variant == "lowtide"))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Puts a result into README and docs: `make publish` after `make loadtest` or `make compare`.
+"""Puts a result into README and docs: `make publish` after `make loadtest`, `compare`, `sweep` or `limit`.
 
     python -m loadtest.commands.publish [DIRECTORY]
 
-DIRECTORY is results/latest unless it is given. Its summary goes to docs/results/ as docker.json or local.json by its
-runtime, or compare.json when it has rows of `make compare`; its picture goes to docs/images/; and every block of README
-and docs/ that is made from that result is written anew.
+DIRECTORY is results/latest unless it is given; results/sweep and results/limit are those of the other two. Its summary
+goes to docs/results/ as docker.json or local.json by its runtime, or compare.json when it has rows of `make compare`,
+or sweep.json or limit.json; its picture goes to docs/images/; and every block of README and docs/ that is made from
+that result is written anew.
 Exit codes: 0 published, 2 it cannot be.
 """
 
@@ -20,7 +21,7 @@ from stack import CHECKOUT
 
 RESULTS, IMAGES = CHECKOUT / "docs/results", CHECKOUT / "docs/images"
 # The picture of each result; README shows that of the first.
-PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png"}
+PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png", "sweep": "sweep.png"}
 
 
 def pages() -> list[Path]:
@@ -45,12 +46,24 @@ def name_of(summary: Summary) -> str:
     return "compare" if measured - default else summary.runtime
 
 
+def files_of(directory: Path) -> tuple[str, Path, Path]:
+    """The name, the file and the picture of the result in this directory; the picture may be missing.
+
+    Raises:
+        ResultError: there is none, or it is no result to publish.
+    """
+    for name in published.OTHERS:
+        if (file := directory / f"{name}.json").exists():
+            return name, file, directory / f"{name}.png"
+    return name_of(files.read(directory).summary), directory / "summary.json", directory / "memory.png"
+
+
 def run(directory: Path) -> int:
-    summary = files.read(directory).summary
-    name = name_of(summary)
+    name, file, picture = files_of(directory)
     RESULTS.mkdir(exist_ok=True)
-    shutil.copy(directory / "summary.json", RESULTS / f"{name}.json")
-    shutil.copy(directory / "memory.png", IMAGES / PICTURES[name])
+    shutil.copy(file, RESULTS / f"{name}.json")
+    if picture.exists():
+        shutil.copy(picture, IMAGES / PICTURES[name])
     written = []
     for page in pages():
         text = page.read_text(encoding="utf-8")

@@ -3,7 +3,8 @@
 Each of the three is varied alone while the other two keep their middle value, for `without`, `article` and `lowtide`.
 Environment: RUNTIME, SEED, LOADTEST_PORT, RESULTS_DIR as for the experiment; QUICK=1 measures only the least, the
 middle and the most of each.
-Results go to results/sweep/: sweep.csv, sweep.png, sweep.svg. Exit codes: 0 measured, 2 could not, 130 interrupted.
+Results go to results/sweep/: sweep.json, sweep.csv, sweep.png, sweep.svg.
+Exit codes: 0 measured, 2 could not, 130 interrupted.
 """
 
 import os
@@ -26,7 +27,7 @@ from loadtest.load import scenarios
 from loadtest.measure import machine, phases
 from loadtest.measure.runtimes import STATE
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import sweep, types
+from loadtest.results import sweep, types, words
 
 NAMES = tuple(sweep.COLOURS)
 
@@ -104,10 +105,10 @@ def run(owned: list[str]) -> int:
                 single = phases.variant(runtime, point.variant(name), point.scenario, seed, directory, progress)
                 measured[point, name] = single.variant
     rows = [row(axis, value(axis, point, seed), measured[point, name]) for axis, point in wanted for name in NAMES]
-    sweep.write(directory, rows)
+    environment = types.Environment(**machine.size(), **versions)
+    sweep.write(directory, sweep.Sweep(runtime.name, environment, machine.processor(), rows))
     console.print(sweep.table(rows).terminal())
-    environment = machine.size() | versions
-    console.print(", ".join(f"{key} {figure}" for key, figure in environment.items()) + f", {runtime.name} runtime")
+    console.print(words.machine(environment, machine.processor(), runtime.name))
     console.print(f"The picture: {os.path.relpath(directory)}/sweep.png")
     return 0
 

@@ -12,14 +12,27 @@ from msgspec import Struct
 from loadtest.results.types import Event, Options, ResultError, Results, Sample, Summary
 
 Row = TypeVar("Row", Sample, Event)
+Whole = TypeVar("Whole", bound=Struct)
 
 
 def write(results: Results) -> None:
     """Write summary.json, samples.csv and events.csv. The configurations were written when each variant ran."""
-    encoded = msgspec.json.format(msgspec.json.encode(results.summary), indent=1)
-    (results.directory / "summary.json").write_bytes(encoded + b"\n")
+    write_whole(results.directory / "summary.json", results.summary)
     write_rows(results.directory / "samples.csv", Sample, chain.from_iterable(results.samples.values()))
     write_rows(results.directory / "events.csv", Event, chain.from_iterable(results.events.values()))
+
+
+def write_whole(path: Path, whole: Struct) -> None:
+    """A JSON file with indentation."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+
+
+def read_whole(path: Path, whole: type[Whole]) -> Whole:
+    """Read and check a JSON file of this type. Raises ResultError."""
+    try:
+        return msgspec.json.decode(_text(path), type=whole)
+    except msgspec.DecodeError as error:
+        raise ResultError(f"{path}: {error}") from None
 
 
 def write_rows(path: Path, row_type: type[Struct], rows: Iterable[Struct]) -> None:
@@ -46,10 +59,7 @@ def read(directory: Path) -> Results:
 
 def read_summary(path: Path) -> Summary:
     """Read and check a `summary.json` alone. Raises ResultError."""
-    try:
-        summary = msgspec.json.decode(_text(path), type=Summary)
-    except msgspec.DecodeError as error:
-        raise ResultError(f"{path}: {error}") from None
+    summary = read_whole(path, Summary)
     names = [variant.name for variant in summary.variants]
     for name in names:
         if names.count(name) > 1:

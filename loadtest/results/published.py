@@ -12,11 +12,12 @@ So no figure can be older than its result: tests/loadtest/test_published.py make
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from loadtest.results import files, words
+from loadtest.results import files, limit, sweep, words
 from loadtest.results.report import latency_table, memory_table, with_spread
 from loadtest.results.tables import Table
-from loadtest.results.types import ResultError, Summary, ratio
+from loadtest.results.types import ResultError, Summary, Variant, ratio
 
 BLOCK = re.compile(
     r"(?P<head><!-- from docs/results/(?P<result>[\w-]+)\.json: (?P<form>\w+) -->\n).*?<!-- end -->", re.DOTALL
@@ -66,13 +67,104 @@ def ratios(summary: Summary) -> str:
     return table.markdown()
 
 
+# The figures of which less is better, as the tables call them: their keys, and how many digits are shown.
+COLUMNS = {
+    "idle": ("idle_mb", 0),
+    "peak": ("peak_mb", 0),
+    "mean": ("mean_mb", 0),
+    "end": ("end_mb", 0),
+    "small p50": ("small_p50_ms", 1),
+    "small p99": ("small_p99_ms", 1),
+    "small max": ("small_max_ms", 1),
+    "small due p50": ("small_due_p50_ms", 1),
+    "small due p99": ("small_due_p99_ms", 1),
+    "small due max": ("small_due_max_ms", 1),
+    "large p50": ("large_p50_ms", 0),
+    "large due p50": ("large_due_p50_ms", 0),
+    "late": ("pushed_back", 0),
+    "wall": ("wall_s", 1),
+    "failed": ("failures", 0),
+}
+
+
+def beats(summary: Summary) -> str:
+    """Which rows have a lower figure than `lowtide`, column by column.
+
+    Raises:
+        ResultError: `lowtide` was not measured.
+    """
+    lowtide = summary.variant("lowtide")
+    if lowtide is None:
+        raise ResultError("lowtide was not measured, so nothing can be compared with it")
+    lines, unbeaten = [], []
+    for column, (figure, digits) in COLUMNS.items():
+        if getattr(lowtide, figure) is None:
+            continue
+        lower = lower_rows(summary, lowtide, figure, digits)
+        if lower:
+            lines.append(f"- {column}, `lowtide` {words.number(getattr(lowtide, figure), digits)}: {', '.join(lower)}.")
+        else:
+            unbeaten.append(column)
+    said = []
+    if unbeaten:
+        said.append(f"No row is below `lowtide` in: {', '.join(unbeaten)}.")
+    if lines:
+        near = " (~ where the ranges of the rounds overlap)" if summary.rounds > 1 else ""
+        said += [f"Rows with a lower figure than `lowtide`{near}:", "", *lines]
+    return "\n".join(said)
+
+
+def lower_rows(summary: Summary, lowtide: Variant, figure: str, digits: int) -> list[str]:
+    """The rows whose figure, as it is shown, is below that of `lowtide`, the lowest first."""
+    lower = []
+    bound, spread = round(getattr(lowtide, figure), digits), lowtide.spread(figure)
+    for variant in summary.variants:
+        value = getattr(variant, figure)
+        if value is None or round(value, digits) >= bound:
+            continue
+        own = variant.spread(figure)
+        near = "~" if own and spread and own[1] >= spread[0] else ""
+        lower.append((value, f"`{variant.name}` {near}{words.number(value, digits)}"))
+    return [text for _, text in sorted(lower)]
+
+
+def sources(summary: Summary) -> str:
+    """Where the settings of each row come from that is not ours."""
+    table = Table(["", "what it is", "its settings are from"], texts=3)
+    for variant in summary.variants:
+        if variant.source:
+            links = ", ".join(f"[{urlsplit(address).netloc}]({address})" for address in variant.source.split())
+            table.rows.append([f"`{variant.name}`", (variant.label or "").rstrip("."), links])
+    return table.markdown()
+
+
+# Of an experiment.
 FORMS: dict[str, Callable[[Summary], str]] = {
     "headline": headline,
     "ratios": ratios,
     "memory": lambda summary: memory_table(summary).markdown(),
     "latency": lambda summary: latency_table(summary).markdown(),
+    "beats": beats,
+    "sources": sources,
     "machine": lambda summary: "\n".join(words.measured_with(summary)),
 }
+# The forms of the other results have their names.
+OTHERS: dict[str, Callable[[Path], str]] = {
+    "sweep": lambda path: sweep.markdown(files.read_whole(path, sweep.Sweep)),
+    "limit": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),
+}
+
+
+def block(path: Path, form: str) -> str:
+    """A result as Markdown.
+
+    Raises:
+        ResultError: it cannot be read, or has no such form.
+    """
+    others = {name: make for name, make in OTHERS.items() if name == path.stem}
+    if form not in (known := others or FORMS):
+        raise ResultError(f"{path.name} has no form {form}: {', '.join(known)}")
+    return others[form](path) if others else FORMS[form](files.read_summary(path))
 
 
 def filled(text: str, results: Path) -> str:
@@ -82,11 +174,9 @@ def filled(text: str, results: Path) -> str:
         ResultError: a block names a result or a form that there is not, or has no end.
     """
 
-    def made(block: "re.Match[str]") -> str:
-        if block["form"] not in FORMS:
-            raise ResultError(f"{block['head'].strip()}: there is no form {block['form']}: {', '.join(FORMS)}")
-        summary = files.read_summary(results / f"{block['result']}.json")
-        return f"{block['head']}{FORMS[block['form']](summary)}\n<!-- end -->"
+    def made(named: "re.Match[str]") -> str:
+        made_of = results / (named["result"] + ".json")
+        return f"{named['head']}{block(made_of, named['form'])}\n<!-- end -->"
 
     if text.count("<!-- from docs/results/") != len(BLOCK.findall(text)):
         raise ResultError(

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from loadtest.results import files, plot, words
 from loadtest.results.tables import Table
+from loadtest.results.types import Environment
 
 # In the order of the panels, with what is written below each.
 LABELS = {"workers": "workers", "share": "large requests, % of all", "size": "body of a large request, MiB"}
@@ -27,6 +28,15 @@ class Row(Struct):
     mean_mb: float | None
     end_mb: float | None
     failures: int
+
+
+class Sweep(Struct):
+    """`sweep.json`."""
+
+    runtime: str
+    environment: Environment
+    machine: str
+    rows: list[Row]
 
 
 def figure(rows: list[Row]) -> Figure:
@@ -55,11 +65,12 @@ def figure(rows: list[Row]) -> Figure:
     return picture
 
 
-def write(directory: Path, rows: list[Row]) -> None:
-    """sweep.csv, sweep.png and sweep.svg."""
-    files.write_rows(directory / "sweep.csv", Row, rows)
+def write(directory: Path, sweep: Sweep) -> None:
+    """sweep.json, sweep.csv, sweep.png and sweep.svg."""
+    files.write_whole(directory / "sweep.json", sweep)
+    files.write_rows(directory / "sweep.csv", Row, sweep.rows)
     with matplotlib.rc_context(plot.STYLE):
-        picture = figure(rows)
+        picture = figure(sweep.rows)
         picture.savefig(directory / "sweep.png", dpi=200, metadata={"Software": None})
         picture.savefig(directory / "sweep.svg", metadata={"Date": None, "Creator": None})
 
@@ -71,3 +82,18 @@ def table(rows: list[Row]) -> Table:
         memory = (row.idle_mb, row.peak_mb, row.mean_mb, row.end_mb)
         shown.rows.append([row.axis, row.variant, f"{row.value:g}", *map(words.number, memory), str(row.failures)])
     return shown
+
+
+def markdown(sweep: Sweep) -> str:
+    """For a page: a row for each point of an axis, a column for each variant."""
+    shown = Table(["axis", "value", *(f"`{name}` idle / mean / peak" for name in COLOURS)])
+    for axis, at in dict.fromkeys((row.axis, row.value) for row in sweep.rows):
+        point = {row.variant: row for row in sweep.rows if (row.axis, row.value) == (axis, at)}
+        memory = [(row.idle_mb, row.mean_mb, row.peak_mb) for row in (point[name] for name in COLOURS)]
+        shown.rows.append([LABELS[axis], f"{at:g}", *(" / ".join(map(words.number, figures)) for figures in memory)])
+    failed = sum(row.failures for row in sweep.rows)
+    shown.caption = (
+        f"Memory in MiB of PSS, one run a point. {words.sentence(words.count(failed, 'request') + ' failed')} "
+        f"{words.machine(sweep.environment, sweep.machine, sweep.runtime)}"
+    )
+    return shown.markdown()

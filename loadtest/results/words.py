@@ -1,6 +1,6 @@
 """Plain sentences about a summary. Each is made by one function, and must be true whatever the outcome was."""
 
-from loadtest.results.types import Check, Route, Summary, Variant, ratio
+from loadtest.results.types import Check, Environment, Route, Summary, Variant, ratio
 from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 from lowtide import sizing
 
@@ -231,6 +231,16 @@ def servers(summary: Summary) -> list[str]:
     return list(dict.fromkeys(named or [f"uWSGI {summary.environment.uwsgi}"]))
 
 
+def processors(environment: Environment, machine: str | None) -> str:
+    return count(environment.cpus or 0, "processor") + (f" ({machine})" if machine else "")
+
+
+def machine(environment: Environment, name: str, runtime: str) -> str:
+    """What uWSGI was measured with alone."""
+    versions = f"Python {environment.python}, Django {environment.django}, uWSGI {environment.uwsgi}"
+    return f"{versions}, {environment.libc}, {processors(environment, name)}, {runtime} runtime."
+
+
 def measured_with(summary: Summary) -> list[str]:
     """What a table was measured with: units, load, machine and versions, in whole sentences."""
     load, environment = summary.load, summary.environment
@@ -245,11 +255,10 @@ def measured_with(summary: Summary) -> list[str]:
         )
     if summary.floor_mb is not None:
         figures += f" The ideal mean is {mib(summary.floor_mb)}."
-    processors = count(environment.cpus or 0, "processor") + (f" ({summary.machine})" if summary.machine else "")
     return [
         figures,
         f"{load.requests:,} requests, {load.large_requests:,} of them large (seed {load.seed}), {load.workers} workers"
-        f" on {processors}, {summary.runtime} runtime.",
+        f" on {processors(environment, summary.machine)}, {summary.runtime} runtime.",
         *settings(summary),
         f"Python {environment.python}, Django {environment.django}, {environment.libc}, {', '.join(servers(summary))}.",
     ]

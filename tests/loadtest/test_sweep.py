@@ -10,7 +10,9 @@ import pytest
 
 from loadtest.commands import sweep
 from loadtest.load import scenarios
+from loadtest.results import files
 from loadtest.results import sweep as results
+from loadtest.results.types import Environment
 
 
 def test_each_axis_goes_through_the_middle_and_varies_one_thing() -> None:
@@ -43,7 +45,9 @@ def test_the_picture_shows_what_was_measured(tmp_path: Path) -> None:
         for name in sweep.NAMES
         for at in (1, 4)
     ]
-    results.write(tmp_path, rows)
+    environment = Environment(2, 1024, "3.13.5", "2.0.31", "5.2.19", "glibc 2.41")
+    results.write(tmp_path, results.Sweep("local", environment, "AMD EPYC", rows))
+    assert files.read_whole(tmp_path / "sweep.json", results.Sweep).rows == rows
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "sweep.svg").read_text()
     with (tmp_path / "sweep.csv").open(newline="") as file:
