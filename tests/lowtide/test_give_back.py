@@ -133,6 +133,16 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch, capfd:
     assert capfd.readouterr().err.count("another allocator") == 1
 
 
+def test_musl_has_nothing_to_give_back_with(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """musl answers to the name of glibc's library, as seen with musl 1.2.3, and has no malloc_trim."""
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    back = GiveBack(8)
+    assert (back(), back()) == (False, False)
+    assert (
+        capfd.readouterr().err == "lowtide: this libc has no malloc_trim (musl, for example): nothing is given back\n"
+    )
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="builds a small allocator to preload: needs a C compiler, cc")
 def test_a_preloaded_allocator_is_recognised(tmp_path: Path) -> None:
     source = tmp_path / "other.c"
