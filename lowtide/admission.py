@@ -33,7 +33,7 @@ from lowtide.wsgi import Application, Environ
 _SLOT = struct.Struct("=qddd")
 # How often a worker that waits looks, in seconds.
 _LOOK_S = 0.01
-# A smaller request may run before one that waits for more memory, until that one has waited for so many seconds.
+# A smaller request may run before one that waits for more memory, until that one has waited for this many seconds.
 # Otherwise a large one might never find enough free.
 _PATIENCE_S = 1.0
 

@@ -20,7 +20,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-# Static files that earlier versions have left in RUN_DIR/static are deleted at a replacement after so many days. Until
+# Days after which a replacement deletes the static files that earlier versions have left in RUN_DIR/static. Until
 # then a page that a browser has loaded from an earlier version still finds its files.
 KEPT_DAYS = 30
 # The second name of stats.sock.

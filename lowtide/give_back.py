@@ -59,7 +59,7 @@ class GiveBack:
     """Call it after each request.
 
     Args:
-        threshold_mb: heap is given back when RSS has grown by so many MiB since the last time.
+        threshold_mb: heap is given back when RSS has grown by this many MiB since the last time.
         trim: the function that gives memory back; tests pass their own.
 
     Where giving back is impossible, it prints the reason once on stderr and does nothing.

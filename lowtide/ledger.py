@@ -37,7 +37,7 @@ NO_ROUTE, OTHER = "(not found)", "(other)"
 ROUTES = 64
 # MiB. After a request that took less than this, the highest RSS is read but not reset, because a reset takes 10 us.
 _SLACK_MB = 0.5
-# After so many small requests RSS is read again, because the process may hold less than before.
+# After this number of small requests RSS is read again, because the process may hold less than before.
 _UNREAD = 100
 # Peaks are counted in steps of 8 % from a quarter of a MiB to 2.5 GiB, so the error of a median is at most 4 %.
 _LEAST_MB, _FACTOR, _STEPS = 0.25, 1.08, 120

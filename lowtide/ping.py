@@ -20,7 +20,7 @@ from lowtide import application, beside, fastcgi, neighbour, sample, start
 
 # A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
-# So many bytes of the answer are read.
+# How many bytes of the answer are read.
 LONGEST = 65536
 
 

@@ -27,7 +27,7 @@ COLUMNS = ("time", "pss_mb", "working_set_mb", "oom_kills", "requests", "workers
 
 
 def stats(path: str, seconds: float = 5) -> dict[str, Any]:
-    """uWSGI's statistics from its stats socket, which may take so many seconds for each part of its answer.
+    """uWSGI's statistics from its stats socket, which may take `seconds` for each part of its answer.
 
     Raises:
         OSError: nobody answers there.

@@ -28,7 +28,7 @@ It works on the application that `module =` names, without a change to its code:
 - makes workers end one after the other when several reach a limit at the same time;
 - makes SIGTERM end a server that is still loading its application. By itself uWSGI ignores the signal until its master
   runs (core/uwsgi.c:2071, core/master.c:347), and the stop that was asked for does not happen;
-- with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for so many seconds and
+- with `set-placeholder = lowtide-recycle-idle=3` replaces a worker that has had no request for that many seconds and
   still holds GIVE_BACK_MB more than when it was forked, unless that memory is needed (`lowtide.idle`). Health checks do
   not count as requests here, because they come so often that no worker would ever be idle. This needs a master and a
   server without threads.

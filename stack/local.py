@@ -82,8 +82,7 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
 
 def check(env: dict[str, str]) -> None:
     """Refuse what would fail later with a worse message."""
-    if not env.get("SECRET_KEY"):
-        raise Failed("SECRET_KEY is not set: write one into .env, or remove .env, and `make up` makes a new one.")
+    secrets.require(env, "SECRET_KEY")
     if env.get("OBSERVE") not in (None, "", "0", "1"):
         raise Failed(f"OBSERVE={env['OBSERVE']} cannot be used: write 1 to start the metrics too, or 0.")
     ports = ["PORT", *(OBSERVE_PORTS if env.get("OBSERVE") == "1" else ())]

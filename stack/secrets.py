@@ -15,15 +15,20 @@ from stack import Failed
 NAMES = ("SECRET_KEY", "POSTGRES_PASSWORD", "APP_DATABASE_PASSWORD", "DATABASE_URL", "MIGRATION_DATABASE_URL")
 
 
+def require(variables: Mapping[str, str], *names: str) -> None:
+    """Raises Failed where a secret that `make up` writes into a new .env is not set."""
+    for name in names:
+        if not variables.get(name):
+            raise Failed(f"{name} is not set: write one into .env, or remove .env, and `make up` makes a new one.")
+
+
 def made(variables: Mapping[str, str], own: Iterable[str], service: str) -> dict[str, dict[str, str]]:
     """What the containers `app`, `migrate` and `locust` get, and the database's password; `own` are the application's.
 
     Raises:
         Failed: a secret without which nothing starts is missing.
     """
-    for name in ("SECRET_KEY", "POSTGRES_PASSWORD"):
-        if not variables.get(name):
-            raise Failed(f"{name} is not set: write one into .env, or remove .env, and `make up` makes a new one.")
+    require(variables, "SECRET_KEY", "POSTGRES_PASSWORD")
     password = variables["POSTGRES_PASSWORD"]
     # An older .env without APP_DATABASE_PASSWORD gives the application's role the owner's password.
     app = variables.get("APP_DATABASE_PASSWORD") or password

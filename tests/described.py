@@ -72,11 +72,11 @@ def guarded() -> Call:
 
 
 def small_paths(items: int) -> list[str]:
-    """A path of each kind of small request, where the database holds so many items."""
+    """A path of each kind of small request, where the database holds `items` items."""
     scenario = replace(scenarios.SCENARIOS["smoke"], items=items)
     return list({asked.row.name: asked.path for asked in scenarios.requests(scenario, "small", 1)}.values())
 
 
 def seed_commands(items: int) -> list[str]:
-    """The commands of manage.py that fill the database with so many items."""
+    """The commands of manage.py that fill the database with `items` items."""
     return scenarios.seed_commands(replace(scenarios.SCENARIOS["smoke"], items=items), 1)

@@ -80,7 +80,7 @@ def listen(listener: socket.socket, path: Path) -> None:
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen(1)
-    # So often it is seen whether Locust has ended.
+    # How often to look whether Locust has ended, in seconds.
     listener.settimeout(0.5)
 
 

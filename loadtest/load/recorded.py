@@ -21,7 +21,7 @@ from lowtide.application import Application, Invalid, Request
 
 # Most kinds in each lane: the rest of a long tail adds rows to tables and nothing to memory.
 MOST = {"small": 200, "large": 20}
-# From so many bytes on nginx calls a body large (nginx/nginx.conf.template).
+# nginx calls a body of this many bytes or more large (nginx/nginx.conf.template).
 LARGE_BYTES = 1_000_000
 SAFE = ("GET", "HEAD", "OPTIONS")
 METHODS = (*SAFE, "POST", "PUT", "PATCH", "DELETE")

@@ -101,7 +101,7 @@ def named(text: str) -> Scenario:
 
 
 def inflates() -> bool:
-    """Whether the requests are known to leave workers inflated. Of a recorded list nobody knows."""
+    """Whether the requests are known to leave workers inflated; of a recorded list that is not known."""
     loadtest = described().loadtest
     return loadtest is not None and loadtest.inflates and not os.environ.get("LOADTEST_FROM")
 

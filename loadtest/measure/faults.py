@@ -212,7 +212,7 @@ def block_log(target: Target) -> None:
 
 
 def all_faults(clients: int) -> list[Fault]:
-    """Every kind of fault, for a load of so many clients, each of which has one request under way at most."""
+    """Every kind of fault, for a load of `clients`, each of which has at most one request under way."""
     return [
         Fault("worker", "a worker killed", kill_worker, loses=1),
         # The kernel also cuts off the requests that wait in the queue of a server that is killed.
@@ -230,6 +230,6 @@ def all_faults(clients: int) -> list[Fault]:
 
 
 def order(faults: list[Fault], draw: random.Random) -> Iterator[Fault]:
-    """All of them in an order of chance, and again in another, without end."""
+    """All faults in a random order, then again in another, without end."""
     while True:
         yield from draw.sample(faults, len(faults))

@@ -10,6 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.app.feeds import TOKEN
+from tests.container.conftest import engine as engine
 
 # Some files have tests for one database only. With the other they are not collected, so that nothing counts as skipped.
 on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")

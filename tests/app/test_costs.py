@@ -139,7 +139,7 @@ ENDPOINTS: dict[str, tuple[str, str, Callable[[bytes], bytes]]] = {
     "a page": ("/catalog/", "application/json", lambda body: body),
     "nothing there": ("/none/", "application/x-www-form-urlencoded", lambda body: body),
 }  # fmt: skip
-# The most memory that a body may take: so many bytes for each byte of the body, and so many besides.
+# The most memory that a body may take: bytes for each byte of the body, and bytes besides.
 BYTES_PER_BYTE = 20
 ALLOWED_BYTES = 2 * 2**20
 

@@ -43,7 +43,7 @@ DESCRIPTION = yaml.safe_load((Path(__file__).resolve().parents[2] / "app/openapi
 # Only requests with parameters or a body differ from each other; of the others schemathesis sends ten.
 OPERATIONS = [row for rows in DESCRIPTION["paths"].values() for row in rows.values()]
 VARIED = sum("parameters" in row or "requestBody" in row for row in OPERATIONS)
-# So many requests of a long run are kept, and sent again and again at its end: by then memory must not grow.
+# The number of requests of a long run that are kept, and sent again and again at its end: by then memory must not grow.
 KEPT = 300
 kept: list[tuple[dict[str, Any], bytes]] = []
 
@@ -52,7 +52,7 @@ sent: Counter[int] = Counter()
 
 
 def cases(tests: int) -> hypothesis.settings:
-    """An equal share of CASES for each of so many tests."""
+    """An equal share of CASES for each of `tests` tests."""
     return hypothesis.settings(
         max_examples=-(-CASES // tests),
         deadline=None,

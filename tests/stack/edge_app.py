@@ -57,7 +57,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
     `ends` breaks off the answer of `bytes` at its end. `unbuffered` asks nginx to pass on each part at once.
     `name` is written to the file `served`. `noread` leaves the body unread. `sleep`, `bytes` and `log` are numbers.
-    `grow` takes memory without end, in one of several ways. `pierce` keeps a fifth of so many MiB, a piece in
+    `grow` takes memory without end, in one of several ways. `pierce` keeps a fifth of its number of MiB, a piece in
     each page. `status` is the status of a short answer.
     """
     asked = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}

@@ -1,4 +1,4 @@
-"""Large requests run in workers of their own, only so many at once, and do not hold up small requests."""
+"""Large requests run in workers of their own, a limited number at once, and do not hold up small requests."""
 
 import threading
 import time

@@ -11,7 +11,7 @@ LIGHT = {"memory": "#0077bb", "requests": "#cc3311", "ink": "#1b1f24", "muted": 
 DARK = {"memory": "#5fb3e6", "requests": "#ff7b5c", "ink": "#e6e8eb", "muted": "#9aa3ad", "grid": "#3a3f46"}
 KILLS = ("OOM kill", "oom", "died", "hung", "ceiling")
 TOP, BOTTOM, LEFT, RIGHT = 46, 30, 56, 56
-# So many points are drawn of each curve at most.
+# The most points that are drawn of one curve.
 MOST = 600
 
 
@@ -34,7 +34,7 @@ def _pieces(run: Run) -> Iterator[list[Reading]]:
 
 
 def _thin(piece: list[Reading], every: int) -> list[Reading]:
-    """Of so many readings the one with the most memory, so that no peak is left out."""
+    """Of every `every` readings the one with the most memory, so that no peak is left out."""
     groups = (piece[at : at + every] for at in range(0, len(piece), every))
     return [max(group, key=lambda row: row.pss_mb) for group in groups]
 

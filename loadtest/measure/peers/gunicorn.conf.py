@@ -27,7 +27,7 @@ if peer in ("gunicorn-recycle", "gunicorn-threads", "gunicorn-pools", "uvicorn")
     # gunicorn's remedy for memory that grows: a worker leaves after this many requests. Low, because one request in a
     # hundred is large and inflates it; with preload_app that is cheap.
     max_requests = 100
-    # Up to so many more, drawn for each worker, or all four would leave together.
+    # Each worker adds a random number up to this one, because otherwise all four would leave together.
     max_requests_jitter = 50
 
 if peer == "gunicorn-threads":

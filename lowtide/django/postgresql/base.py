@@ -17,7 +17,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg.waiting import Ready
 
-# The client waits so many seconds longer than the server may take, because the server's own error says more.
+# The client waits longer than the server may take, by these seconds, because the server's own error says more.
 MORE_S = 5
 # Seconds that the check whether a connection still works may take.
 PING_S = 3
@@ -26,7 +26,7 @@ AWAY_S = 5
 DEFAULTS = {
     # Seconds until a server that does not answer counts as down.
     "connect_timeout": 3,
-    # The connection ends when sent data is not acknowledged for so many milliseconds, as when the machine is gone.
+    # Milliseconds after which the connection ends when sent data is not acknowledged, as when the machine is gone.
     "tcp_user_timeout": 10_000,
     # The same in seconds, for a connection on which nothing is sent.
     "keepalives_idle": 10,

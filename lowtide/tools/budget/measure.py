@@ -30,7 +30,7 @@ from lowtide.tools.diagnose.allocator import fill_arenas
 
 WARM_UP = 2
 RUNS = 7
-# So many runs at the beginning are compared with so many at the end.
+# The number of runs at the beginning that are compared with as many at the end.
 _ENDS = 3
 TOP = 5
 _OWN = str(Path(__file__).parent) + os.sep

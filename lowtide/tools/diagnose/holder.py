@@ -25,7 +25,7 @@ objgraph: Any = importlib.import_module("objgraph")
 TOP = 5
 # Bytes per request. A place that grows by less is not listed.
 LEAST_BYTES = 16
-# So many objects are enough to contain a typical one, and few enough to be found quickly.
+# The number of objects to look at: enough to contain a typical one, and few enough to be found quickly.
 CANDIDATES = 30
 # Of the processor, so that what else runs on the machine does not decide what is found.
 SEARCH_S = 10.0

@@ -15,7 +15,7 @@ class Limits(NamedTuple):
         malloc_bytes: native growth: what malloc holds, gained by each request beyond the live Python heap.
         mapped_bytes: native growth outside malloc: resident memory, gained by each request, after giving back.
         queries: Django's query log: statements more after each request.
-        outlasts: growth that goes on for so many requests outlasts what is pruned once in some hundred.
+        outlasts: growth that goes on for this number of requests outlasts what is pruned once in some hundred.
         costs_mb: growth that costs so much is called by its name without looking longer, MiB.
         slows: growth whose pace falls below this share of what it was may come to its end.
         cache_bytes: a cache: what the live heap gained in all before it stopped.

@@ -60,7 +60,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         case path if path.startswith("/order/"):
             return order(environ, start_response, int(path.split("/")[2]))
         case path if path.startswith("/take/"):
-            # So many MiB at the peak, in pieces from the heap, and nothing afterwards.
+            # This many MiB at the peak, in pieces from the heap, and nothing afterwards.
             pieces = [b"x" * 100_000 for _ in range(int(path.split("/")[2]) * (1 << 20) // 100_000)]
             del pieces
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
@@ -68,7 +68,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def order(environ: dict[str, Any], start_response: Callable[..., Any], mb: int) -> Iterable[bytes]:
-    """Take so many MiB for a moment, and write down in RUN_DIR/orders that this request was run, and when.
+    """Take `mb` MiB for a moment, and write down in RUN_DIR/orders that this request was run, and when.
 
     The answer is a stream: the worker's pid, and a hash of the body that came.
     """

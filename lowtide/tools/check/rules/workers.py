@@ -56,7 +56,7 @@ def recycle_together(c: Context) -> Iterator[Finding]:
     nobody serves; with lazy-apps or slow imports that is an outage. A delta gives each worker a limit of its own;
     gunicorn's is max_requests_jitter."""
     workers = c.positive("processes")
-    # With cheaper only so many workers start together; the others are started and stopped with the load.
+    # With cheaper only its number of workers start together; the others are started and stopped with the load.
     together = c.positive("cheaper-initial") or c.positive("cheaper") or workers
     for name in ("max-requests", "max-worker-lifetime") if workers > 1 and together > 1 else ():
         step, option, limit = f"{name}-delta", c.option(name), c.positive(name)
