@@ -4,7 +4,8 @@
 
 Kills all workers of a running stack, again and again, and each time measures the next request, which a fresh worker
 answers. Then tells one worker at a time to leave, and reads from the log how long it took until its successor started.
-Shows a table, with the memory of fresh and of idle workers beside. Runs in the local runtime, on LOADTEST_PORT.
+Shows a table, with the memory of fresh and of idle workers beside, and keeps it in results/forks/forks.json. Runs in
+the local runtime, on LOADTEST_PORT.
 Exit codes: 0 measured, 2 could not.
 """
 
@@ -21,19 +22,19 @@ from loadtest.commands.session import (
     guarded,
     number,
     parser,
+    results_folder,
     session,
     stack_environment,
 )
 from loadtest.load import scenarios
-from loadtest.measure import recycles, sampling, site
+from loadtest.measure import machine, recycles, sampling, site
 from loadtest.measure.runtimes import Local, Runtime
 from loadtest.measure.variants import VARIANTS, Variant
-from loadtest.results import words
-from loadtest.results.tables import Table
+from loadtest.results import files, forks
+from loadtest.results.types import Environment
 from lowtide import sample
 
 ROUNDS = 12
-HEADING = ["measure", "away ms", "its worst", "fresh MiB", "idle MiB", "first request ms", "its worst", "later ones ms"]
 MEASURES = {
     "uWSGI as it comes": {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
     "the master woken by SIGCHLD": {"PRELOAD": "off", "GC_FREEZE": "0"},
@@ -67,7 +68,7 @@ def away_ms(runtime: Runtime, workers: int) -> list[float]:
     return [end["away_s"] * 1000 for end in ends if end["time"] >= started and end["reason"] == "signal"]
 
 
-def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario, workers: int) -> list[str]:
+def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scenario, workers: int) -> forks.Row:
     runtime.start(variant.environment)
     try:
         with sampling.sampling(runtime, sampling.INTERVAL_S / 5) as sampler:
@@ -85,9 +86,16 @@ def row(runtime: Runtime, label: str, variant: Variant, scenario: scenarios.Scen
         away = away_ms(runtime, workers)
     finally:
         runtime.stop()
-    whole = (statistics.median(away), max(away), fresh_mb, idle_mb)
-    fine = (statistics.median(first), max(first), statistics.median(later))
-    return [label, *map(words.number, whole), *(words.number(figure, 1) for figure in fine)]
+    return forks.Row(
+        label,
+        statistics.median(away),
+        max(away),
+        fresh_mb,
+        idle_mb,
+        statistics.median(first),
+        max(first),
+        statistics.median(later),
+    )
 
 
 def run(owned: list[str]) -> int:
@@ -97,7 +105,7 @@ def run(owned: list[str]) -> int:
     sizing = chosen_sizing(scenario, runtime="local")
     runtime = Local(port, stack_environment(sizing), owned)
     check_machine(port, scenario)
-    table = Table(HEADING)
+    rows = []
     shipped = VARIANTS["lowtide"]
     with session(runtime) as progress:
         progress("seeding")
@@ -105,11 +113,13 @@ def run(owned: list[str]) -> int:
         for label, environment in MEASURES.items():
             progress(label)
             variant = Variant(shipped.name, label, shipped.environment | environment)
-            table.rows.append(row(runtime, label, variant, scenario, sizing.workers))
-    table.caption = (
-        f"PSS of master and {sizing.workers} workers; {ROUNDS} workers and requests each. Python {versions['python']}."
-    )
-    console.print(table.terminal())
+            rows.append(row(runtime, label, variant, scenario, sizing.workers))
+    on = Environment(**machine.size(), **versions)
+    result = forks.Forks(on, machine.processor(), sizing.workers, ROUNDS, rows)
+    directory = results_folder() / "forks"
+    directory.mkdir(parents=True, exist_ok=True)
+    files.write_whole(directory / "forks.json", result)
+    console.print(forks.table(result).terminal())
     return 0
 
 

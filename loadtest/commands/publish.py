@@ -1,11 +1,11 @@
-"""Puts a result into README and docs: `make publish` after `make loadtest`, `compare`, `sweep` or `limit`.
+"""Puts a result into README and docs: `make publish` after `make loadtest`, `compare`, `sweep`, `limit` or `forks`.
 
     python -m loadtest.commands.publish [DIRECTORY]
 
-DIRECTORY is results/latest unless it is given; results/sweep and results/limit are those of the other two. Its summary
-goes to docs/results/ as docker.json or local.json by its runtime, or compare.json when it has rows of `make compare`,
-or sweep.json or limit.json; its picture goes to docs/images/; and every block of README and docs/ that is made from
-that result is written anew.
+DIRECTORY is results/latest unless it is given; results/sweep, results/limit and results/forks are those of the other
+three. Its file goes to docs/results/ under its name, that of an experiment as docker.json or local.json by its runtime,
+or as compare.json when it has rows of `make compare`. Its picture goes to docs/images/. Every block of README and docs/
+that is made from that result is written anew.
 Exit codes: 0 published, 2 it cannot be.
 """
 
@@ -20,8 +20,6 @@ from loadtest.results.types import ResultError, Summary
 from stack import CHECKOUT
 
 RESULTS, IMAGES = CHECKOUT / "docs/results", CHECKOUT / "docs/images"
-# The picture of each result; README shows that of the first.
-PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png", "sweep": "sweep.png"}
 
 
 def pages() -> list[Path]:
@@ -63,7 +61,7 @@ def run(directory: Path) -> int:
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(file, RESULTS / f"{name}.json")
     if picture.exists():
-        shutil.copy(picture, IMAGES / PICTURES[name])
+        shutil.copy(picture, IMAGES / published.PICTURES[name])
     written = []
     for page in pages():
         text = page.read_text(encoding="utf-8")

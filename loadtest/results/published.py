@@ -9,15 +9,17 @@ A block stands between two comments of Markdown, of which the first names the re
 So no figure can be older than its result: tests/loadtest/test_published.py makes each block again and compares.
 """
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadtest.results import files, limit, sweep, words
+from loadtest.results import files, forks, limit, sweep, words
 from loadtest.results.report import latency_table, memory_table, with_spread
 from loadtest.results.tables import Table
 from loadtest.results.types import ResultError, Summary, Variant, ratio
+from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 
 BLOCK = re.compile(
     r"(?P<head><!-- from docs/results/(?P<result>[\w-]+)\.json: (?P<form>\w+) -->\n).*?<!-- end -->", re.DOTALL
@@ -138,6 +140,33 @@ def sources(summary: Summary) -> str:
     return table.markdown()
 
 
+# The picture of each result; README shows that of the first.
+PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png", "sweep": "sweep.png"}
+
+
+def picture(summary: Summary, name: str) -> str:
+    """The picture of a comparison, with what it shows in words for those who cannot see it."""
+    groups: dict[str, list[str]] = {
+        "comes back down": [],
+        "stays high": [],
+        "hardly rises": [],
+        "comes back in part": [],
+    }
+    for variant in summary.variants:
+        end, peak = variant.end_to_idle() or math.nan, ratio(variant.peak_mb, variant.idle_mb) or math.nan
+        if max(peak, end) < ROSE:
+            what = "hardly rises"
+        elif end <= CAME_BACK:
+            what = "comes back down"
+        elif end >= INFLATED:
+            what = "stays high"
+        else:
+            what = "comes back in part"
+        groups[what].append(variant.name)
+    said = "; ".join(f"it {what} in {', '.join(names)}" for what, names in groups.items() if names)
+    return f"![Memory over time, one panel a row: {said}.](images/{PICTURES[name]})"
+
+
 # Of an experiment.
 FORMS: dict[str, Callable[[Summary], str]] = {
     "headline": headline,
@@ -152,31 +181,42 @@ FORMS: dict[str, Callable[[Summary], str]] = {
 OTHERS: dict[str, Callable[[Path], str]] = {
     "sweep": lambda path: sweep.markdown(files.read_whole(path, sweep.Sweep)),
     "limit": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),
+    "forks": lambda path: forks.table(files.read_whole(path, forks.Forks)).markdown(),
 }
+NAMES = ("docker", "local", "compare", *OTHERS)
 
 
 def block(path: Path, form: str) -> str:
     """A result as Markdown.
 
     Raises:
-        ResultError: it cannot be read, or has no such form.
+        ResultError: it cannot be read, or there is no such result or form.
     """
+    if path.stem not in NAMES:
+        raise ResultError(f"there is no result {path.stem}: {', '.join(NAMES)}")
     others = {name: make for name, make in OTHERS.items() if name == path.stem}
-    if form not in (known := others or FORMS):
+    if form not in (known := [*others] or [*FORMS, "picture"]):
         raise ResultError(f"{path.name} has no form {form}: {', '.join(known)}")
-    return others[form](path) if others else FORMS[form](files.read_summary(path))
+    if others:
+        return others[form](path)
+    summary = files.read_summary(path)
+    return picture(summary, path.stem) if form == "picture" else FORMS[form](summary)
 
 
 def filled(text: str, results: Path) -> str:
     """The page with each of its blocks made from the results in this folder.
+
+    What stands in a block stays until its result is published for the first time.
 
     Raises:
         ResultError: a block names a result or a form that there is not, or has no end.
     """
 
     def made(named: "re.Match[str]") -> str:
-        made_of = results / (named["result"] + ".json")
-        return f"{named['head']}{block(made_of, named['form'])}\n<!-- end -->"
+        path = results / (named["result"] + ".json")
+        if path.stem in NAMES and not path.exists():
+            return named[0]
+        return f"{named['head']}{block(path, named['form'])}\n<!-- end -->"
 
     if text.count("<!-- from docs/results/") != len(BLOCK.findall(text)):
         raise ResultError(
