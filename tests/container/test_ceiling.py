@@ -14,7 +14,6 @@ from tests.machine import CHECKOUT, free_port
 from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.container
-TRIES = 200
 
 
 @contextmanager
@@ -69,10 +68,11 @@ def kills(name: str) -> tuple[str, int, bool]:
     return killed, state["RestartCount"], state["State"]["OOMKilled"]
 
 
-def test_no_kill_in_two_hundred_tries(stack: Stack) -> None:
+@pytest.mark.parametrize("tries", [40, pytest.param(200, marks=pytest.mark.night)])
+def test_no_try_ends_in_a_kill(stack: Stack, tries: int) -> None:
     # Less than the sizing rule asks for, so that only the ceiling keeps a request from the container's limit.
     with server(stack, "400m") as (name, url):
-        assert grow(url, TRIES) == ({503}, {200})
+        assert grow(url, tries) == ({503}, {200})
         assert kills(name) == ("0", 0, False)
 
 
