@@ -16,6 +16,7 @@ from lowtide.tools.check.compose import interpolate
 from lowtide.tools.check.container import Container, parse_duration, read_container
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
+from lowtide.tools.check.options import load_options
 from lowtide.tools.check.syntax import Command, RawLine
 from lowtide.tools.sizes import docker_mb
 
@@ -146,9 +147,17 @@ def find_start(
         raise UnreadableError(f"{path}: not understood: {error}") from None
     if not understood:
         return None
+    if start.command is None and any(map(_sets_option, start.environ)):
+        start.command = Command(("uwsgi",), "image", RawLine(path, 1, "", ""))
     if start.command is None:
         raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
     return start
+
+
+def _sets_option(variable: str) -> bool:
+    """Whether a variable of the environment is an option of uWSGI."""
+    name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
+    return variable.startswith("UWSGI_") and load_options().get(name) is not None
 
 
 def _read_start(
@@ -158,7 +167,9 @@ def _read_start(
     if "dockerfile" in name or "containerfile" in name:
         _dockerfile(start, text)
     elif start.path.suffix in (".yml", ".yaml", ".json") and re.search(
-        r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:", text, re.MULTILINE
+        r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:|^\W+(name: *)?UWSGI_\w+",
+        text,
+        re.MULTILINE,
     ):
         _contained(start, service, shell, dot_env)
     elif re.search(r"^\[program:", text, re.MULTILINE):
@@ -193,10 +204,11 @@ def _dockerfile(start: Start, text: str) -> None:
     own = dict(start.environ)
     stages: dict[str, tuple[dict[str, str], str, list[tuple[str, Path]], dict[str, tuple[str, int]]]] = {}
     environ, folder, copies, commands = dict[str, str](), "/", list[tuple[str, Path]](), dict[str, tuple[str, int]]()
+    arguments: dict[str, str] = {}
     for number, row in _joined(re.sub(r"\\[ \t]+$", r"\\", text, flags=re.MULTILINE), r"\s*(#|$)"):
         keyword, _, rest = (part.strip() for part in row.strip().partition(" "))
         keyword = keyword.upper()
-        values = _Values({**environ, **own})
+        values = _Values({**arguments, **environ, **own})
         if keyword == "FROM":
             words = [word for word in rest.split() if not word.startswith("--")]
             base = stages.get(words[0], ({}, "/", [], {})) if words else ({}, "/", [], {})
@@ -205,8 +217,8 @@ def _dockerfile(start: Start, text: str) -> None:
         elif keyword in ("ENV", "ARG"):
             pairs = _split(rest, number) if "=" in rest.split(" ")[0] else ["=".join(rest.split(None, 1))]
             for name, equals, value in (pair.partition("=") for pair in pairs):
-                if equals and (keyword == "ENV" or name not in environ):
-                    environ[name] = _expand(value, values)
+                if equals:
+                    (environ if keyword == "ENV" else arguments)[name] = _expand(value, values)
         elif keyword == "WORKDIR":
             folder = posixpath.join(folder, _expand(rest, values))
         elif keyword in ("COPY", "ADD") and "--from" not in rest:

@@ -84,6 +84,8 @@ def read_container(
                 containers.update(_kubernetes(document, maps))
             elif "Resources" in document:
                 containers.update(_cloudformation(document))
+            elif described := dict(_helm("values", document)):
+                containers.update(described)
             else:
                 containers.update(_ecs(document.get("taskDefinition", document)))
     except KeyError as error:
@@ -94,7 +96,11 @@ def read_container(
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
     if service is None and len(containers) == 1:
         return next(iter(containers.values()))
-    serving = [name for name, container in containers.items() if re.search(SERVERS, " ".join(container.command))]
+    serving = [
+        name
+        for name, container in containers.items()
+        if re.search(SERVERS, " ".join(container.command)) or _sets_options(container.environment)
+    ]
     if service is None and len(serving) == 1:
         return containers[serving[0]]
     if service not in containers:
@@ -199,6 +205,30 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             environment={name: str(value) for name, value in environment.items() if value is not None},
         )
         yield container["name"], read
+
+
+def _sets_options(environment: Any) -> bool:
+    return any(str(name).startswith("UWSGI_") for name in environment)
+
+
+def _helm(name: str, values: Any) -> Iterator[tuple[str, Container]]:
+    """The containers that the values of a chart describe: wherever UWSGI_... is set, with the limits beside it."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        listed = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        environment = {item.get("name"): item.get("value") for item in value} if listed else value
+        if isinstance(environment, dict) and _sets_options(environment):
+            memory = ((values.get("resources") or {}).get("limits") or {}).get("memory")
+            yield (
+                name,
+                Container(
+                    source=f"container {name}",
+                    memory=kubernetes_mb(str(memory)) if memory else None,
+                    stop_grace=float(values.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
+                    environment={str(name): str(item) for name, item in environment.items() if item is not None},
+                ),
+            )
+        else:
+            yield from _helm(str(key), value)
 
 
 def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:

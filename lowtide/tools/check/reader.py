@@ -134,6 +134,8 @@ class Reader:
         that belong to no option."""
         self.reading.command = command
         self._read_environment()
+        if command.shell == "image":
+            self._problem("include-not-read", "The command of the image", command.line)
         words: list[str] = []
         place = command.line
         for key, value in command.arguments(

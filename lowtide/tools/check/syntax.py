@@ -43,7 +43,8 @@ class RawLine:
 @dataclass(frozen=True)
 class Command:
     """A command line that starts a server: its words from the server's name on, and its place. `shell` says how a shell
-    runs it: "" (no shell), "exec", "single" (the shell's only command) or "several"."""
+    runs it: "" (no shell), "exec", "single" (the shell's only command) or "several"; "image" if only its environment is
+    known, because the command is the image's own."""
 
     words: tuple[str, ...]
     shell: str

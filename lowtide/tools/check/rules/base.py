@@ -73,6 +73,12 @@ class Context(Settings):
         known = self.container.stop_grace is not None or self.container.source == "image"
         return known and self.container.kind == "container"
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing comes from where this check does not read, so that what is not set here is not set. A flag
+        whose name a variable completes hides one option only."""
+        return not any(p.kind == "include-not-read" and p.detail[:1] != "-" for p in self.reading.problems)
+
     def shown(self, path: Path) -> str:
         return shown(path, self.cwd)
 

@@ -67,7 +67,7 @@ def no_memory_recycling(c: Context) -> Iterator[Finding]:
     until its requests or its lifetime are used up. limit-as is no recycling: it makes an allocation fail. gunicorn has
     no such option at all."""
     names = ("reload-on-rss", "evil-reload-on-rss", "reload-on-as", "evil-reload-on-as")
-    if c.container.memory is None or c.any(*names):
+    if c.container.memory is None or c.any(*names) or not c.whole:
         return
     message = f"The container has {c.container.memory:.0f} MB and no option looks at a worker's memory."
     instead = _room(c, c.positive("processes"))
@@ -126,7 +126,7 @@ def no_max_fd(c: Context) -> Iterator[Finding]:
     every table, and each fork closes them one by one. Container hosts often allow a thousand million: 8.6 GB a table
     at 2^30, and slow forks (uWSGI issue 2299)."""
     nofile = c.container.nofile
-    if c.option("max-fd") or (nofile and nofile <= MIB):
+    if c.option("max-fd") or not c.whole or (nofile and nofile <= MIB):
         return
     router = c.any("http", "https", "http2", "fastrouter", "rawrouter", "sslrouter")
     told = f" (here {nofile}, {8 * nofile / 1e9:.1f} GB a table)" if nofile else ""

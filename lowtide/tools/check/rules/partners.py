@@ -41,7 +41,7 @@ def option_without_partner(c: Context) -> Iterator[Finding]:
     if c.reading.server == "gunicorn":
         yield from _gunicorn(c)
         return
-    fragment = not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
+    fragment = not c.whole or not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
     for option in c.reading.options:
         known = c.table.get(option.name)
         row = next((row for row in _PARTNERS if row[0].fullmatch(option.name)), None) if known else None

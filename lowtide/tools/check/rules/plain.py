@@ -37,8 +37,7 @@ class _Row:
 
     def check(self, c: Context) -> Iterator[Finding]:
         name = next((name for name in self.options if c.option(name)), None)
-        unread = any(problem.kind == "include-not-read" for problem in c.reading.problems)
-        if (name is None and (self.options or (unread and c.reading.server != "uwsgi"))) or not self.when(c):
+        if (name is None and (self.options or not c.whole)) or not self.when(c):
             return
         memory, number = c.container.memory or 0, c.positive(name) if name else 0
         words = {"workers": c.positive("processes"), "memory": f"{memory:.0f}", "n": number, "idle": IDLE_WORKER_MB}

@@ -23,8 +23,9 @@ _CODES = (
 )  # fmt: skip
 _MEASURES = ("memory-report", "reload-on-rss", "reload-on-as", "evil-reload-on-rss", "evil-reload-on-as")
 _LOOPS = {"simple", "async", "gevent"}
-# Not the first process but each worker refuses these, again and again.
-_WORKERS_EXIT = {"core/uwsgi.c:3620", "core/socket.c:1681"}
+# What uWSGI does, by the place in its source, where it does not refuse to start.
+_DOES = dict.fromkeys(("core/uwsgi.c:3620", "core/socket.c:1681"), "starts, and each worker exits")
+_DOES["core/uwsgi.c:4359"] = "ends as it starts"
 _ALGORITHMS = {"spare", "backlog", "manual", "busyness"}
 
 
@@ -35,14 +36,14 @@ def _octal(value: str, *also: str) -> bool:
 def _socket_known(c: Context) -> bool:
     """Whether the file opens a socket, or something that is not read here may open one."""
     names = {option.name for option in c.reading.options if re.fullmatch(r"(?!ch|map-)(.*-)?socket", option.name)}
-    return bool(names) or any(problem.kind == "include-not-read" for problem in c.reading.problems)
+    return bool(names) or not c.whole
 
 
 def _workers(value: str) -> int:
     return max((int(number) for number in re.findall(r"\d+", value.partition(":")[2])), default=0)
 
 
-# Code, option, place in the source, when it is refused, what uWSGI objects to, what to write. {0} is the value.
+# Code, options, place in the source, when it is refused, what uWSGI objects to, what to write. {0} is the value.
 _Refused = Callable[[Context, str], bool]
 _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
     ("cheaper-not-below-processes", "cheaper", "core/init.c:452",
@@ -90,6 +91,9 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
      "there is no worker of that number", "processes = {needed}"),
     ("start-refused", "cron", "core/cron.c:26", lambda _, value: len(value.split(None, 5)) < 6,
      "a cron line has five numbers and a command", "cron = 0 2 -1 -1 -1 /usr/bin/true"),
+    ("start-refused", "version help usage exit cflags dot-h config-py python-version", "core/uwsgi.c:4359",
+     lambda *_: True, "the option prints something and exits, as a variable of the environment too",
+     "another name for the variable, or no line"),
     ("start-refused", "loop", "core/uwsgi.c:3620",
      lambda c, value: value not in _LOOPS | c.table.plugins and not c.any("plugin", "plugins", "need-plugin"),
      "that loop engine is in no plugin of a default build", "plugins = {0}"),
@@ -98,8 +102,8 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
 
 def _refused(code: str, c: Context) -> Iterator[Finding]:
     """What the rows of one code find."""
-    for row, name, source, refuses, wrong, instead in _TABLE:
-        for option in c.all(name) if row == code else ():
+    for row, names, source, refuses, wrong, instead in _TABLE:
+        for option in (o for name in names.split() for o in c.all(name)) if row == code else ():
             value = option.value
             if "$" in value or "%(" in value or not refuses(c, value):
                 continue
@@ -112,8 +116,7 @@ def _refused(code: str, c: Context) -> Iterator[Finding]:
                 "needed": _workers(value),
             }
             warns = code == "start-warned"
-            does = "warns as it starts" if warns else "refuses to start"
-            does = "starts, and each worker exits" if source in _WORKERS_EXIT else does
+            does = _DOES.get(source, "warns as it starts" if warns else "refuses to start")
             message = f"uWSGI {does}: {wrong.format(value, **words)} ({source})."
             instead_ = instead.format(value, **words)
             yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)

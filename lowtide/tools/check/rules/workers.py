@@ -21,7 +21,7 @@ def _set(c: Context, *names: str) -> list[Option]:
 def no_master(c: Context) -> Iterator[Finding]:
     """Only the master starts workers again. Without one, a worker that reaches max-requests or reload-on-rss, or that
     harakiri ends, is the end of the server; one of several that is killed stays a zombie and is never replaced."""
-    if c.has_master():
+    if c.has_master() or not c.whole:
         return
     needing = _set(c, *_ENDS_WORKERS.split())
     several = c.option("processes")

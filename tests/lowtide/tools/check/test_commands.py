@@ -196,6 +196,38 @@ def test_a_container_s_environment_alone_configures_uwsgi(capsys: pytest.Capture
     assert "no-socket" not in found
 
 
+ENVIRONMENTS = {
+    "Dockerfile": "FROM a\nENV UWSGI_PROCESSES=4x UWSGI_RELOAD_ON_RSS=500 UWSGI_MASTER=1",
+    "compose.yml": "services:\n  web:\n    image: a\n    environment: {UWSGI_PROCESSES: 4x, UWSGI_RELOAD_ON_RSS: 500}\n"
+    "    mem_limit: 1g\n  db: {image: b}",
+    "values.yaml": "web:\n  extraEnv:\n    - name: UWSGI_PROCESSES\n      value: 4x\n    - {name: UWSGI_RELOAD_ON_RSS, "
+    "value: 500}\n  resources: {limits: {memory: 1Gi}}",
+    "values.yml": "env:\n  UWSGI_PROCESSES: 4x\n  UWSGI_RELOAD_ON_RSS: 500\nresources: {limits: {memory: 1Gi}}",
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_image_s_own_command_leaves_the_environment(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command may set is not known, so nothing is said to be missing."""
+    codes = {row["code"] for row in rows(name, ENVIRONMENTS[name], (), capsys)}
+    assert {"not-a-number", "include-not-read"} <= codes
+    assert ("memory-over-limit" in codes) == (name != "Dockerfile")
+    assert not codes & {"no-socket", "no-master", "no-max-fd", "option-without-partner", "section-missing"}
+
+
+def test_an_image_s_variables_are_options_and_those_of_its_build_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """uWSGI prints its release and exits, whatever is written behind the variable."""
+    text = 'FROM a\n%s UWSGI_VERSION=2.0.31\nCMD ["uwsgi", "--socket", "a"]\n'
+    (row,) = [row for row in rows("Dockerfile", text % "ENV", (), capsys) if row["code"] == "start-refused"]
+    assert (row["option"], row["level"]) == ("version", "error")
+    assert "start-refused" not in {row["code"] for row in rows("Dockerfile", text % "ARG", (), capsys)}
+    uwsgi = find_uwsgi()
+    assert uwsgi
+    environ = {"UWSGI_VERSION": "2.0.31", "PATH": os.environ["PATH"]}
+    done = subprocess.run([uwsgi, "--socket", "a"], env=environ, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, b"spawned" in done.stdout + done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
