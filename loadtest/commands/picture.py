@@ -2,7 +2,7 @@
 
 Starts `make loadtest-ui`, runs its first two variants one after the other, and writes locust.png (both runs laid over
 each other) and, for looking only, `tab-*.png` during and after the run, at desktop and phone width, light and dark, and
-the picture in Locust's report. Environment: as for `make loadtest-ui`, and LOAD_SECONDS for each variant (40).
+the picture in Locust's report. Environment: as for `make loadtest-ui`.
 """
 
 import os
@@ -39,7 +39,7 @@ def main(folder: Path) -> int:
                     return 2
                 time.sleep(1)
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            take(browser, url, folder, float(os.environ.get("LOAD_SECONDS") or 40))
+            take(browser, url, folder)
             browser.close()
         finally:
             locust.terminate()
@@ -52,18 +52,28 @@ def answers(url: str) -> bool:
     return False
 
 
-def take(browser: Any, url: str, folder: Path, seconds: float) -> None:
+def start(page: Any) -> None:
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.get_by_role("tab", name="Memory").click()
+
+
+def wait_for_the_end(page: Any) -> None:
+    """Wait until the list of requests is done, and then until idle workers have been replaced."""
+    page.get_by_role("button", name="New").wait_for(timeout=600_000)
+    time.sleep(12)
+
+
+def take(browser: Any, url: str, folder: Path) -> None:
     looked = Path(tempfile.mkdtemp(prefix="lowtide-pictures-"))
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     page.set_default_timeout(120_000)
     page.goto(url)
-    page.get_by_role("button", name="Start").click()
-    page.get_by_role("tab", name="Memory").click()
+    start(page)
     tab = page.frame_locator("#lowtide-memory")
-    time.sleep(seconds)
+    time.sleep(15)
     others(browser, url, looked, "during")
-    page.get_by_role("button", name="Stop").click()
-    time.sleep(8)
+    wait_for_the_end(page)
     tab.get_by_label("Variant").select_option(index=1)
     with page.expect_response("**/memory/variant", timeout=300_000) as switched:
         tab.get_by_role("button", name="Switch to it").click()
@@ -72,11 +82,8 @@ def take(browser: Any, url: str, folder: Path, seconds: float) -> None:
     # The line of the ideal is the memory before the run, which has to be read first.
     time.sleep(5)
     page.get_by_role("button", name="New").click()
-    page.get_by_role("button", name="Start").click()
-    page.get_by_role("tab", name="Memory").click()
-    time.sleep(seconds)
-    page.get_by_role("button", name="Stop").click()
-    time.sleep(10)
+    start(page)
+    wait_for_the_end(page)
     page.screenshot(path=folder / "locust.png")
     others(browser, url, looked, "after")
     report = browser.new_page(viewport={"width": 1280, "height": 860})

@@ -152,6 +152,11 @@ def test_the_tab_shows_a_run_and_what_comes_after_it(browser: Browser, site: str
         expect(tab.locator("svg .mark")).to_have_count(3)
         tab.get_by_label("a line for each worker").check()
         expect(tab.locator("svg polyline.worker")).to_have_count(2)
+        phone, wrong_on_phone = watched(browser, 390, 844, "dark")
+        phone.goto(f"{url}/?tab=memory")
+        narrow = phone.frame_locator("#lowtide-memory")
+        expect(narrow.locator("html")).to_have_class("dark")
+        expect(narrow.locator("#now")).to_contain_text("250.0 MiB")
 
         page.get_by_role("button", name="Stop").click()
         # Locust waits for its users to end, and then shows this button.
@@ -173,12 +178,9 @@ def test_the_tab_shows_a_run_and_what_comes_after_it(browser: Browser, site: str
         report = requests.get(f"{url}/stats/report", timeout=20).text
         assert 'id="lowtide-memory"' in report
 
-        phone, wrong_on_phone = watched(browser, 390, 844, "dark")
-        phone.goto(f"{url}/?tab=memory")
-        tab = phone.frame_locator("#lowtide-memory")
-        expect(tab.locator("html")).to_have_class("dark")
-        expect(tab.locator("svg polyline.memory").first).to_have_attribute("stroke", chart.DARK["memory"])
-        assert tab.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
+        expect(narrow.locator("#now")).to_contain_text("110.0 MiB")
+        expect(narrow.locator("svg polyline.memory").first).to_have_attribute("stroke", chart.DARK["memory"])
+        assert narrow.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
         assert wrong == wrong_on_phone == []
 
 
@@ -303,6 +305,21 @@ def test_two_runs_of_one_variant_have_two_names_and_are_drawn_over_each_other(si
         recorder.read()
     assert [run.label for run in recorder.runs] == ["lowtide", "lowtide #2"]
     assert chart.svg(recorder.runs).count('<polyline class="memory"') == 2
+
+
+def test_the_curve_lies_where_the_grid_says(site: str) -> None:
+    recorder, told = recorded(site), [80.0, 250.0, 110.0]
+    recorder.start()
+    for Metrics.pss_mb in told:
+        recorder.read()
+    picture = chart.svg(recorder.runs)
+    colour = f'text-anchor="end" fill="{chart.LIGHT["memory"]}"'
+    grid = re.findall(rf'y="([\d.]+)" {colour}>([\d,]+)</text>', picture)
+    (y0, low), (y1, high) = ((float(y), float(label)) for y, label in (grid[0], grid[-1]))
+    (points,) = re.findall(r'<polyline class="memory" points="([^"]+)"', picture)
+    # A label stands 4 below its line.
+    drawn = [low + (y0 - 4 - float(point.split(",")[1])) / (y0 - y1) * (high - low) for point in points.split()]
+    assert drawn == pytest.approx(told, abs=0.5)
 
 
 def test_a_run_that_has_no_reading_yet_is_drawn() -> None:

@@ -20,7 +20,9 @@ import pytest
 import requests
 import yaml
 
-from lowtide import memory
+from loadtest.load.live import recorder
+from lowtide import memory, sample
+from lowtide.tools.page import samples
 from stack import local
 from tests.machine import CHECKOUT, free_port
 from tests.page import figures
@@ -132,10 +134,21 @@ def test_the_page_answers_while_workers_die(observed: Stack) -> None:
     assert statistics.median(took) < 1
 
 
+def test_locusts_tab_reads_what_the_sampler_measures(observed: Stack) -> None:
+    before = sample.uwsgi(str(observed.var / "run/stats.sock"))
+    read = recorder.reading(page(observed), time.time(), requests=0)
+    assert read.pss_mb == pytest.approx(before.pss_mb(), rel=0.05)
+    assert len(read.workers) == len(before.workers) == 2
+    assert all(route["peak_p99_mb"] <= route["peak_max_mb"] * 1.04 + 0.1 for route in read.routes)
+
+
 def test_prometheus_finds_nothing_to_say_against_the_page(observed: Stack) -> None:
     observed.get("/take/40/")
     checked = subprocess.run(["promtool", "check", "metrics"], input=page(observed), capture_output=True, text=True)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    # A pid as a label would make new time series with every replacement.
+    labels = {name for row in samples(page(observed)) for name in row.labels}
+    assert labels == {"worker_id", "name", "proto", "method", "route", "le", "reason", "pool"}
 
 
 def test_nothing_of_it_is_published_through_nginx(observed: Stack) -> None:
