@@ -64,10 +64,11 @@ def comment_behind_value(c: Context) -> Iterator[Finding]:
 
 
 def _about_trailer(c: Context, line: RawLine, kind: str, trailer: re.Match[str]) -> Finding:
-    sign = trailer.group(1) or trailer.group(2)
+    sign = (trailer.group(1) or trailer.group(2)).rstrip()
+    comment = len(sign) > 1 and trailer.group(1)
     clean = line.value[: trailer.start()].rstrip()
     now, meant = effective(kind, line.value), effective(kind, clean)
-    what = "comment" if trailer.group(1) else f"`{sign}`"
+    what = "comment" if comment else f"`{sign}`"
     if kind in NUMBERS and now == meant:
         message = f"The {what} belongs to the value; uWSGI reads the digits in front of it, so the number survives."
     elif kind in BOOLEANS and now == meant:
@@ -81,10 +82,10 @@ def _about_trailer(c: Context, line: RawLine, kind: str, trailer: re.Match[str])
         source = _TRAILER.search(line.source)
         indent = line.source[: len(line.source) - len(line.source.lstrip())]
         stripped = line.source[: source.start()].rstrip() if source else line.source
-        above = (f"{indent}{sign if sign[0] in ';#' else '# ' + sign.lstrip('/ ')}",) if trailer.group(1) else ()
+        above = (f"{indent}{sign if sign[0] in ';#' else '# ' + sign.lstrip('/ ')}",) if comment else ()
         fixes = ((line.number, (*above, stripped)),)
     level = WARNING if now == meant else ERROR
-    instead = f"{sign}\n{line.key} = {clean}" if trailer.group(1) and sign[0] in ";#" else f"{line.key} = {clean}"
+    instead = f"{sign}\n{line.key} = {clean}" if comment and sign[0] in ";#" else f"{line.key} = {clean}"
     return say(c, line, level, message, instead, now, fixes)
 
 

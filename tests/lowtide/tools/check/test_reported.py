@@ -111,6 +111,32 @@ REPORTS = {
         "master = true;\nprocesses = 4;\nsocket = /run/app.sock;\nlisten = 1024\n",
         (("error comment-behind-value", "/run/app.sock"), ("warning comment-behind-value", "Likewise in line")),
     ),
+    "a-semicolon-by-itself": Report(
+        f"{SOCKET}module = app ;\n", (("error comment-behind-value", "The `;` belongs to the value"),)
+    ),
+    "one-finding-for-an-unknown-option-with-a-comment": Report(
+        f"{SOCKET}max_requests = 3 ; x\n", (("warning unknown-option", "max-requests = 3"),), ("comment-behind-value",)
+    ),
+    "options-of-a-loaded-plugin": Report(
+        f"{STRICT}plugins = sometool\nsometool-size = 3\n", (("note unknown-option", "Unless the plugin sometool"),)
+    ),
+    "the-nearest-name-crashes": Report(
+        f"{SOCKET}py-callos-afterfork = true\n",
+        (("warning unknown-option", "py-call-uwsgi-fork-hooks = true"),),
+        arguments=("--python-version", "3.13"),
+    ),
+    "a-switch-s-word-for-a-number": Report(
+        f"{SOCKET}post-buffering = true\n", (("error not-a-number", "post-buffering = 8192"),)
+    ),
+    "a-name-that-is-only-shown": Report(f'{SOCKET}procname-prefix = "x "\n', (("note quoted-value", "is shown"),)),
+    "a-hook-with-async": Report(
+        f"{SOCKET}{HOOK}\nasync = 9\nugreen = true\n", (("note hook-not-graceful", "a worker exits at once"),)
+    ),
+    "threads-before-2.0.27": Report(
+        f"{SOCKET}die-on-term = true\nthreads = 4\n",
+        (("note die-on-term", "a worker with threads hangs until mercy"),),
+        arguments=("--uwsgi", "2.0.26"),
+    ),
     "two-options-in-one-line": Report(
         f"{STRICT}uid = app  gid = app\npidfile = /run/app.pid    //pid of the master\n",
         (("error start-refused", "uid = app"), ("error comment-behind-value", "pidfile = /run/app.pid")),
