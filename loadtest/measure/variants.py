@@ -141,7 +141,7 @@ VARIANTS = {
         granian("granian-recycle", "granian, backpressure, workers-max-rss and workers-lifetime."),
         granian("granian-lowtide", "granian, backpressure, giving back by lowtide.wsgi.", ONE_ARENA),
         uvicorn("uvicorn", "gunicorn with uvicorn's ASGI workers, preload, max-requests with jitter.", TWO_ARENAS),
-        uvicorn("uvicorn-lowtide", "gunicorn with uvicorn's ASGI workers, giving back by lowtide.asgi.", ONE_ARENA),
+        uvicorn("uvicorn-lowtide", "gunicorn with uvicorn's ASGI workers, giving back by lowtide.gunicorn.", ONE_ARENA),
         Variant("streaming", "What the stack ships, asked through its streaming endpoints.", {}, streaming=True),
         Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),
     )

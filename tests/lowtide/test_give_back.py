@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY, Mock
 
 import pytest
 
@@ -255,6 +256,17 @@ def test_a_gunicorn_worker_freezes_what_it_has_loaded() -> None:
         assert worker.handle("done") == "done"
     finally:
         gc.unfreeze()
+
+
+def test_a_gunicorn_worker_of_another_kind_is_told_so() -> None:
+    worker = Mock(spec_set=["wsgi", "log"], wsgi=lambda environ, start_response: [b""])
+    application = worker.wsgi
+    try:
+        gunicorn.give_back(worker)
+    finally:
+        gc.unfreeze()
+    worker.log.warning.assert_called_once_with("lowtide: %s is a worker of another kind: nothing is given back", ANY)
+    assert worker.wsgi is application
 
 
 def test_a_gunicorn_worker_with_a_threshold_of_nothing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

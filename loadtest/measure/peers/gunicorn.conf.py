@@ -23,7 +23,7 @@ if peer != "gunicorn":
     # Workers fork from a master that has loaded the application: they share its pages, and a new one starts at once.
     preload_app = True
 
-if peer in ("gunicorn-recycle", "gunicorn-threads", "gunicorn-pools", "uvicorn"):
+if peer in ("gunicorn-recycle", "gunicorn-threads", "uvicorn"):
     # gunicorn's remedy for memory that grows: a worker leaves after this many requests. Low, because one request in a
     # hundred is large and inflates it; with preload_app that is cheap.
     max_requests = 100
@@ -38,15 +38,14 @@ if peer == "gunicorn-pools":
     protocol = "uwsgi"
     large_workers = int(os.environ["LARGE_WORKERS"])
     workers = large_workers if pool == "large" else workers - large_workers
-    if pool == "large":
-        # All that a request took goes back when its worker ends.
-        max_requests, max_requests_jitter = 1, 0
+    # A worker for large requests gives all back by leaving after each. What small requests leave grows slowly.
+    max_requests, max_requests_jitter = (1, 0) if pool == "large" else (1000, 100)
 
 if peer.startswith("uvicorn"):
     worker_class = "uvicorn_worker.UvicornWorker"
     wsgi_app = "loadtest.measure.peers.asgi:application"
 
-if peer == "gunicorn-lowtide":
+if peer.endswith("-lowtide"):
     from lowtide.gunicorn import give_back
 
     post_worker_init = give_back
