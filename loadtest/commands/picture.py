@@ -60,13 +60,16 @@ def start(page: Any) -> None:
 
 def wait_for_the_end(page: Any) -> None:
     """Wait until the list of requests is done, and then until idle workers have been replaced."""
-    page.get_by_role("button", name="New").wait_for(timeout=600_000)
+    while page.request.get("/memory/data.json").json()["running"]:
+        time.sleep(1)
     time.sleep(12)
+    # Locust's page may have stopped asking before its users had ended, and would not show the button New.
+    page.reload()
 
 
 def take(browser: Any, url: str, folder: Path) -> None:
     looked = Path(tempfile.mkdtemp(prefix="lowtide-pictures-"))
-    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    page = browser.new_page(base_url=url, viewport={"width": 1280, "height": 860})
     page.set_default_timeout(120_000)
     page.goto(url)
     start(page)
@@ -84,6 +87,7 @@ def take(browser: Any, url: str, folder: Path) -> None:
     page.get_by_role("button", name="New").click()
     start(page)
     wait_for_the_end(page)
+    tab.locator("svg").wait_for()
     page.screenshot(path=folder / "locust.png")
     others(browser, url, looked, "after")
     report = browser.new_page(viewport={"width": 1280, "height": 860})
