@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lowtide.tools.check.files import decode
 from lowtide.tools.check.magic import UNSTABLE
 from lowtide.tools.check.reader import Option, Reading
 
@@ -86,10 +87,7 @@ def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -
         timeout=TIMEOUT_S,
         check=False,
     )
-    try:
-        output = done.stdout.decode("utf-8")
-    except UnicodeDecodeError:
-        output = done.stdout.decode("latin-1")
+    output, _ = decode(done.stdout)
     _, start, rest = output.partition(";uWSGI instance configuration\n[uwsgi]\n")
     body, end, _ = rest.partition(";end of configuration\n")
     if not start or not end:

@@ -14,7 +14,7 @@ def shown(path: Path, cwd: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The file's text. If it is not UTF-8 it is read as Latin-1, because uWSGI ignores encodings.
+    """The file's text.
 
     Raises UnreadableError for a file that cannot be a uWSGI configuration: a folder, a device, more than 1 MiB, or a
     file with NUL bytes.
@@ -31,7 +31,12 @@ def read_text(path: Path) -> str:
         raise UnreadableError(f"{path!s:.80}: {error}") from None
     if b"\0" in data:
         raise UnreadableError(f"{path}: holds NUL bytes (binary, or UTF-16; uWSGI reads 8-bit text only)")
+    return decode(data)[0]
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """The text and its encoding: UTF-8, or Latin-1 where the bytes are no UTF-8, because uWSGI ignores encodings."""
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        return data.decode("latin-1"), "latin-1"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lowtide.tools.check.files import UnreadableError
+from lowtide.tools.check.files import UnreadableError, decode
 from lowtide.tools.check.findings import Finding
 
 
@@ -13,13 +13,7 @@ def apply_fixes(path: Path, shown: str, findings: Iterable[Finding]) -> int:
     The encoding, line ends and all other lines stay as they are. A line gets only one fix in a run; the next run
     applies the next one. Raises UnreadableError if the file cannot be written.
     """
-    data = path.read_bytes()
-    try:
-        encoding = "utf-8"
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        encoding = "latin-1"
-        text = data.decode(encoding)
+    text, encoding = decode(path.read_bytes())
     fixes: dict[int, tuple[str, ...]] = {}
     for finding in findings:
         for number, replacement in finding.fixes if finding.file == shown else ():

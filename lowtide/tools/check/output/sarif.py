@@ -1,9 +1,9 @@
 """Findings as SARIF 2.1.0, which code hosts show beside the changed lines."""
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
 
+import lowtide
 from lowtide.tools.check.findings import Finding, Report
 from lowtide.tools.check.rules import RULES
 
@@ -24,7 +24,7 @@ def render(report: Report) -> str:
     results = [_result(finding, report.file) for finding in report.findings]
     driver = {
         "name": "lowtide check",
-        "version": _version(),
+        "version": lowtide.__version__,
         "informationUri": "https://uwsgi-docs.readthedocs.io/en/latest/Configuration.html",
         "rules": rules,
     }
@@ -43,10 +43,3 @@ def _result(finding: Finding, main: str) -> dict[str, object]:
         "message": {"text": f"{finding.message} Instead: {finding.instead}"},
         "locations": [{"physicalLocation": place}],
     }
-
-
-def _version() -> str:
-    try:
-        return version("lowtide")
-    except PackageNotFoundError:
-        return "0"
