@@ -87,7 +87,7 @@ def take(browser: Any, url: str, folder: Path) -> None:
     page.get_by_role("button", name="New").click()
     start(page)
     wait_for_the_end(page)
-    tab.locator("svg").wait_for()
+    drawn(page)
     page.screenshot(path=folder / "locust.png")
     others(browser, url, looked, "after")
     report = browser.new_page(viewport={"width": 1280, "height": 860})
@@ -97,14 +97,19 @@ def take(browser: Any, url: str, folder: Path) -> None:
     print(f"{folder}/locust.png, and for looking {looked}")
 
 
+def drawn(page: Any) -> None:
+    """Wait for the picture in the tab, and until the tab is as high as what is in it."""
+    page.frame_locator("#lowtide-memory").locator("svg").wait_for()
+    time.sleep(2)
+
+
 def others(browser: Any, url: str, folder: Path, when: str) -> None:
     """The same page on a wide and on a narrow screen, light and dark."""
     for name, width in (("desktop", 1280), ("phone", 390)):
         for scheme in ("light", "dark"):
             page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
             page.goto(f"{url}/?tab=memory")
-            page.frame_locator("#lowtide-memory").locator("svg").wait_for()
-            time.sleep(2)
+            drawn(page)
             page.screenshot(path=folder / f"tab-{when}-{name}-{scheme}.png")
             page.close()
 
