@@ -44,7 +44,7 @@ NOT_RUN = {
     r"docker compose --profile loadtest|locust -f loadtest": "several processes: tests/stack/test_experiment.py",
     r"MEMORY_FROM=|lowtide\.metrics": "a site that runs elsewhere: tests/stack/test_deployment.py",
     r"lowtide diagnose --app tests|^make diagnose": "tests/lowtide/tools/diagnose/test_docs.py runs each of these",
-    r"diagnose\.real": "takes many minutes: tests/lowtide/tools/diagnose/test_real.py",
+    r"diagnose\.(real|public_case)": "takes many minutes: tests/lowtide/tools/diagnose/test_real.py",
     r"memory-report|memory-baseline": "tests/lowtide/tools/budget runs the plugin",
     r"APP_DIR=tests/stack/planted|localhost:8081|--chdir tests/stack": "takes a fixed port: tests/stack/test_ledger.py",
     r"feed\.json": "needs the reader's file",
