@@ -144,6 +144,7 @@ BYTES_PER_BYTE = 20
 ALLOWED_BYTES = 2 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_memory_is_bounded_by_the_length_of_the_body(client: Client, endpoint: str, body: str) -> None:

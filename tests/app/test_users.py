@@ -16,6 +16,8 @@ from django.test import Client
 from tests.app.test_settings import KEY
 from tests.machine import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = "app/config/settings.py"
 USER_MODEL = 'AUTH_USER_MODEL = "accounts.User"'
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from loadtest.measure.variants import VARIANTS
-from loadtest.results import files, report, words
+from loadtest.results import files, plot, report, words
 from loadtest.results.types import Check, ResultError, Summary, Variant
 
 from .conftest import Write
@@ -217,6 +217,11 @@ class TestWords:
 
 
 class TestPage:
+    @pytest.fixture(autouse=True)
+    def no_picture(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Drawing takes a second; TestPagesPictures looks at the pictures."""
+        monkeypatch.setattr(plot, "svg", lambda results, narrow=False: "<svg></svg>")
+
     def test_the_verdict_and_what_happened_come_in_words(self, written: Write, expected: dict[str, Any]) -> None:
         text = Page(html(written(expected))).text
         assert text.index("Memory came back down") < text.index("What happened") < text.index("What to do next")
@@ -317,6 +322,38 @@ class TestPage:
             path.unlink()
         assert "the uWSGI options of no variant were recorded" in Page(html(directory)).text
 
+    def test_links_only_to_reports_in_the_directory(self, written: Write, expected: dict[str, Any]) -> None:
+        names = ["locust/with out.html", "javascript:alert(1)", "../outside.html"]
+        for variant, name in zip(expected["variants"], names, strict=True):
+            variant["locust_report"] = name
+        directory = written(expected)
+        (directory / "locust").mkdir()
+        (directory / names[0]).touch()
+        (directory.parent / "outside.html").touch()
+        addresses = [attributes["href"] for tag, attributes in Page(html(directory)).elements if tag == "a"]
+        assert addresses == ["./samples.csv", "./events.csv", "./summary.json", "./locust/with%20out.html"]
+
+    def test_figures_that_were_not_measured(self, written: Write, expected: dict[str, Any]) -> None:
+        expected["floor_mb"] = None
+        for key in expected["variants"][0]:
+            if key.endswith(("_mb", "_ms", "_s", "kills")):
+                expected["variants"][0][key] = None
+        page = Page(html(written(expected)))
+        row = next(row for row in page.rows if row and row[0] == "without" and len(row) > 10)
+        assert row[1:14] == ["-"] * 13
+        assert "None" not in page.text
+        assert "Ideal is" not in page.text
+        assert "ideal mean" not in page.text
+
+    def test_rarer_reasons_get_a_column_where_they_occurred(self, written: Write, expected: dict[str, Any]) -> None:
+        usual = ["requests", "rss", "lifetime", "died"]
+        assert words.reasons(checked(expected)) == usual
+        expected["variants"][1]["recycles"]["signal"] = 2
+        assert words.reasons(checked(expected)) == [*usual[:3], "signal", "died"]
+        assert "signal" in Page(html(written(expected))).text
+
+
+class TestPagesPictures:
     def test_nothing_is_loaded_from_elsewhere(self, written: Write, expected: dict[str, Any]) -> None:
         text = html(written(expected))
         elements = Page(text).elements
@@ -352,36 +389,6 @@ class TestPage:
         for tag in ("<script", "<img", "<b>", "<i>"):
             assert tag not in text
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-
-    def test_links_only_to_reports_in_the_directory(self, written: Write, expected: dict[str, Any]) -> None:
-        names = ["locust/with out.html", "javascript:alert(1)", "../outside.html"]
-        for variant, name in zip(expected["variants"], names, strict=True):
-            variant["locust_report"] = name
-        directory = written(expected)
-        (directory / "locust").mkdir()
-        (directory / names[0]).touch()
-        (directory.parent / "outside.html").touch()
-        addresses = [attributes["href"] for tag, attributes in Page(html(directory)).elements if tag == "a"]
-        assert addresses == ["./samples.csv", "./events.csv", "./summary.json", "./locust/with%20out.html"]
-
-    def test_figures_that_were_not_measured(self, written: Write, expected: dict[str, Any]) -> None:
-        expected["floor_mb"] = None
-        for key in expected["variants"][0]:
-            if key.endswith(("_mb", "_ms", "_s", "kills")):
-                expected["variants"][0][key] = None
-        page = Page(html(written(expected)))
-        row = next(row for row in page.rows if row and row[0] == "without" and len(row) > 10)
-        assert row[1:14] == ["-"] * 13
-        assert "None" not in page.text
-        assert "Ideal is" not in page.text
-        assert "ideal mean" not in page.text
-
-    def test_rarer_reasons_get_a_column_where_they_occurred(self, written: Write, expected: dict[str, Any]) -> None:
-        usual = ["requests", "rss", "lifetime", "died"]
-        assert words.reasons(checked(expected)) == usual
-        expected["variants"][1]["recycles"]["signal"] = 2
-        assert words.reasons(checked(expected)) == [*usual[:3], "signal", "died"]
-        assert "signal" in Page(html(written(expected))).text
 
 
 class TestTerminal:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 # /large frees a block, which raises glibc's thresholds, and then 100 MiB of strings that lie below one that it keeps.
 APPLICATION = """

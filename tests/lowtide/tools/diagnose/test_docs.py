@@ -12,6 +12,8 @@ import pytest
 from tests import described
 from tests.machine import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 # A command, its lines joined by backslashes, and the answer below it.
 SHOWN = re.compile(
     r"^    ((?:make|lowtide) diagnose.*(?:\\\n.*)*)\n\n((?:    Verdict: .*\n)(?:(?:    .*)?\n)*)", re.MULTILINE
