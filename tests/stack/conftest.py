@@ -21,7 +21,7 @@ from stack.local import Local, environment
 from tests import described
 from tests.machine import CHECKOUT, free_port
 from tests.stack import bare
-from tests.stack.edge import Edge, running
+from tests.stack.edge import Edge, running, wait_until
 
 # An application that does on request what no real application does.
 PLANTED = Path(__file__).parent / "planted"
@@ -94,6 +94,9 @@ def start_stack(var: Path, **settings: str) -> Stack:
     variables |= described.VARIABLES | settings
     stack = Stack(f"http://127.0.0.1:{port}", var, variables)
     stack.local.up()
+    if "SERVER_COMMAND" not in settings:
+        # A worker may answer a moment before the master has its socket of statistics.
+        wait_until("uWSGI has its socket of statistics", (var / "run/stats.sock").exists)
     return stack
 
 
