@@ -7,7 +7,8 @@ from django.test import Client
 
 from tests.app.feeds import fill, post_json, product
 
-pytestmark = pytest.mark.django_db
+# Each is measured several times in processes of its own, which takes seconds.
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 # 0.9 MB of JSON.
 FEED = [product(number, description=f"{number} " * 800) for number in range(1, 501)]
 

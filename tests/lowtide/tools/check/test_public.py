@@ -182,6 +182,7 @@ STARTED = [entry for entry in ENTRIES if not re.search("gunicorn|granian", entry
 RAW = {"not-parsed", "host-processors"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_real_uwsgi_starts_refuses_and_warns_as_this_check_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
