@@ -4,12 +4,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 
 import pytest
 
-from tests.container.stack import run as ended
+from tests.container.stack import container_of_postgresql
 from tests.machine import CHECKOUT, free_port
 from tests.postgresql import postgresql
 
@@ -38,22 +37,9 @@ def test_all_tests_pass_on_postgresql() -> None:
 def test_a_search_uses_its_index() -> None:
     """In Compose's PostgreSQL, because the wheel's has no pg_trgm and goes without the index."""
     port = free_port()
-    options = ("--env", "POSTGRES_PASSWORD=of-the-test", "--publish", f"127.0.0.1:{port}:5432")
-    started = ended("docker", "run", "--detach", "--rm", *options, "postgres:17")
-    assert started.returncode == 0, started.stderr
-    container = started.stdout.strip()
-    try:
-        for _ in range(300):
-            # Over TCP, because the temporary server of a new database listens on its unix socket only.
-            if ended("docker", "exec", container, "pg_isready", "--host=127.0.0.1").returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail(f"PostgreSQL did not start: {ended('docker', 'logs', container).stdout}")
+    with container_of_postgresql(f"127.0.0.1:{port}", "--env=POSTGRES_PASSWORD=of-the-test"):
         url = f"postgres://postgres:of-the-test@127.0.0.1:{port}/postgres"
         assert "search_index.py" in run("tests/app/search_index.py", timeout=120, TESTS_DATABASE_URL=url)
-    finally:
-        ended("docker", "kill", container)
 
 
 @pytest.mark.night

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import requests
 from stack.docker import WITH_SECRETS, Docker
 from tests import described
 from tests.machine import CHECKOUT
+from tests.stack.edge import wait_until
 
 OVERLAY = Path(__file__).with_name("overlay.yml")
 COMMAND_SECONDS = 280
@@ -85,3 +88,18 @@ class Stack(Docker):
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, timeout=30, allow_redirects=False)
+
+
+@contextmanager
+def container_of_postgresql(address: str, *options: str) -> Iterator[str]:
+    """Compose's PostgreSQL in a container of its own, once it answers at `address` (host:port); the container's id."""
+    started = run("docker", "run", "--detach", "--publish", f"{address}:5432", *options, "postgres:17")
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    try:
+        # Over TCP, because the temporary server of a new database listens on its unix socket only.
+        ready = ("docker", "exec", container, "pg_isready", "--host=127.0.0.1")
+        wait_until("PostgreSQL is ready", lambda: run(*ready).returncode == 0, 30)
+        yield container
+    finally:
+        run("docker", "rm", "--force", "--volumes", container)

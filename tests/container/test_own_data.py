@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import described, planted
-from tests.container.stack import run
+from tests.container.stack import container_of_postgresql, run
 from tests.machine import free_port
 
 pytestmark = pytest.mark.container
@@ -64,25 +63,11 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
     ).stdout.strip()
     # The address at which containers of any network reach this machine.
     gateway = next(ip_network(subnet).hosts())
-    server = f"lowtide-shop-{port}"
-    words = (
-        "--name",
-        server,
-        "--publish",
-        f"{gateway}:{port}:5432",
-        "--env=POSTGRES_USER=shop",
-        "--env=POSTGRES_DB=shop",
-    )
-    started = run("docker", "run", "--detach", *words, "--env=POSTGRES_PASSWORD=theirs", "postgres:17")
-    assert started.returncode == 0, started.stderr
-    theirs = Theirs(copy, server, f"postgres://shop:theirs@{gateway}:{port}/shop", tmp_path)
-    # The state in which `make up` leaves a checkout.
-    (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\nPOSTGRES_PASSWORD=of-the-site\nHTTPS=off\n")
-    try:
-        for _ in range(100):
-            if run("docker", "exec", server, "pg_isready", "--host=127.0.0.1", "--username=shop").returncode == 0:
-                break
-            time.sleep(0.2)
+    options = [f"--env={name}" for name in ("POSTGRES_USER=shop", "POSTGRES_DB=shop", "POSTGRES_PASSWORD=theirs")]
+    with container_of_postgresql(f"{gateway}:{port}", *options) as server:
+        theirs = Theirs(copy, server, f"postgres://shop:theirs@{gateway}:{port}/shop", tmp_path)
+        # The state in which `make up` leaves a checkout.
+        (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\nPOSTGRES_PASSWORD=of-the-site\nHTTPS=off\n")
         planted.manage(copy, theirs.url, "migrate", "--verbosity=0")
         added = theirs.psql(
             "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
@@ -90,8 +75,6 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
         )
         assert added.returncode == 0, added.stderr
         yield theirs
-    finally:
-        run("docker", "rm", "--force", "--volumes", server)
 
 
 def test_measures_on_a_database_of_its_own(theirs: Theirs) -> None:

@@ -18,6 +18,7 @@ import requests
 from loadtest.measure import recycles
 from lowtide import memory, sample
 from tests.machine import CHECKOUT, free_port
+from tests.stack.edge import wait_until
 
 PLANTED = Path(__file__).parent / "planted"
 
@@ -45,9 +46,7 @@ class Server:
 
     def workers(self) -> list[dict[str, Any]]:
         """uWSGI's figures of its workers. The stats socket appears a moment after the first worker, so wait for it."""
-        deadline = time.monotonic() + 10
-        while not (self.folder / "stats.sock").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until("uWSGI has its socket of statistics", (self.folder / "stats.sock").exists, 10)
         figures: list[dict[str, Any]] = sample.stats(str(self.folder / "stats.sock"))["workers"]
         return figures
 
