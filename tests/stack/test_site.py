@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from lowtide import memory, sample
+from stack import Failed
 from stack.local import supervisor
 from tests import described
 from tests.described import NO_PAGE, PAGE
@@ -222,6 +223,19 @@ def test_a_port_in_use_is_said(stack: Stack) -> None:
         done = second.control("up")
     assert done.returncode == 2
     assert done.stderr.strip() == f"Port {port} is in use: stop what listens there, or choose another with PORT=..."
+
+
+def test_a_port_that_is_taken_while_the_stack_starts_is_said(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The check before the start sees a free port; nginx, a moment later, does not.
+    monkeypatch.setattr("stack.local.check_free", lambda *_: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        late = Stack("", stack.var, stack.environment | {"PORT": port, "VAR_DIR": str(stack.var / "late")})
+        with pytest.raises(Failed, match=rf"bind\(\) to 127.0.0.1:{port} failed") as problem:
+            late.local.up()
+    assert "nginx ends as soon as it is started" in str(problem.value)
 
 
 @pytest.mark.parametrize(
