@@ -8,7 +8,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def free_port() -> int:
-    """A port that is free. It stays so: below 32768 the kernel gives none to a connection, nor to whoever asks for any."""
+    """A port that is free and stays so: below 32768 the kernel gives none to a connection or to port 0."""
     while True:
         port = 10_000 + secrets.randbelow(22_000)
         with socket.socket() as probe:
