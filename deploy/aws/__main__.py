@@ -185,7 +185,7 @@ def run(options: argparse.Namespace) -> None:
                 [s for s in environment.stacks if s in (options.only or environment.stacks)],
             )
         case "rollback":
-            deploy(session, environment, options, ["service"])
+            deploy(session, environment, options, [s for s in environment.stacks if s in ("service", "processes")])
         case "push":
             preflight.account(session, environment)
             push.images(session, environment, options.revision)

@@ -94,6 +94,8 @@ class Environment:
     def stacks(self) -> list[str]:
         """The templates in the order in which they are deployed, because later ones need outputs of earlier ones."""
         order = ["registry", "network", "database", "roles", "edge", "cluster", "migrate", "service", "alarms"]
+        if application.read(APP).processes:
+            order.insert(order.index("service") + 1, "processes")
         return [*order, "ci"] if self.github else order
 
     def stack_name(self, stack: str) -> str:

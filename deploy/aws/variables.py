@@ -14,7 +14,7 @@ from lowtide.application import Variable
 APP = Path(__file__).resolve().parents[2] / "app"
 # For each template the container that reads them. `migrate` does, because manage.py loads the same settings as the
 # server.
-_READERS = {"service": "app", "migrate": "migrate", "loadtest": "locust"}
+_READERS = {"service": "app", "processes": "processes", "migrate": "migrate", "loadtest": "locust"}
 # The roles that start these containers.
 _ROLES = ("ExecutionRole", "MigrationRole", "LoadtestRole")
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lowtide import processes
 from tests.machine import CHECKOUT
 
 Templates = dict[str, dict[str, Any]]
@@ -114,6 +115,14 @@ def rolls_back(templates: Templates) -> Iterator[str]:
         yield "a deployment takes tasks away before new ones serve"
     if "DesiredCount" in service:
         yield "a deployment resets the number of tasks"
+
+
+def schedules_once(templates: Templates) -> Iterator[str]:
+    service = templates["processes"]["Resources"]["Service"]["Properties"]
+    if service["DesiredCount"] != 1 or service["DeploymentConfiguration"]["MaximumPercent"] != 100:
+        yield "two schedulers run at the same time"
+    if container(templates, "processes.Task.processes")["StopTimeout"] <= processes.STOP_S:
+        yield "the processes are killed before they have ended"
 
 
 def scales(templates: Templates) -> Iterator[str]:
@@ -282,16 +291,15 @@ REPOSITORIES = {"AppImage": "lowtide-app", "NginxImage": "lowtide-nginx", "Locus
 
 
 def roles_fit_their_tasks(templates: Templates) -> Iterator[str]:
-    """A role may read the secrets and pull the images that its task names, and no others."""
-    for name, task in resources(templates, "AWS::ECS::TaskDefinition"):
-        text = json.dumps([container.get("Secrets", []) for container in task["ContainerDefinitions"]])
+    """A role may read the secrets and pull the images that its tasks name, and no others."""
+    definitions: dict[str, list[dict[str, Any]]] = {}
+    for _, task in resources(templates, "AWS::ECS::TaskDefinition"):
+        definitions.setdefault(task["ExecutionRoleArn"]["Ref"], []).extend(task["ContainerDefinitions"])
+    for name, of_tasks in definitions.items():
+        text = json.dumps([container.get("Secrets", []) for container in of_tasks])
         secrets = set(re.findall(r'\$\{(\w+)\}|"Ref": "(\w+)"', text))
-        images = {
-            REPOSITORIES[container["Image"]["Ref"]]
-            for container in task["ContainerDefinitions"]
-            if "Ref" in container["Image"]
-        }
-        role = templates["roles"]["Resources"][task["ExecutionRoleArn"]["Ref"]]["Properties"]
+        images = {REPOSITORIES[container["Image"]["Ref"]] for container in of_tasks if "Ref" in container["Image"]}
+        role = templates["roles"]["Resources"][name]["Properties"]
         given = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
         readable = json.dumps(
             [statement["Resource"] for statement in given if statement["Action"] == "secretsmanager:GetSecretValue"]
@@ -300,9 +308,9 @@ def roles_fit_their_tasks(templates: Templates) -> Iterator[str]:
             [statement["Resource"] for statement in given if "ecr:BatchGetImage" in statement["Action"]]
         )
         if {first or second for first, second in secrets} != set(re.findall(r'"Ref": "(\w+)"', readable)):
-            yield f"{name} cannot read its secrets, or can read more"
+            yield f"{name} cannot read the secrets of its tasks, or can read more"
         if images != set(re.findall(r"repository/([\w-]+)", pulled)):
-            yield f"{name} cannot pull its images, or can pull more"
+            yield f"{name} cannot pull the images of its tasks, or can pull more"
 
 
 def ci_makes_no_roles(templates: Templates) -> Iterator[str]:
@@ -507,6 +515,11 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
         ),
     ),
     (rolls_back, set_at("service", "Resources", "Service", "Properties", to=lambda old: old | {"DesiredCount": 2})),
+    (
+        schedules_once,
+        set_at("processes", "Resources", "Service", "Properties", "DeploymentConfiguration", "MaximumPercent", to=200),
+    ),
+    (schedules_once, set_at("processes", *TASK, "ContainerDefinitions", 0, "StopTimeout", to=30)),
     (scales, drop("service", "Resources", "ScaleOnMemory")),
     (scales, drop("cluster", "Resources", "Instances", "Properties", "NewInstancesProtectedFromScaleIn")),
     (private, set_at("edge", "Resources", "Balancer", "Properties", "Scheme", to="internet-facing")),

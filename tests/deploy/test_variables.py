@@ -40,7 +40,7 @@ def container(stack: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("declared")
-@pytest.mark.parametrize("stack", ["service", "migrate", "loadtest"])
+@pytest.mark.parametrize("stack", ["service", "processes", "migrate", "loadtest"])
 def test_every_task_that_reads_them_has_them(stack: str) -> None:
     secrets = {secret["Name"]: secret["ValueFrom"] for secret in container(stack)["Secrets"]}
     assert (
@@ -69,6 +69,18 @@ def test_another_secret_has_to_be_said(tmp_path: Path) -> None:
     (tmp_path / "test.toml").write_text(f'{EXAMPLE}\n[parameters]\nStripeKeySecret = "{arn}"\nStripeUrl = "x"\n')
     inputs = environment.read("test", tmp_path).inputs()
     assert (inputs["StripeKeySecret"], inputs["StripeUrl"]) == (arn, "x")
+
+
+def test_further_processes_come_after_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment_file = tmp_path / "test.toml"
+    environment_file.write_text(f"{EXAMPLE}[sizing]\nworkers = 2\nlarge_workers = 0\n")
+    described = (CHECKOUT / "app/lowtide.toml").read_text()
+    monkeypatch.setattr(environment, "APP", tmp_path)
+    (tmp_path / "lowtide.toml").write_text(described)
+    assert "processes" not in environment.read("test", tmp_path).stacks
+    (tmp_path / "lowtide.toml").write_text(f"{described}\n[processes]\nworker = 'manage.py work'\n")
+    stacks = environment.read("test", tmp_path).stacks
+    assert stacks[stacks.index("service") + 1] == "processes"
 
 
 @pytest.mark.parametrize("words", ["plan test", "loadtest test", "revision test --revision c0ffee"])
