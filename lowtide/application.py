@@ -17,6 +17,7 @@ Exit code 2 and one line where something in the file cannot be used.
 """
 
 import importlib
+import json
 import math
 import os
 import re
@@ -68,14 +69,22 @@ def key(write: str, *, form: str = "", least: int | None = None, **default: Any)
     return field(metadata={"write": write, "form": form, "least": least}, **default)
 
 
+# The variable that holds the headers of the user who is logged in, as JSON (loadtest/measure/site.py).
+LOGGED_IN = "LOWTIDE_LOGGED_IN"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request. A header may name a variable, as in "Bearer {TOKEN}"; while that is empty the header is left out."""
+    """A request. A header may name a variable, as in "Bearer {TOKEN}"; while that is empty the header is left out.
+
+    With `login` the experiment sends it as the user of [loadtest.login].
+    """
 
     path: str = key('a path, for example "/reports/?year=2026"', form=r"/\S*")
     method: str = key('a method, for example "POST"', form="[A-Z]+", default="GET")
     headers: dict[str, str] = key("texts by name", default_factory=dict)
     body: str = key("the body as text", default="")
+    login: bool = key("true or false", default=False)
     status: int = key("the status that is expected", least=100, default=200)
 
 
@@ -115,6 +124,14 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Login:
+    """The form by which the experiment's user logs in. A value may name a variable, as a header may."""
+
+    path: str = key('the path of the form, for example "/accounts/login/"', form=r"/\S*")
+    form: dict[str, str] = key('texts by name, for example {username = "editor", password = "{EDITOR_PASSWORD}"}')
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loadtest:
     """The requests of the experiment, and how the database is filled before it.
 
@@ -122,6 +139,7 @@ class Loadtest:
         warm_up: a request that a worker for large requests answers without growing much.
         seed: commands of manage.py; they may contain SEED_WORDS as placeholders.
         seed_requests: names of `requests` that are sent once after those commands.
+        login: how the user logs in whom those commands have made.
         draw: values that are drawn for each request, in this order.
         inflates: whether the large requests are known to leave workers inflated. The verdict then asks it of `without`,
             and that `lowtide` peaks far below; otherwise it only asks what every application can promise.
@@ -130,6 +148,7 @@ class Loadtest:
     warm_up: Call = key("a table, [loadtest.warm_up], of a request that is large and costs little")
     seed: tuple[str, ...] = key('a list of commands of manage.py, for example "load --count {items}"', default=())
     seed_requests: tuple[str, ...] = key("a list of names of requests", default=())
+    login: Login | None = key("a table, [loadtest.login], of a path and a form", default=None)
     draw: dict[str, Draw] = key("tables by name", default_factory=dict)
     inflates: bool = key("true or false", default=False)
     requests: tuple[Request, ...] = key("the rows, each as [[loadtest.requests]]")
@@ -248,7 +267,11 @@ class Application:
     def command(self, line: str) -> list[str]:
         """The words of a command of the file, in which manage.py stands for the application's."""
         words = shlex.split(line)
-        return [sys.executable, str(self.folder / self.manage), *words[1:]] if words[0] == "manage.py" else words
+        return self.managing(words[1:]) if words[0] == "manage.py" else words
+
+    def managing(self, words: list[str]) -> list[str]:
+        """The command that runs the application's manage.py with these words."""
+        return [sys.executable, "-m", "lowtide.django.manage", str(self.folder / self.manage), *words]
 
     @property
     def nginx(self) -> str:
@@ -444,11 +467,13 @@ def build(application: Application) -> None:
 
 def headers(call: Call, environment: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request, filled in with the variables of `environment`."""
-    return {
+    filled = {
         name: value.format_map(environment)
         for name, value in call.headers.items()
         if all(environment.get(variable) for variable in _placeholders(value))
     }
+    logged_in: dict[str, str] = json.loads(environment.get(LOGGED_IN) or "{}") if call.login else {}
+    return logged_in | filled
 
 
 def variables(call: Call) -> list[str]:
@@ -539,19 +564,28 @@ def _check_variables(application: Application) -> None:
         if variable.generate and not variable.secret:
             raise Invalid(f"variables.{name}.generate is for secrets: write secret = true too, or leave it out.")
     calls: list[tuple[str, Call]] = [(f"preload[{n}]", call) for n, call in enumerate(application.preload, 1)]
+    for place, call in calls:
+        if call.login:
+            raise Invalid(f"{place}.login: nobody is logged in before the fork, so leave it out.")
     if application.loadtest:
+        if login := application.loadtest.login:
+            # The form is checked as headers are.
+            calls.append(("loadtest.login", Call(path=login.path, headers=login.form)))
         calls.append(("loadtest.warm_up", application.loadtest.warm_up))
         for n, request in enumerate(application.loadtest.requests, 1):
             calls.append((f"loadtest.requests[{n}]", request))
             if request.streamed:
                 calls.append((f"loadtest.requests[{n}].streamed", request.streamed))
     for place, call in calls:
+        if call.login and not (application.loadtest and application.loadtest.login):
+            raise Invalid(f"{place}.login needs the form of a login: write [loadtest.login].")
+        words = "form" if place == "loadtest.login" else "headers"
         try:
             unknown = [name for name in variables(call) if name not in application.variables]
         except ValueError as error:
-            raise Invalid(f"{place}.headers cannot be used: {error}.") from None
+            raise Invalid(f"{place}.{words} cannot be used: {error}.") from None
         if unknown:
-            raise Invalid(f"{place}.headers names {unknown[0]}: write [variables.{unknown[0]}] for it.")
+            raise Invalid(f"{place}.{words} names {unknown[0]}: write [variables.{unknown[0]}] for it.")
 
 
 def _check_command(place: str, line: str) -> None:
@@ -636,7 +670,7 @@ def main(arguments: list[str]) -> int:
             case ["manage", *words]:
                 read_secrets()
                 os.environ.update(application.environment)
-                os.execv(sys.executable, [sys.executable, str(application.folder / application.manage), *words])  # noqa: S606
+                os.execv(sys.executable, application.managing(words))  # noqa: S606
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2

@@ -312,6 +312,8 @@ class Local:
         try:
             status = page.asked(url, app.page)
         except Failed as problem:
+            # What the server writes about the page reaches the file through supervisord, a moment later.
+            time.sleep(1)
             last = tail(self.var / "log/uwsgi.log", 15)
             self.down()
             raise Failed("\n".join([*last, f"{problem} Logs: {self.var}/log"])) from None

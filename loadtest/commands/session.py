@@ -129,6 +129,7 @@ def fill(runtime: Runtime, variant: Variant, scenario: scenarios.Scenario, seed:
         manage = ["python", "-m", "lowtide.application", "manage"]
         for command in scenarios.seed_commands(scenario, seed):
             runtime.run([*manage, *shlex.split(command)])
+        site.log_in(runtime.url)
         # Of lowtide.toml also where the requests of the load come from a file.
         rows = described.requests if (described := scenarios.described().loadtest) else ()
         for name in scenarios.loadtest().seed_requests:

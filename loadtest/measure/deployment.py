@@ -82,26 +82,28 @@ def watching(source: remote.Source) -> Iterator[Watch]:
         watch.close()
 
 
-def check_site(site: str, scenario: Scenario, seed: int) -> None:
+def check_site(address: str, scenario: Scenario, seed: int) -> None:
     """Send one small request of each kind, and those of [[preload]] in lowtide.toml that need a token.
 
     Raises:
         CannotMeasure: the site would not serve the list; the message says why.
     """
+    site.log_in(address)
     kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "small", seed)}
     for asked in kinds.values():
-        answer = first_answer(site + asked.path, asked.call)
+        answer = first_answer(address + asked.path, asked.call)
         if answer.status_code != asked.call.status:
             commands = " and ".join(f"manage.py {command}" for command in scenarios.seed_commands(scenario, seed))
             raise CannotMeasure(
-                f"{site}{asked.path} answered {answer.status_code}. The list asks for what its data holds: "
+                f"{address}{asked.path} answered {answer.status_code}. The list asks for what its data holds: "
                 f"was it filled ({commands or 'lowtide.toml names no command for it'})?"
             )
     for call in scenarios.described().preload:
         names = application.variables(call)
-        if names and (status := first_answer(site + call.path, call).status_code) in (401, 403):
+        if names and (status := first_answer(address + call.path, call).status_code) in (401, 403):
             wanted = " and ".join(f"{name}=..." for name in names)
-            raise CannotMeasure(f"{site}{call.path} answered {status}: it needs {wanted} in the environment of make.")
+            url = address + call.path
+            raise CannotMeasure(f"{url} answered {status}: it needs {wanted} in the environment of make.")
 
 
 def first_answer(url: str, call: Call) -> requests.Response:

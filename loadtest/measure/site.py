@@ -1,7 +1,9 @@
 """Requests that are not part of the list: before the load, after it, and one large request alone."""
 
 import itertools
+import json
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,13 +34,47 @@ def ask(site: str, call: Call, path: str = "", body: bytes = b"") -> None:
         raise CannotMeasure(f"{url} answered {answer.status_code}: {answer.text[:300]}")
 
 
+def log_in(site: str) -> None:
+    """Log in as [loadtest.login] says: from now on each request with `login` is sent as that user, also by Locust.
+
+    Raises:
+        CannotMeasure: there is no form, or it was refused.
+    """
+    login = scenarios.loadtest().login
+    if not login:
+        return
+    url = site + login.path
+    try:
+        with requests.Session() as browser:
+            page = browser.get(url, timeout=65)
+            token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+            form = {name: value.format_map(os.environ) for name, value in login.form.items()}
+            form |= {"csrfmiddlewaretoken": token[1]} if token else {}
+            before = dict(browser.cookies)
+            # Django compares Referer with its own address where the site has HTTPS.
+            answer = browser.post(url, form, headers={"Referer": url}, timeout=65, allow_redirects=False)
+            cookies = dict(browser.cookies)
+    except requests.RequestException as error:
+        raise CannotMeasure(f"{url} does not answer: {error}") from error
+    if not answer.is_redirect or cookies == before:
+        raise CannotMeasure(
+            f"{url} answered {answer.status_code} to the form of [loadtest.login], and nobody is logged in: "
+            "are its names those of the page, and does a command under `seed` make the user?"
+        )
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()), "Referer": url}
+    if "csrftoken" in cookies:
+        headers["X-CSRFToken"] = cookies["csrftoken"]
+    os.environ[application.LOGGED_IN] = json.dumps(headers)
+
+
 def page(site: str) -> None:
     """Ask for the page that most visitors see."""
     ask(site, Call(path=scenarios.described().page))
 
 
 def warm_up(site: str, scenario: Scenario, count: int = 300) -> None:
-    """Send enough small requests to reach every worker, and to the large pool a request that needs little memory."""
+    """Log in; send enough small requests to reach every worker, and to the large pool some that need little memory."""
+    log_in(site)
     small = itertools.islice(scenarios.requests(scenario, "small", seed=0), count)
     for _ in range(3):
         ask(site, scenarios.loadtest().warm_up)

@@ -55,7 +55,20 @@ DEBUG = switched_on("DEBUG", default=False)
 # nginx tells by which protocol the client came, and overwrites what the client says. Without HTTPS a redirect to it
 # would lead nowhere, and browsers would not send back secure cookies.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if switched_on("HTTPS", default=True) else None
-if not SECURE_PROXY_SSL_HEADER:
+if SECURE_PROXY_SSL_HEADER:
+    _seconds = os.environ.get("HSTS_SECONDS") or "3600"
+    if not _seconds.isdecimal():
+        raise ImproperlyConfigured(f"HSTS_SECONDS={_seconds} cannot be used: write a whole number, 0 or more.")
+    for _name, _setting in (
+        ("SECURE_SSL_REDIRECT", True),
+        ("SESSION_COOKIE_SECURE", True),
+        ("CSRF_COOKIE_SECURE", True),
+        ("SECURE_HSTS_SECONDS", int(_seconds)),
+        ("SECURE_HSTS_INCLUDE_SUBDOMAINS", switched_on("HSTS_INCLUDE_SUBDOMAINS", default=False)),
+        ("SECURE_HSTS_PRELOAD", switched_on("HSTS_PRELOAD", default=False)),
+    ):
+        _own.setdefault(_name, _setting)
+else:
     SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
     SECURE_HSTS_SECONDS = 0
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def manage(*words: str, **environment: str) -> None:
-    command = [sys.executable, "app/manage.py", *words]
+    command = [sys.executable, "-m", "lowtide.application", "manage", *words]
     done = subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -18,7 +18,7 @@ KEY = "a-long-enough-key-for-the-tests-0123456789-abcdefghijklm"
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run manage.py with these variables and no others."""
     environment.setdefault("PATH", os.environ["PATH"])
-    command = [sys.executable, "app/manage.py", *arguments]
+    command = [sys.executable, "-m", "lowtide.application", "manage", *arguments]
     return subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -123,7 +123,7 @@ def test_postgresql() -> None:
     assert (database["USER"], database["PASSWORD"]) == ("ann", "p@ss")
     assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "catalogue")
     assert (database["CONN_MAX_AGE"], database["CONN_HEALTH_CHECKS"]) == (9, True)
-    # manage.py has no timeout, so that migrations have none.
+    # Commands have no timeout, so that migrations have none.
     assert database["OPTIONS"] == {"sslmode": "require", "timeout_s": 0}
 
 

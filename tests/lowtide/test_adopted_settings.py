@@ -31,15 +31,20 @@ import json
 from lowtide.django import adopted_settings as settings
 print(json.dumps([settings.SECRET_KEY, settings.PAY_TOKEN, settings.DATABASES["default"]["NAME"], settings.CACHES]))
 """
+SECURE = """
+import json
+from lowtide.django import adopted_settings as settings
+print(json.dumps({name: getattr(settings, name) for name in dir(settings) if name.startswith("SECURE_")}))
+"""
 
 
-def loaded(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def loaded(folder: Path, shown: str = SHOWN, settings: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "lowtide.toml").write_text(DESCRIPTION)
-    (folder / "shop.py").write_text(SETTINGS)
-    named = ("SECRET_KEY", "DATABASE_URL", "CACHE_URL", "PAY_TOKEN")
+    (folder / "shop.py").write_text(SETTINGS + settings)
+    named = ("SECRET_KEY", "DATABASE_URL", "CACHE_URL", "PAY_TOKEN", "HTTPS", "HSTS_SECONDS")
     environment = {name: value for name, value in os.environ.items() if name not in named}
     environment |= {"APP_DIR": str(folder)} | variables
-    return subprocess.run([sys.executable, "-c", SHOWN], env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", shown], env=environment, capture_output=True, text=True)
 
 
 def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> None:
@@ -56,8 +61,28 @@ def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("settings", "variables", "redirects", "remembered_s"),
+    [
+        ("", {}, True, 3600),
+        ("", {"HSTS_SECONDS": "7"}, True, 7),
+        ("SECURE_SSL_REDIRECT = False", {}, False, 3600),
+        ("SECURE_HSTS_SECONDS = 5", {"HSTS_SECONDS": "7"}, True, 5),
+        ("SECURE_SSL_REDIRECT = True", {"HTTPS": "off"}, False, 0),
+    ],
+)
+def test_https_is_on_unless_the_application_or_the_variable_says_otherwise(
+    settings: str, variables: dict[str, str], redirects: bool, remembered_s: int, tmp_path: Path
+) -> None:
+    done = loaded(tmp_path, SECURE, settings, PAY_TOKEN="x", **variables)
+    assert done.returncode == 0, done.stderr
+    secure = json.loads(done.stdout)
+    assert (secure["SECURE_SSL_REDIRECT"], secure["SECURE_HSTS_SECONDS"]) == (redirects, remembered_s)
+
+
+@pytest.mark.parametrize(
     ("variables", "says"),
     [
+        ({"PAY_TOKEN": "x", "HSTS_SECONDS": "a day"}, "HSTS_SECONDS=a day cannot be used: write a whole number"),
         ({"PAY_TOKEN_FILE": "/none"}, "PAY_TOKEN_FILE=/none cannot be read: "),
         ({"PAY_TOKEN": "x", "CACHE_URL": "cache:6379"}, "CACHE_URL cannot be used: write redis://host:6379/0"),
         ({}, "shop cannot be imported: KeyError: 'PAY_TOKEN'. If it misses a variable of the environment, write"),

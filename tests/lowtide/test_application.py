@@ -88,6 +88,14 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
     assert application.headers(call, {"TOKEN": ""}) == application.headers(call, {}) == {"Accept": "text/html"}
 
 
+def test_only_some_requests_are_those_of_a_user(folder: Path) -> None:
+    environment = {application.LOGGED_IN: '{"Cookie": "sessionid=1"}'}
+    own = application.Call(path="/own/", headers={"Accept": "text/html"}, login=True)
+    assert application.headers(own, environment) == {"Cookie": "sessionid=1", "Accept": "text/html"}
+    assert application.headers(own, {}) == {"Accept": "text/html"}
+    assert application.headers(application.Call(path="/"), environment) == {}
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "says"),
     [
@@ -113,6 +121,13 @@ def test_a_header_waits_for_its_variable(folder: Path) -> None:
         ('about = "Opens the door."', 'about = "x"\ngenerate = true', "generate is for secrets: write secret = true"),
         ("Bearer {TOKEN}", "Bearer {KEY}", "preload[1].headers names KEY: write [variables.KEY] for it."),
         ("Bearer {TOKEN}", "Bearer {TOKEN", "preload[1].headers cannot be used: expected '}'"),
+        ("[[preload]]", "[[preload]]\nlogin = true", "preload[1].login: nobody is logged in before the fork"),
+        ("weight = 5", "weight = 5\nlogin = true", "loadtest.requests[1].login needs the form of a login: write [lo"),
+        (
+            "[loadtest.draw]",
+            '[loadtest.login]\npath = "/in/"\nform = {word = "{WORD}"}\n[loadtest.draw]',
+            "loadtest.login.form names WORD: write [variables.WORD] for it.",
+        ),
         ("[[preload]]", "[preload]", "preload = {'path': '/', "),
         ('path = "/upload/"', "", "loadtest.requests[2].path is missing: write a path"),
         ("weight = 5", "weight = 0", "loadtest.requests[1].weight = 0 cannot be used: write a whole number, 1 or"),

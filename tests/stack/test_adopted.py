@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from loadtest.measure import CannotMeasure, site
+from lowtide.application import LOGGED_IN, Call, Loadtest, Login
 from stack import Failed
 from tests.described import MANAGE
 from tests.planted import append
@@ -19,12 +21,12 @@ pytestmark = pytest.mark.stack
 
 DESCRIPTION = """name = "shop"
 
-wsgi = "shop.wsgi:application"
+wsgi = "plainsite.wsgi:application"
 manage = "code/manage.py"
 page = "/admin/login/"
 live = "/healthz"
 ready = "/readyz"
-settings = "shop.settings"
+settings = "plainsite.settings"
 content_security_policy = "script-src 'self' 'unsafe-inline'"
 hashed_static = false
 build = ["manage.py collectstatic --noinput", "touch built"]
@@ -86,7 +88,7 @@ urlpatterns.append(path("", fail))
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "code").mkdir(parents=True)
-    call_command("startproject", "shop", str(folder / "code"))
+    call_command("startproject", "plainsite", str(folder / "code"))
     (folder / "lowtide.toml").write_text(DESCRIPTION)
     (folder / "ticker.py").write_text(TICKER)
     return folder
@@ -100,7 +102,7 @@ def lines_of(stack: Stack, request_id: str) -> list[dict[str, Any]]:
 
 
 def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
-    append(project / "code/shop/urls.py", OWN_HEADERS + REPORTS)
+    append(project / "code/plainsite/urls.py", OWN_HEADERS + REPORTS)
     stack = start(APP_DIR=str(project))
     assert stack.get("/admin/login/").status_code == 200
     assert stack.get("/readyz").json()["status"] == "ready"
@@ -143,15 +145,45 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     wait_until("it runs again", lambda: (stack.var / "ticker").read_text() != before)
 
 
-def refused(project: Path, start: Start) -> list[str]:
+def test_the_experiment_logs_in(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = start(APP_DIR=str(project), DJANGO_SUPERUSER_PASSWORD="a-password-for-tests")
+    words = ("createsuperuser", "--noinput", "--username=ann", "--email=ann@shop.example")
+    assert stack.control("run", *MANAGE, *words).returncode == 0
+    # The second request changes something, so Django wants the token against forged requests.
+    page, change = Call(path="/admin/", login=True), Call(path="/admin/logout/", method="POST", login=True)
+    form = {"username": "ann", "password": "{PASSWORD}"}
+    section = Loadtest(warm_up=page, requests=(), login=Login(path="/admin/login/?next=/admin/", form=form))
+    monkeypatch.setattr("loadtest.load.scenarios.loadtest", lambda: section)
+    # Taken away after the test again.
+    monkeypatch.setenv(LOGGED_IN, "")
+    with pytest.raises(CannotMeasure, match="answered 302"):
+        site.ask(stack.url, page)
+    monkeypatch.setenv("PASSWORD", "wrong")
+    with pytest.raises(CannotMeasure, match="nobody is logged in"):
+        site.log_in(stack.url)
+    monkeypatch.setenv("PASSWORD", "a-password-for-tests")
+    site.log_in(stack.url)
+    site.ask(stack.url, page)
+    site.ask(stack.url, change)
+    with pytest.raises(CannotMeasure, match="answered 302"):
+        site.ask(stack.url, page)
+
+
+def refused(project: Path, start: Start, **settings: str) -> list[str]:
     """The lines that a start ends with."""
     with pytest.raises(Failed) as problem:
-        start(APP_DIR=str(project))
+        start(APP_DIR=str(project), **settings)
     return str(problem.value).splitlines()
 
 
+def test_a_database_that_is_away_is_one_line(project: Path, start: Start) -> None:
+    line, failed = refused(project, start, DATABASE_URL="postgres://ann:secret@127.0.0.1:1/shop")
+    assert line.startswith("manage.py: the database of DATABASE_URL cannot be reached: connection failed: ")
+    assert failed == "`manage.py migrate` failed, as said above."
+
+
 def test_the_last_request_of_a_worker_is_reported(project: Path, start: Start) -> None:
-    append(project / "code/shop/urls.py", OWN_HEADERS + REPORTS)
+    append(project / "code/plainsite/urls.py", OWN_HEADERS + REPORTS)
     with receiving() as receiver:
         stack = start(APP_DIR=str(project), WORKERS="1", LARGE_WORKERS="0", **receiver.variables())
         assert {"opentelemetry", "sentry_sdk"} < set(stack.get("/modules/").json())
@@ -188,7 +220,7 @@ def test_who_never_answers_holds_no_worker(start: Start) -> None:
 
 def test_a_page_that_fails_stops_the_start(project: Path, start: Start) -> None:
     (project / "lowtide.toml").write_text(DESCRIPTION.replace('page = "/admin/login/"', 'page = "/"'))
-    append(project / "code/shop/urls.py", BROKEN)
+    append(project / "code/plainsite/urls.py", BROKEN)
     lines = refused(project, start)
     assert lines[-1].startswith("The site is up, but its page / answers 500: the lines above may say why.")
     assert "RuntimeError: planted" in lines
@@ -196,9 +228,9 @@ def test_a_page_that_fails_stops_the_start(project: Path, start: Start) -> None:
 
 def test_a_broken_contract_stops_the_start_with_one_line(project: Path, start: Start) -> None:
     """Settings that the stack does not wrap, and that serve static files at another address than nginx."""
-    text = DESCRIPTION.replace('settings = "shop.settings"\n', "")
+    text = DESCRIPTION.replace('settings = "plainsite.settings"\n', "")
     (project / "lowtide.toml").write_text(text)
-    append(project / "code/shop/settings.py", "INSTALLED_APPS += ['lowtide.django']\nSTATIC_URL = '/assets/'\n")
+    append(project / "code/plainsite/settings.py", "INSTALLED_APPS += ['lowtide.django']\nSTATIC_URL = '/assets/'\n")
     lines = refused(project, start)
     assert any(
         "(lowtide.E002) STATIC_URL is '/assets/', and nginx serves the files at /static/" in line for line in lines
