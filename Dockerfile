@@ -7,7 +7,7 @@ ARG VERSION=0.1.0
 # The base of all stages, named once. `make images` pins it by digest, as it does the images in docker-compose.yml.
 FROM debian:trixie-slim AS base
 
-# --- Dependencies of the application, with the compilers that uWSGI needs -------------------------------------------
+# Dependencies of the application, with the compilers that uWSGI needs.
 FROM base AS compilers
 
 RUN apt-get update \
@@ -43,7 +43,7 @@ COPY requirements/app.txt requirements/telemetry.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/app.txt ${TELEMETRY:+-r /tmp/telemetry.txt}
 
-# --- What the application's build commands make, such as static files, and nginx's configuration for it -------------
+# What the application's build commands make, such as static files, and nginx's configuration for it.
 FROM build AS static
 
 WORKDIR /srv/lowtide
@@ -58,7 +58,7 @@ RUN mkdir /srv/static \
     && python -m lowtide.application nginx >/srv/application.conf \
     && find app -name node_modules -prune -exec rm -rf {} +
 
-# --- The application ------------------------------------------------------------------------------------------------
+# The application.
 FROM base AS app
 
 RUN apt-get update \
@@ -106,7 +106,7 @@ LABEL org.opencontainers.image.title="Application" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
-# --- The application with the servers and allocators of `make compare`, which no service uses ------------------------
+# The application with the servers and allocators of `make compare`, which no service uses.
 FROM build AS peers-build
 
 COPY requirements/peers.txt /tmp/
@@ -125,7 +125,7 @@ COPY --from=peers-build /srv/venv /srv/venv
 COPY loadtest/measure/peers loadtest/measure/peers
 USER 10001:10001
 
-# --- nginx, with the static files -----------------------------------------------------------------------------------
+# nginx, with the static files.
 FROM base AS nginx
 
 # nginx is in the application's group, which may open its sockets. It has a user of its own, so it can do nothing else there.
@@ -160,7 +160,7 @@ LABEL org.opencontainers.image.title="nginx" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
-# --- A cache that workers share, for CACHE_URL ------------------------------------------------------------------------
+# A cache that workers share, for CACHE_URL.
 FROM base AS cache
 
 RUN apt-get update \
@@ -173,7 +173,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["valk
 # longest goes. Without protected mode it answers other containers; only the network keeps strangers out.
 CMD ["valkey-server", "--save", "", "--maxmemory", "96mb", "--maxmemory-policy", "allkeys-lru", "--protected-mode", "no"]
 
-# --- Locust, for load from several containers -----------------------------------------------------------------------
+# Locust, for load from several containers.
 FROM base AS locust-build
 
 RUN apt-get update \

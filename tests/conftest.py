@@ -21,7 +21,7 @@ if settings.configured and "PYTEST_XDIST_WORKER" not in os.environ:
     pytest.exit("The shell names DJANGO_SETTINGS_MODULE, and so the tests' database: unset it.", 2)
 
 # Variables by which the tests themselves are told something.
-TOLD = re.compile(r"CI|FAST|FUZZ_CASES|(PYTEST|PYTHON|COVERAGE|DIAGNOSE)\w*|VIRTUAL_ENV|TESTS_DATABASE_URL")
+TOLD = re.compile(r"CI|FAST|FUZZ_CASES|(PYTEST|PYTHON|PIP|COVERAGE|DIAGNOSE)\w*|VIRTUAL_ENV|TESTS_DATABASE_URL")
 for name in set(os.environ):
     if not own.MACHINE.fullmatch(name) and not TOLD.fullmatch(name):
         del os.environ[name]

@@ -1,5 +1,6 @@
 """What app/lowtide.toml says, for tests that drive the stack with whatever application is there."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ VARIABLES = {
     name: variable.loadtest or ("of-the-tests" if variable.secret else "")
     for name, variable in APPLICATION.variables.items()
 }
+# How long browsers keep static files.
+STATIC_CACHE = "max-age=31536000" if APPLICATION.hashed_static else "no-cache"
 REQUESTS = APPLICATION.loadtest.requests if APPLICATION.loadtest else ()
 MANAGE = ("python", "-m", "lowtide.application", "manage")
 
@@ -40,6 +43,14 @@ def first(rows: list[Request], what: str) -> Request:
     if not rows:
         pytest.skip(f"app/lowtide.toml has no {what}, and this test needs one")
     return rows[0]
+
+
+def stylesheet(page: str) -> str:
+    """The path of the first stylesheet that a page loads."""
+    found = re.search(r'"(/static/[^"]+\.css)"', page)
+    if not found:
+        pytest.skip(f"{PAGE} loads no stylesheet, and this test needs one")
+    return found[1]
 
 
 def large() -> Request:

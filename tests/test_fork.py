@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,21 @@ def test_a_fork_works_at_once(template: Path, tmp_path: Path) -> None:
     generated = [name for name, variable in application.read(project / "app").variables.items() if variable.generate]
     assert generated
     assert all(secrets[name] for name in ("SECRET_KEY", "POSTGRES_PASSWORD", *generated))
+
+
+@pytest.mark.night
+@pytest.mark.timeout(5400)
+def test_all_that_a_fork_runs_passes(template: Path, tmp_path: Path) -> None:
+    """In the fork's own folder, with an environment that its make makes itself."""
+    project = tmp_path / "pulse"
+    assert fork(template, "pulse", str(project), "Ada Lovelace").returncode == 0
+    machine = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    began = time.monotonic()
+    for words in ("lint", "test", "loadtest RUNTIME=local", "loadtest RUNTIME=docker"):
+        done = run(project, "make", *words.split(), **machine, QUICK="1", VARIANTS="without lowtide")
+        print(f"make {words}: {time.monotonic() - began:.0f} s\n{done.stdout[-600:]}", flush=True)
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
+    assert len(list((project / "results").glob("*/memory.png"))) == 3
 
 
 def test_a_fork_has_the_versions_that_are_tested_here() -> None:

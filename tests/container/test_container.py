@@ -42,9 +42,7 @@ def test_site_answers_through_nginx(stack: Stack) -> None:
     page = stack.get(PAGE)
     assert page.status_code == 200
     assert page.headers["Server"] == "nginx"
-    asset = re.search(r'"(/static/[^"]+\.[0-9a-f]{12}\.css)"', page.text)
-    assert asset, "the page names no hashed stylesheet"
-    style = stack.get(asset[1])
+    style = stack.get(described.stylesheet(page.text))
     assert style.status_code == 200
     assert style.headers["Content-Type"].startswith("text/css")
 
@@ -182,9 +180,8 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
         shutil.copy2(CHECKOUT / name, copy)
     for name in ("app", "lowtide", "nginx", "requirements"):
         shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "app/config/urls.py").open("a") as urls:
-        # Another text each time, because the engine's build cache still has the one of the last run.
-        urls.write(f"# {secrets.token_hex()}\n")
+    # Another text each time, because the engine's build cache still has the one of the last run.
+    (copy / "app/changed.txt").write_text(secrets.token_hex())
     tag = f"{stack.project}-layers"
     built = run("docker", "build", "--progress", "plain", "--target", "app", "--tag", tag, str(copy))
     assert built.returncode == 0, built.stderr[-4000:]
@@ -195,6 +192,24 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
     for expected in ("apt-get install --yes --no-install-recommends python3 ", "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
         assert any(expected in name for name in cached), f"built again: {expected}\n{output[-4000:]}"
     assert not any("COPY app app" in name for name in cached), "the change did not reach the image"
+
+
+def test_further_processes_have_a_container_of_their_own(stack: Stack, tmp_path: Path) -> None:
+    words = "from django.db import connection; connection.ensure_connection(); print('connected', flush=True)"
+    words += "; import time; time.sleep(600)"
+    description = tmp_path / "lowtide.toml"
+    text = (CHECKOUT / "app/lowtide.toml").read_text().partition("\n[processes]")[0]
+    description.write_text(f"{text}\n[processes]\nclock = '''manage.py shell -v 0 -c \"{words}\"'''\n")
+    tmp_path.chmod(0o755)
+    options = ("--detach", "--no-deps", "--volume", f"{description}:/srv/lowtide/app/lowtide.toml:ro")
+    container = stack.compose("run", *options, "processes").stdout.split()[-1]
+    try:
+        wait_until("it has the database", lambda: "connected" in run("docker", "logs", container).stdout)
+        run("docker", "stop", "--time", "60", container)
+        state = json.loads(run("docker", "inspect", container).stdout)[0]["State"]
+        assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    finally:
+        run("docker", "rm", "--force", container)
 
 
 def test_health_check_notices_workers_that_hang(healthy: Stack) -> None:

@@ -65,6 +65,14 @@ def test_the_page_outlives_the_applications_container(observed: Stack) -> None:
     assert observed.inspect("metrics")["State"]["StartedAt"] == started["State"]["StartedAt"]
 
 
+@pytest.mark.night
+def test_the_page_follows_the_container_that_takes_over(observed: Stack) -> None:
+    before = observed.inspect("metrics")["Id"]
+    assert "was replaced" in observed.replace()
+    assert observed.inspect("metrics")["Id"] != before
+    wait_until("the page has its memory", lambda: PSS in figures(observed), 60)
+
+
 def test_one_id_is_in_the_logs_of_nginx_uwsgi_and_django(observed: Stack) -> None:
     def rename(table: str, other: str) -> None:
         statement = f"ALTER TABLE {table} RENAME TO {other}"
