@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from lowtide.tools.check.compare import find_uwsgi
+from lowtide.tools.check.findings import Finding, Level, Report
+from lowtide.tools.check.output.text import render
 from lowtide.tools.check.rules import RULES
 from lowtide.tools.cli import main
 
@@ -354,3 +356,19 @@ def test_the_page_shows_each_pattern_as_it_is() -> None:
     assert len(shown) == 11
     for text, name in shown:
         assert text == (PUBLISHED / name).read_text().rstrip("\n") + "\n"
+
+
+def test_what_stops_the_server_comes_first_and_a_rule_is_one_paragraph() -> None:
+    def finding(level: Level, code: str, line: int, weight: int = 0) -> Finding:
+        return Finding(level, "a.ini", line, None, None, None, "It does.", f"write {line}", code=code, weight=weight)
+
+    odd = [finding(Level.WARNING, "odd", line) for line in (1, 5)]
+    others = [finding(Level.NOTE, "harmless", 2), finding(Level.ERROR, "looks", 3), finding(Level.ERROR, "stops", 4, 9)]
+    *paragraphs, last = render(Report("a.ini", "a.ini", [odd[0], *others, odd[1]], "")).split("\n\n")
+    assert [re.findall(r"\[(\w+)\]", paragraph)[0] for paragraph in paragraphs] == ["stops", "looks", "odd", "harmless"]
+    assert [line for line in paragraphs[2].splitlines() if line[:1] != " "] == [
+        "a.ini:1: warning [odd]",
+        "a.ini:5: warning [odd]",
+    ]
+    assert paragraphs[2].count("It does.") == 1
+    assert last == "a.ini: 2 errors, 2 warnings, 1 note. \nFirst: a.ini:4: write 4 [stops]\n"
