@@ -23,7 +23,7 @@ def environment(variant: Variant, runtime: str = "local") -> dict[str, str]:
         CannotMeasure: it needs a library that is not here and cannot be installed.
     """
     variables = dict(variant.environment)
-    alone = dict(variant.malloc)
+    alone = dict(variant.variables)
     if variant.preload:
         alone["LD_PRELOAD"] = (
             allocators.installed(variant.preload) if runtime == "local" else allocators.in_image(variant.preload)

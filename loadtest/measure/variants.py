@@ -19,7 +19,7 @@ class Variant:
     Attributes:
         environment: variables of the whole stack.
         server: what stands behind nginx; loadtest/measure/servers.py starts it.
-        malloc: variables of the server's processes alone, for glibc's allocator.
+        variables: variables of the server's processes alone, most of them for its allocator.
         preload: the library that stands in for glibc's allocator, as in lib<preload>.so.
         source: where the settings of a row that is not ours come from, addresses with spaces between.
         streaming: each large request is sent as its streaming counterpart (loadtest/load/scenarios.py).
@@ -30,7 +30,7 @@ class Variant:
     label: str
     environment: dict[str, str]
     server: Literal["uwsgi", "gunicorn", "granian", "uvicorn"] = "uwsgi"
-    malloc: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     preload: str = ""
     source: str = ""
     streaming: bool = False
@@ -46,6 +46,7 @@ GUNICORN = "https://docs.gunicorn.org/en/latest/settings.html"
 GUNICORN_UWSGI = "https://gunicorn.org/uwsgi"
 GRANIAN = "https://github.com/emmett-framework/granian#backpressure"
 UVICORN = "https://docs.djangoproject.com/en/5.2/howto/deployment/asgi/uvicorn/"
+PERSISTENT = "https://docs.djangoproject.com/en/5.2/ref/databases/#persistent-database-connections"
 # What Heroku sets for programs with threads.
 TWO_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 # For giving back in workers with threads: malloc_trim does not reach the top of an arena that glibc makes for a thread.
@@ -56,12 +57,20 @@ def gunicorn(name: str, label: str) -> Variant:
     return Variant(name, label, ONE_POOL, server="gunicorn", source=GUNICORN)
 
 
-def granian(name: str, label: str, malloc: dict[str, str] | None = None) -> Variant:
-    return Variant(name, label, ONE_POOL, server="granian", malloc=malloc or {}, source=GRANIAN)
+def granian(name: str, label: str, variables: dict[str, str] | None = None) -> Variant:
+    return Variant(name, label, ONE_POOL, server="granian", variables=variables or {}, source=GRANIAN)
 
 
-def uvicorn(name: str, label: str, malloc: dict[str, str]) -> Variant:
-    return Variant(name, label, ONE_POOL, server="uvicorn", malloc=malloc, source=UVICORN)
+def uvicorn(name: str, label: str, variables: dict[str, str]) -> Variant:
+    # Under ASGI each request has a thread of its own, and nobody closes its connection: the database runs out of them.
+    return Variant(
+        name,
+        label,
+        ONE_POOL,
+        server="uvicorn",
+        variables=variables | {"CONN_MAX_AGE": "0"},
+        source=f"{UVICORN} {PERSISTENT}",
+    )
 
 
 VARIANTS = {
@@ -77,14 +86,14 @@ VARIANTS = {
             "trim-threshold",
             "without, and MALLOC_TRIM_THRESHOLD_=131072: glibc trims from 128 KiB on.",
             WITHOUT,
-            malloc={"MALLOC_TRIM_THRESHOLD_": "131072"},
+            variables={"MALLOC_TRIM_THRESHOLD_": "131072"},
             source=MALLOPT,
         ),
         Variant(
             "mmap-threshold",
             "without, and MALLOC_MMAP_THRESHOLD_=131072: blocks from 128 KiB on are mapped alone.",
             WITHOUT,
-            malloc={"MALLOC_MMAP_THRESHOLD_": "131072"},
+            variables={"MALLOC_MMAP_THRESHOLD_": "131072"},
             source=MALLOPT,
         ),
         # These workers have one thread, so they have one arena in any case.
@@ -92,7 +101,7 @@ VARIANTS = {
             "arena-max",
             "without, and MALLOC_ARENA_MAX=2: glibc makes no more arenas.",
             WITHOUT,
-            malloc={"MALLOC_ARENA_MAX": "2"},
+            variables={"MALLOC_ARENA_MAX": "2"},
             source=ARENAS,
             by_name_only=True,
         ),
@@ -103,7 +112,7 @@ VARIANTS = {
             # The example of TUNING.md for little memory, and its background thread, which a fork ends: jemalloc has
             # none in a child (src/background_thread.c, background_thread_postfork_child), so there freed pages decay
             # with the next requests. abort_conf ends the process at an option that this version does not know.
-            malloc={
+            variables={
                 "MALLOC_CONF": "background_thread:true,narenas:1,tcache_max:1024,dirty_decay_ms:1000,muzzy_decay_ms:0,"
                 "abort_conf:true"
             },
@@ -115,7 +124,7 @@ VARIANTS = {
             "without, on mimalloc without a delay before it purges.",
             WITHOUT,
             # The second is the name of the first in mimalloc 2.0, which Debian 12 has.
-            malloc={"MIMALLOC_PURGE_DELAY": "0", "MIMALLOC_DECOMMIT_DELAY": "0"},
+            variables={"MIMALLOC_PURGE_DELAY": "0", "MIMALLOC_DECOMMIT_DELAY": "0"},
             preload="mimalloc",
             source=MIMALLOC,
         ),
@@ -125,7 +134,7 @@ VARIANTS = {
             "gunicorn, threads, preload, max-requests with jitter.",
             ONE_POOL,
             server="gunicorn",
-            malloc=TWO_ARENAS,
+            variables=TWO_ARENAS,
             source=f"{GUNICORN} {ARENAS}",
         ),
         gunicorn("gunicorn-recycle", "gunicorn, preload, max-requests with jitter."),
