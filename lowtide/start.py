@@ -101,7 +101,8 @@ def ceilings(checked: Mapping[str, str], load: sizing.Load | None) -> dict[str, 
     elif chosen == "auto" and limit_mb and checked["WORKER_MANAGEMENT"] == "lowtide":
         workers, large_workers, rss_mb = (int(checked[name]) for name in ("WORKERS", "LARGE_WORKERS", "RELOAD_ON_RSS"))
         load = load or sizing.supposed(workers, rss_mb)
-        need_mb = int(checked["LARGE_NEED_MB"] or load.need_mb)
+        # With 0 the start was not checked. A ceiling without room for any large request would refuse all of them.
+        need_mb = int(checked["LARGE_NEED_MB"] or 0) or load.need_mb
         bound = sizing.bound(load, workers, large_workers, rss_mb, need_mb)
         small, large = map(str, sizing.ceilings(bound, large_workers, limit_mb, files_mb(limit_mb)))
     return {"SMALL_CEILING_MB": small, "LARGE_CEILING_MB": large}
@@ -142,7 +143,8 @@ def main(arguments: list[str]) -> int:
             if load := sizing.measured(described):
                 print(check_limit(checked, load), file=sys.stderr, flush=True)
         checked |= ceilings(checked, load)
-        checked["LARGE_NEED_MB"] = checked["LARGE_NEED_MB"] or (str(load.need_mb) if load else "")
+        if load and not int(checked["LARGE_NEED_MB"] or 0):
+            checked["LARGE_NEED_MB"] = str(load.need_mb)
         if os.environ.get("START_BESIDE") == "1":
             checked["RUN_DIR"] = beside.prepare(os.environ["RUN_DIR"])
         os.environ.update(checked)

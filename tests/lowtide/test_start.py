@@ -9,7 +9,7 @@ import pytest
 
 from lowtide import memory, telemetry
 from lowtide.sizing import Load
-from lowtide.start import Unusable, check_limit, settings
+from lowtide.start import Unusable, ceilings, check_limit, settings
 
 LOAD = Load(idle_mb=97, workers=4, worker_rss_mb=53, large_mb=192, worker_private_mb=14.5)
 
@@ -91,6 +91,13 @@ def test_a_command_that_does_not_exist_is_named() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no-such-server cannot be started" in done.stderr
+
+
+def test_a_start_that_is_not_checked_has_the_ceilings_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "limit_mb", lambda: 275.0)
+    checked = settings({})
+    assert ceilings(checked | {"LARGE_NEED_MB": "0"}, LOAD) == ceilings(checked, LOAD)
+    assert int(ceilings(checked, LOAD)["LARGE_CEILING_MB"]) > LOAD.need_mb
 
 
 def test_where_nothing_was_measured_it_says_nothing_of_the_kind(tmp_path: Path) -> None:
