@@ -162,6 +162,13 @@ def test_image_is_labelled_and_not_root(stack: Stack, image: str) -> None:
     assert re.fullmatch(r"1000\d:10001", config["User"])
 
 
+def test_uwsgi_runs_in_debians_python(stack: Stack) -> None:
+    maps = stack.execute("app", "cat", "/proc/1/maps").stdout
+    assert "/pyuwsgi." in maps
+    assert re.search(r" /usr/bin/python3\.\d+$", maps, re.MULTILINE)
+    assert "/libpython" not in maps
+
+
 @pytest.mark.parametrize("image", ["app", "nginx"])
 def test_image_has_no_tools_to_build_with(stack: Stack, image: str) -> None:
     output = stack.execute(
