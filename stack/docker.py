@@ -64,7 +64,7 @@ class Docker:
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` to its end, out of reach of the terminal's Ctrl-C; it may fail."""
-        return subprocess.run(
+        done = subprocess.run(
             self.words(*words),
             env=self.env,
             cwd=CHECKOUT,
@@ -73,6 +73,8 @@ class Docker:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+        done.stdout = done.stdout.replace(logs.ERASE, "")
+        return done
 
     def tell(self, *words: str) -> str:
         """What `docker compose` prints.

@@ -12,7 +12,7 @@ from pathlib import Path
 # Escape sequences in a line could change the terminal; a client chooses some of what is logged.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Compose writes this before some lines, also into a pipe and with --ansi=never.
-_ERASE = "\033[2K"
+ERASE = "\033[2K"
 _COLOURS = {"error": 31, "critical": 31, "warning": 33, "debug": 2}
 # Where a line comes from: Compose writes it before each line, tail once before the lines of a file.
 _PREFIX = re.compile(r"(?P<source>[\w.-]+ +\| )?(?P<line>.*)", re.DOTALL)
@@ -56,7 +56,7 @@ def show(command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
     ) as printing:
         try:
             for line in map(str.rstrip, printing.stdout or ()):
-                line = line.removeprefix(_ERASE)
+                line = line.removeprefix(ERASE)
                 if not terminal:
                     print(line, flush=True)
                 elif file := _FILE.fullmatch(line):

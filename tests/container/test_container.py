@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest.measure import variants
+from loadtest.measure import recycles, variants
 from lowtide.application import Request
 from stack import Failed
 from tests import described
@@ -354,7 +354,13 @@ def test_four_inflated_workers_are_killed_without_worker_management_only(healthy
     assert oom(healthy) == (0, 0)
     inflate(healthy, feed, lambda: oom(healthy) != (0, 0))
     assert oom(healthy) != (0, 0), "nothing was killed: the inflation was not reproduced"
-    wait_until("the log says why", lambda: '"reason": "oom"' in healthy.compose("logs", "app").stdout)
+
+    def reasons() -> set[str]:
+        """As the experiment reads them."""
+        lines = healthy.tell("logs", "--no-log-prefix", "--no-color", "app").splitlines()
+        return {end["reason"] for end in recycles.uwsgi_lines(lines)}
+
+    wait_until("the log says why", lambda: "oom" in reasons())
 
     healthy.env = shipped
     healthy.up()
