@@ -103,3 +103,9 @@ MIDDLEWARE = [
 # Django mails errors to the administrators and writes them nowhere else unless a project says otherwise.
 if not _own.get("LOGGING"):
     LOGGING = logs.settings((os.environ.get("LOG_LEVEL") or "INFO").upper())
+
+# Dynaconf has put an object of its own in place of django.conf.settings, and says so under this name.
+if _dynaconf := _own.get("DYNACONF"):
+    _dynaconf.update(
+        {_name: _own[_name] for _name in list(_own) if _name.isupper() and _own[_name] is not getattr(_module, _name, None)}
+    )

@@ -37,6 +37,25 @@ from lowtide.django import adopted_settings as settings
 print(json.dumps({name: getattr(settings, name) for name in dir(settings) if name.startswith("SECURE_")}))
 """
 
+# As pulpcore has it. What is imported after the settings asks Dynaconf's object.
+DYNACONF = """
+import dynaconf
+INSTALLED_APPS = []
+DATABASES = {"default": {"NAME": "theirs"}}
+settings = dynaconf.DjangoDynaconf(__name__)
+"""
+SEEN = """
+import json, os
+os.environ["DJANGO_SETTINGS_MODULE"] = "lowtide.django.adopted_settings"
+from django.conf import settings as before
+before.DEBUG
+from django.conf import settings as after
+print(json.dumps([
+    [type(seen).__module__, seen.DATABASES["default"]["NAME"], list(seen.INSTALLED_APPS)]
+    for seen in (before, after)
+]))
+"""
+
 
 def loaded(folder: Path, shown: str = SHOWN, settings: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "lowtide.toml").write_text(DESCRIPTION)
@@ -58,6 +77,14 @@ def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> No
     assert (secret, token, database) == ("hidden", "paid", f"{tmp_path}/db")
     assert caches["default"]["LOCATION"] == "redis://cache:6379/0"
     assert caches["other"] == {"BACKEND": "theirs"}
+
+
+def test_what_dynaconf_puts_in_place_of_the_settings_has_them_too(tmp_path: Path) -> None:
+    done = loaded(tmp_path, SEEN, DYNACONF, PAY_TOKEN="paid", DATABASE_URL=f"sqlite:///{tmp_path}/db")
+    assert done.returncode == 0, done.stderr
+    django, replaced = json.loads(done.stdout)
+    assert (django[0], replaced[0]) == ("django.conf", "dynaconf.base")
+    assert django[1:] == replaced[1:] == [f"{tmp_path}/db", ["lowtide.django"]]
 
 
 @pytest.mark.parametrize(
