@@ -109,7 +109,8 @@ def main() -> int:
     if not described.processes:
         print(f"{described.file} has no [processes]: there is nothing to run.", file=sys.stderr)
         return 2
-    environment = dict(os.environ) | described.environment
+    # The bound is for requests. As in manage.py, a statement of a worker may take any time.
+    environment = dict(os.environ) | described.environment | {"DATABASE_TIMEOUT": "0"}
     keep_running(
         [
             Process(name, described.command(line), environment, str(described.folder))

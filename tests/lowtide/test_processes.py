@@ -34,7 +34,8 @@ def stop(*_):
     sys.exit()
 
 signal.signal(signal.SIGTERM, stop)
-Path("settings").write_text(os.environ["DJANGO_SETTINGS_MODULE"] + " " + os.environ["PAY_TOKEN"])
+names = ("DJANGO_SETTINGS_MODULE", "PAY_TOKEN", "DATABASE_TIMEOUT")
+Path("settings").write_text(" ".join(os.environ[name] for name in names))
 Path("pid.new").write_text(str(os.getpid()))
 Path("pid.new").rename("pid")
 while True:
@@ -55,6 +56,7 @@ def test_what_ends_is_started_again_and_all_hear_the_stop(tmp_path: Path) -> Non
     log, pid = tmp_path / "log", tmp_path / "pid"
     (tmp_path / "secrets").write_text('{"PAY_TOKEN": "hidden"}')
     environment = os.environ | {"APP_DIR": str(tmp_path), "SECRETS_FILE": str(tmp_path / "secrets")}
+    environment["DATABASE_TIMEOUT"] = "15"
     environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "lowtide.processes"]
     with log.open("w") as out:
@@ -68,7 +70,7 @@ def test_what_ends_is_started_again_and_all_hear_the_stop(tmp_path: Path) -> Non
         runner.terminate()
         assert runner.wait(60) == 0
     assert (tmp_path / "heard").read_text() == "SIGTERM"
-    assert (tmp_path / "settings").read_text() == "lowtide.django.adopted_settings hidden"
+    assert (tmp_path / "settings").read_text() == "lowtide.django.adopted_settings hidden 0"
     lines = log.read_text().splitlines()
     assert "missing: no-such-program cannot be started: No such file or directory." in lines
     events = [json.loads(line) for line in lines if line.startswith("{")]
