@@ -62,8 +62,9 @@ def log_in(site: str) -> None:
             "are its names those of the page, and does a command under `seed` make the user?"
         )
     headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()), "Referer": url}
-    if "csrftoken" in cookies:
-        headers["X-CSRFToken"] = cookies["csrftoken"]
+    # A project may give this cookie a name of its own, such as "shop_csrftoken".
+    if tokens := [value for name, value in cookies.items() if name.endswith("csrftoken")]:
+        headers["X-CSRFToken"] = tokens[0]
     os.environ[application.LOGGED_IN] = json.dumps(headers)
 
 
