@@ -46,10 +46,10 @@ for _name, _value in (
 ):
     if _value:
         _own[_name] = [_word.strip() for _word in _value.split(",") if _word.strip()]
-if _value := os.environ.get("STATIC_ROOT"):
-    STATIC_ROOT = _value
-if _value := os.environ.get("MEDIA_ROOT"):
-    MEDIA_ROOT = _value
+for _name in ("STATIC_ROOT", "MEDIA_ROOT"):
+    if _value := os.environ.get(_name):
+        # A project that has a Path there may go on from it, as in STATIC_ROOT / "manifest.json".
+        _own[_name] = Path(_value) if isinstance(_own.get(_name), Path) else _value
 DEBUG = switched_on("DEBUG", default=False)
 
 # nginx tells by which protocol the client came, and overwrites what the client says. Without HTTPS a redirect to it
@@ -107,5 +107,9 @@ if not _own.get("LOGGING"):
 # Dynaconf has put an object of its own in place of django.conf.settings, and says so under this name.
 if _dynaconf := _own.get("DYNACONF"):
     _dynaconf.update(
-        {_name: _own[_name] for _name in list(_own) if _name.isupper() and _own[_name] is not getattr(_module, _name, None)}
+        {
+            _name: _own[_name]
+            for _name in list(_own)
+            if _name.isupper() and _own[_name] is not getattr(_module, _name, None)
+        }
     )

@@ -79,6 +79,13 @@ def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> No
     assert caches["other"] == {"BACKEND": "theirs"}
 
 
+def test_folders_are_of_the_type_that_the_project_has(tmp_path: Path) -> None:
+    folders = 'from pathlib import Path\nSTATIC_ROOT = Path("theirs")\nMEDIA_ROOT = "theirs"\n'
+    shown = "from lowtide.django import adopted_settings as settings\nprint(settings.STATIC_ROOT / 'x', settings.MEDIA_ROOT + '/y')"
+    done = loaded(tmp_path, shown, folders, PAY_TOKEN="x", STATIC_ROOT="/static", MEDIA_ROOT="/media")
+    assert done.stdout == "/static/x /media/y\n", done.stderr
+
+
 def test_what_dynaconf_puts_in_place_of_the_settings_has_them_too(tmp_path: Path) -> None:
     done = loaded(tmp_path, SEEN, DYNACONF, PAY_TOKEN="paid", DATABASE_URL=f"sqlite:///{tmp_path}/db")
     assert done.returncode == 0, done.stderr
