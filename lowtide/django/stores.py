@@ -141,6 +141,9 @@ def storages() -> dict[str, Any]:
 def services() -> Iterator[Store]:
     """Services such as brokers, in whichever setting: redis://host, ("host", 6379), {"HOST": "host"}."""
     for name in dir(settings):
+        # Dynaconf's own say from where settings are read, and nothing is written there.
+        if name.endswith("_FOR_DYNACONF"):
+            continue
         if name.isupper() and name not in ("DATABASES", "CACHES", "EMAIL_HOST"):
             yield from named_in(getattr(settings, name), name)
 

@@ -25,6 +25,12 @@ def test_a_setting_names_a_service(value: object, stores: list[Store]) -> None:
     assert list(named_in(value, "BROKER")) == stores
 
 
+def test_where_dynaconf_reads_settings_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"REDIS_FOR_DYNACONF": {"host": "localhost"}, "BROKER": {"host": "broker"}}
+    monkeypatch.setattr(module, "settings", SimpleNamespace(**places))
+    assert list(module.services()) == [Store("service of BROKER", "broker", "host", "broker")]
+
+
 def test_a_cache_with_a_malformed_address_is_unknown() -> None:
     assert at_address("cache", "redis://[x", "some.Backend") == Store("cache", "some.Backend", "unknown")
 
