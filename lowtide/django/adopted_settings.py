@@ -106,10 +106,5 @@ if not _own.get("LOGGING"):
 
 # Dynaconf has put an object of its own in place of django.conf.settings, and says so under this name.
 if _dynaconf := _own.get("DYNACONF"):
-    _dynaconf.update(
-        {
-            _name: _own[_name]
-            for _name in list(_own)
-            if _name.isupper() and _own[_name] is not getattr(_module, _name, None)
-        }
-    )
+    _changed = [_name for _name in _own if _name.isupper() and _own[_name] is not getattr(_module, _name, None)]
+    _dynaconf.update({_name: _own[_name] for _name in _changed})

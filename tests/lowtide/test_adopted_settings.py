@@ -37,6 +37,10 @@ from lowtide.django import adopted_settings as settings
 print(json.dumps({name: getattr(settings, name) for name in dir(settings) if name.startswith("SECURE_")}))
 """
 
+FOLDERS = """
+from lowtide.django import adopted_settings as settings
+print(settings.STATIC_ROOT / "x", settings.MEDIA_ROOT + "/y")
+"""
 # As pulpcore has it. What is imported after the settings asks Dynaconf's object.
 DYNACONF = """
 import dynaconf
@@ -81,8 +85,7 @@ def test_variables_come_from_files_and_the_cache_is_shared(tmp_path: Path) -> No
 
 def test_folders_are_of_the_type_that_the_project_has(tmp_path: Path) -> None:
     folders = 'from pathlib import Path\nSTATIC_ROOT = Path("theirs")\nMEDIA_ROOT = "theirs"\n'
-    shown = "from lowtide.django import adopted_settings as settings\nprint(settings.STATIC_ROOT / 'x', settings.MEDIA_ROOT + '/y')"
-    done = loaded(tmp_path, shown, folders, PAY_TOKEN="x", STATIC_ROOT="/static", MEDIA_ROOT="/media")
+    done = loaded(tmp_path, FOLDERS, folders, PAY_TOKEN="x", STATIC_ROOT="/static", MEDIA_ROOT="/media")
     assert done.stdout == "/static/x /media/y\n", done.stderr
 
 
