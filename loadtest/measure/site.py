@@ -3,9 +3,9 @@
 import itertools
 import json
 import os
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
 
 import requests
 
@@ -34,6 +34,26 @@ def ask(site: str, call: Call, path: str = "", body: bytes = b"") -> None:
         raise CannotMeasure(f"{url} answered {answer.status_code}: {answer.text[:300]}")
 
 
+class Token(HTMLParser):
+    """Finds Django's token against forged requests in a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.field: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "input" and values.get("name") == "csrfmiddlewaretoken":
+            self.field = {"csrfmiddlewaretoken": values.get("value") or ""}
+
+
+def token(page: str) -> dict[str, str]:
+    """The field of a form that has the token; empty where there is none."""
+    parser = Token()
+    parser.feed(page)
+    return parser.field
+
+
 def log_in(site: str) -> None:
     """Log in as [loadtest.login] says: from now on each request with `login` is sent as that user, also by Locust.
 
@@ -47,9 +67,8 @@ def log_in(site: str) -> None:
     try:
         with requests.Session() as browser:
             page = browser.get(url, timeout=65)
-            token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
             form = {name: value.format_map(os.environ) for name, value in login.form.items()}
-            form |= {"csrfmiddlewaretoken": token[1]} if token else {}
+            form |= token(page.text)
             before = dict(browser.cookies)
             # Django compares Referer with its own address where the site has HTTPS.
             answer = browser.post(url, form, headers={"Referer": url}, timeout=65, allow_redirects=False)

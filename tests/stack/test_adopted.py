@@ -170,6 +170,18 @@ def test_the_experiment_logs_in(project: Path, start: Start, monkeypatch: pytest
         site.ask(stack.url, page)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        '<input type="hidden" name="csrfmiddlewaretoken" value="Ab1">',
+        # Without what HTML lets a page leave out, as pretalx has it.
+        "<input name=csrfmiddlewaretoken type=hidden value=Ab1>",
+    ],
+)
+def test_the_token_of_a_form(field: str) -> None:
+    assert site.token(f"<form>{field}<input name=other value=x>") == {"csrfmiddlewaretoken": "Ab1"}
+
+
 def refused(project: Path, start: Start, **settings: str) -> list[str]:
     """The lines that a start ends with."""
     with pytest.raises(Failed) as problem:
