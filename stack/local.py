@@ -26,7 +26,7 @@ from typing import Any
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-from lowtide import application
+from lowtide import application, defaults
 from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 BIN = Path(sys.executable).parent
@@ -310,7 +310,7 @@ class Local:
                 raise Failed("\n".join(last))
             time.sleep(0.1)
         try:
-            status = page.asked(url, app.page)
+            status = page.asked(url, app.page) + self.too_low()
         except Failed as problem:
             # What the server writes about the page reaches the file through supervisord, a moment later.
             time.sleep(1)
@@ -320,6 +320,14 @@ class Local:
         observed = "".join(f"{name}: {address.removesuffix('/-/ready')}\n" for name, address in self.observed().items())
         where = f"{app.title} answers at {url} (local runtime, logs in {self.var}/log)."
         return f"{observed}{where} {status} `make down` stops it."
+
+    def too_low(self) -> str:
+        """A sentence where workers are replaced all the time; empty for a server that is not uWSGI."""
+        socket_path = self.run_dir / "stats.sock"
+        if not socket_path.exists() or (self.env.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT) != "lowtide":
+            return ""
+        sampled = self.output(["python", "-m", "lowtide.sample", "--stats", str(socket_path), "--once"])
+        return page.too_low(sampled, self.env.get("RELOAD_ON_RSS") or str(defaults.RELOAD_ON_RSS))
 
     def replace(self) -> str:
         raise Failed("The local runtime has one server, and `make up` starts it anew: only with Docker is it replaced.")

@@ -1,8 +1,13 @@
-"""Asks the running stack for one real page, so that `make up` never calls a site good whose pages all fail."""
+"""Asks the running stack for one real page, so that `make up` never calls a site good whose pages all fail.
+
+Also looks at how large its workers are, because nothing else says that a limit suits the application.
+"""
 
 import http.client
+import json
 from urllib.parse import urlsplit
 
+from lowtide import sizing
 from stack import Failed
 
 
@@ -24,3 +29,20 @@ def asked(site: str, path: str) -> str:
         raise Failed(f"The site is up, but its page {path} answers {answer.status}: the lines above may say why.")
     location = answer.getheader("Location")
     return f"Its page {path} answers {answer.status}{f', to {location}' if location else ''}."
+
+
+def too_low(sampled: str, reload_on_rss: str) -> str:
+    """A sentence where idle workers are hardly below the limit at which they are replaced; otherwise empty.
+
+    Args:
+        sampled: what `python -m lowtide.sample --once` prints.
+        reload_on_rss: the limit, MiB.
+    """
+    workers = [worker["rss_mb"] for worker in json.loads(sampled)["workers"]]
+    if not workers or max(workers) + sizing.LEAST_GROWTH_MB <= int(reload_on_rss):
+        return ""
+    least = sizing.least_reload_on_rss(sizing.Load(sum(workers), len(workers), max(workers), 0))
+    return (
+        f" An idle worker has {max(workers):.0f} MiB and RELOAD_ON_RSS is {reload_on_rss}, so requests replace workers "
+        f"all the time: write RELOAD_ON_RSS={least} into .env."
+    )

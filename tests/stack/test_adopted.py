@@ -139,8 +139,11 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     # The further process runs, and ends and begins with the stack.
     wait_until("the process has said who it is", (stack.var / "ticker").exists)
     before = (stack.var / "ticker").read_text()
-    # A second start says how the page answers.
-    assert "Its page /admin/login/ answers 200." in stack.control("up").stdout
+    # A second start says how the page answers, and that the limit is too low for the workers.
+    stack.environment["RELOAD_ON_RSS"] = "40"
+    said = stack.control("up").stdout
+    assert "Its page /admin/login/ answers 200. An idle worker has " in said
+    assert "MiB and RELOAD_ON_RSS is 40, so requests replace workers all the time: write RELOAD_ON_RSS=" in said
     assert not Path("/proc", before).exists()
     wait_until("it runs again", lambda: (stack.var / "ticker").read_text() != before)
 
