@@ -43,6 +43,6 @@ def too_low(sampled: str, reload_on_rss: str) -> str:
         return ""
     least = sizing.least_reload_on_rss(sizing.Load(sum(workers), len(workers), max(workers), 0))
     return (
-        f" An idle worker has {max(workers):.0f} MiB and RELOAD_ON_RSS is {reload_on_rss}, so requests replace workers "
-        f"all the time: write RELOAD_ON_RSS={least} into .env."
+        f" An idle worker has {max(workers):.0f} MiB and RELOAD_ON_RSS is {reload_on_rss}, so workers are replaced too "
+        f"often: write RELOAD_ON_RSS={least} into .env."
     )

@@ -143,7 +143,7 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
     stack.environment["RELOAD_ON_RSS"] = "40"
     said = stack.control("up").stdout
     assert "Its page /admin/login/ answers 200. An idle worker has " in said
-    assert "MiB and RELOAD_ON_RSS is 40, so requests replace workers all the time: write RELOAD_ON_RSS=" in said
+    assert "MiB and RELOAD_ON_RSS is 40, so workers are replaced too often: write RELOAD_ON_RSS=" in said
     assert not Path("/proc", before).exists()
     wait_until("it runs again", lambda: (stack.var / "ticker").read_text() != before)
 
