@@ -326,7 +326,11 @@ class Local:
         socket_path = self.run_dir / "stats.sock"
         if not socket_path.exists() or (self.env.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT) != "lowtide":
             return ""
-        sampled = self.output(["python", "-m", "lowtide.sample", "--stats", str(socket_path), "--once"])
+        try:
+            sampled = self.output(["python", "-m", "lowtide.sample", "--stats", str(socket_path), "--once"])
+        except Failed:
+            # The site answers, so it is left alone.
+            return ""
         return page.too_low(sampled, self.env.get("RELOAD_ON_RSS") or str(defaults.RELOAD_ON_RSS))
 
     def replace(self) -> str:
