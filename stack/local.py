@@ -26,7 +26,7 @@ from typing import Any
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-from lowtide import application, defaults
+from lowtide import application, defaults, sample
 from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 BIN = Path(sys.executable).parent
@@ -327,8 +327,8 @@ class Local:
         if not socket_path.exists() or (self.env.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT) != "lowtide":
             return ""
         try:
-            sampled = self.output(["python", "-m", "lowtide.sample", "--stats", str(socket_path), "--once"])
-        except Failed:
+            sampled = sample.once(sample.uwsgi(str(socket_path)))
+        except (OSError, ValueError):
             # The site answers, so it is left alone.
             return ""
         return page.too_low(sampled, self.env.get("RELOAD_ON_RSS") or str(defaults.RELOAD_ON_RSS))

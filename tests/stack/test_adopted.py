@@ -149,7 +149,7 @@ def test_a_plain_project_runs_unchanged(project: Path, start: Start) -> None:
 
 
 def test_the_experiment_logs_in(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    append(project / "code/shop/settings.py", 'CSRF_COOKIE_NAME = "shop_csrftoken"\n')
+    append(project / "code/plainsite/settings.py", 'CSRF_COOKIE_NAME = "shop_csrftoken"\n')
     stack = start(APP_DIR=str(project), DJANGO_SUPERUSER_PASSWORD="a-password-for-tests")
     words = ("createsuperuser", "--noinput", "--username=ann", "--email=ann@shop.example")
     assert stack.control("run", *MANAGE, *words).returncode == 0
