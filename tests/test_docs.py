@@ -32,6 +32,7 @@ NIGHT = [
     (r"make up OBSERVE=1", {}),
 ]
 NOT_RUN = {
+    r"apt-get update && apt-get install -y gcc .*": "in a container of Debian's, where it compiles uWSGI",
     r"\baws |deploy\.aws|deploy-aws|AWS_|deploy/aws/environments": "needs an account at AWS",
     r"REGISTRY|kubectl apply|kustomize": "needs a registry, or a cluster",
     r"shop\.example\.com|shop\.wsgi|myproject|myservice|my\.ini": "names what the reader has",
