@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Django's command line: `python app/manage.py help`. `make manage` runs it where the application runs."""
+"""Django's command line. `make manage` runs it where the application runs, without DATABASE_TIMEOUT."""
 
 import os
 import sys

@@ -14,7 +14,7 @@ from pathlib import Path
 
 def _cause(error: Exception) -> str:
     """What to say of this error; empty for an error that needs its traceback."""
-    # Only an application of Django's gets here with Django loaded, and it alone knows these errors.
+    # Imported here, because the manage.py of an application that is none of Django's runs without Django.
     from django.core.exceptions import ImproperlyConfigured
     from django.db import OperationalError, connection
 
