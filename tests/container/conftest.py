@@ -1,7 +1,6 @@
 """One stack for all container tests, built from the checkout."""
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -39,8 +38,7 @@ def stack(engine: None) -> Iterator[Stack]:
         stack.up("--build")
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
-        shutil.rmtree(stack.secrets_folder, ignore_errors=True)
+        stack.end()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,14 @@ class Stack(Docker):
         self.write_secrets()
         self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
         return self.url
+
+    def end(self) -> None:
+        """Stop it, and remove its containers, volumes and networks. The profiles are named because their networks
+        would stay otherwise, and an engine has room for about thirty."""
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+        shutil.rmtree(self.secrets_folder, ignore_errors=True)
+        mine = f"label=com.docker.compose.project={self.project}"
+        assert run("docker", "network", "ls", "--quiet", "--filter", mine).stdout == "", "a network is left"
 
     def execute(self, service: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container, as the container's user."""

@@ -38,6 +38,6 @@ def test_the_peak_of_a_planted_route_is_known(tmp_path: Path) -> None:
         wait_until("all requests are entered", entered)
         large, small = routes()["/take/{id}/"], routes()["/item/{id}/"]
     finally:
-        stack.compose("down", "--volumes", "--timeout", "20", check=False)
+        stack.end()
     assert [large[peak] for peak in ("peak_p50_mb", "peak_max_mb")] == [pytest.approx(40, rel=0.1)] * 2
     assert small["peak_p50_mb"] < 1

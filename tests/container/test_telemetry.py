@@ -32,5 +32,5 @@ def test_a_request_is_reported_outside_of_its_networks(engine: None) -> None:
 
             wait_until("both are told", lambda: reported() == [True, True], 60)
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans", check=False)
+        stack.end()
         run("docker", "image", "rm", "lowtide-app-telemetry")
