@@ -1,8 +1,13 @@
 """Where the checkout is, and which port of this machine is free."""
 
+import os
 import secrets
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
+
+from lowtide import memory
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +19,10 @@ def free_port() -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and its descendants, those that end meanwhile excepted."""
+    for member in memory.tree(pid):
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)

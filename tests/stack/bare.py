@@ -1,7 +1,6 @@
 """uWSGI without nginx, with the uwsgi.ini that ships and tests/stack/planted, to see how workers behave and end."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,8 @@ from typing import Any
 import requests
 
 from loadtest.measure import recycles
-from lowtide import memory, sample
-from tests.machine import CHECKOUT, free_port
+from lowtide import sample
+from tests.machine import CHECKOUT, free_port, kill_tree
 from tests.stack.edge import wait_until
 
 PLANTED = Path(__file__).parent / "planted"
@@ -126,6 +125,5 @@ def servers() -> Iterator[Serve]:
             yield begin
         finally:
             for process in running:
-                for pid in memory.tree(process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                kill_tree(process.pid)
                 process.wait(10)

@@ -1,7 +1,6 @@
 """nginx and uWSGI as they ship, around tests/stack/edge_app.py, to see what clients, faults and stops do to a stack."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import requests
 
 from lowtide import application, memory, sample
-from tests.machine import CHECKOUT, free_port
+from tests.machine import CHECKOUT, free_port, kill_tree
 
 PLANTED = Path(__file__).parent / "planted"
 
@@ -112,9 +111,7 @@ class Edge:
 
     def end(self) -> None:
         for process in self.processes.values():
-            for pid in memory.tree(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_tree(process.pid)
             process.wait(10)
 
 
