@@ -317,9 +317,10 @@ def asked_where_it_writes(run: Callable[[list[str]], str]) -> list[dict[str, Any
     try:
         said = run(["python", "-m", "lowtide.application", "manage", "stores"])
     except CannotMeasure as problem:
+        advice = ' Put "lowtide.django" into INSTALLED_APPS.' if "Unknown command" in str(problem) else ""
         raise CannotMeasure(
-            'The application does not say where it writes, so nothing is sent: put "lowtide.django" into '
-            f"INSTALLED_APPS. {str(problem).splitlines()[-1]}"
+            "The application does not say where it writes, so nothing is sent."
+            f"{advice} The command that asks it ended with:\n{problem}"
         ) from None
     stores: list[dict[str, Any]] = json.loads(said.splitlines()[-1])
     return stores

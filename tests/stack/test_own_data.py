@@ -166,4 +166,4 @@ def test_an_application_that_does_not_say_where_it_writes_is_sent_nothing(theirs
     settings.write_text(settings.read_text().replace('    "lowtide.django",\n', ""))
     code, said = theirs.run("loadtest")
     assert code == 2, said
-    assert 'put "lowtide.django" into INSTALLED_APPS' in said
+    assert 'Put "lowtide.django" into INSTALLED_APPS' in said
