@@ -63,7 +63,7 @@ RUN mkdir /srv/static \
     && python -m lowtide.application python >/dev/null \
     && python -m lowtide.application build \
     && python -m lowtide.application nginx >/srv/application.conf \
-    && find app -name node_modules -prune -exec rm -rf {} +
+    && find app /srv/venv -name node_modules -prune -exec rm -rf {} +
 
 # The application.
 FROM base AS app
@@ -79,7 +79,8 @@ COPY --from=packages /srv/packages /srv/
 RUN [ ! -s /srv/packages ] || { apt-get update \
     && apt-get install --yes --no-install-recommends $(cat /srv/packages) \
     && rm -rf /var/lib/apt/lists/*; }
-COPY --from=build /srv/venv /srv/venv
+# Not from the stage "build": an application that is itself a package has its build write there, compiled translations for example.
+COPY --from=static /srv/venv /srv/venv
 
 WORKDIR /srv/lowtide
 # nginx serves these files; Django reads their hashed names here.

@@ -1,6 +1,7 @@
 """Runs the application's further processes, such as workers and schedulers (`processes` in lowtide.toml):
 
     python -m lowtide.processes
+    python -m lowtide.processes check    where this is process 1: exit code 1 while one of them does not run
 
 Each has a process group of its own. One that ends is started again, after a second, and after up to half a minute where
 it ends again and again; a line in the log says so:
@@ -19,7 +20,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from lowtide import application
+from lowtide import application, memory
 from lowtide.environment import Unreadable, read_secrets
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
@@ -99,7 +100,15 @@ def keep_running(processes: list[Process]) -> None:
         process.send(signal.SIGKILL)
 
 
-def main() -> int:
+def all_run(wanted: int, pid: int = 1) -> bool:
+    """Whether the process `pid`, which is this module, has as many children as it should keep running."""
+    return len(memory.children(pid) or ()) >= wanted
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
     try:
         read_secrets()
         described = application.read()
@@ -109,6 +118,8 @@ def main() -> int:
     if not described.processes:
         print(f"{described.file} has no [processes]: there is nothing to run.", file=sys.stderr)
         return 2
+    if arguments == ["check"]:
+        return 0 if all_run(len(described.processes)) else 1
     # The bound is for requests. As in manage.py, a statement of a worker may take any time.
     environment = dict(os.environ) | described.environment | {"DATABASE_TIMEOUT": "0"}
     keep_running(
@@ -121,4 +132,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -171,7 +171,7 @@ class Docker:
             raise Failed("\n".join(said))
         url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
         try:
-            status = page.asked(url, described.page)
+            status = page.asked(url, described.page) + self.too_low()
         except Failed as problem:
             last = self.said("15", "app")
             raise Failed("\n".join([*last, f"{problem} `make down` stops the site."])) from None
@@ -180,6 +180,15 @@ class Docker:
             addresses = [self.tell("port", *words).strip() for words in (("metrics", "9117"), ("prometheus", "9090"))]
             observed = "Metrics: http://{}/metrics\nPrometheus: http://{}\n".format(*addresses)
         return f"{observed}{described.title} answers at {url} (Docker). {status} `make down` stops it."
+
+    def too_low(self) -> str:
+        """A sentence where workers are replaced all the time; empty where the server does not tell of its workers."""
+        variables = json.loads(self.tell("config", "--format", "json"))["services"]["app"]["environment"]
+        if variables["WORKER_MANAGEMENT"] != "lowtide":
+            return ""
+        sample = ("python", "-m", "lowtide.sample", "--stats", f"{RUN_DIR}/stats.sock", "--once")
+        sampled = self.ask("exec", "-T", "app", *sample)
+        return "" if sampled.returncode else page.too_low(sampled.stdout, variables["RELOAD_ON_RSS"])
 
     def replace(self) -> str:
         """Put a container of the present version in the place of the application's, without refusing a request.

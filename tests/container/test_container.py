@@ -90,6 +90,14 @@ def test_memory_limit_is_in_force(stack: Stack) -> None:
     assert limits["MemorySwap"] == limits["Memory"], "inflated workers could go to swap"
 
 
+def test_a_limit_below_an_idle_worker_is_said(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stack.too_low() == ""
+    monkeypatch.setitem(stack.env, "RELOAD_ON_RSS", "40")
+    assert "MiB and RELOAD_ON_RSS is 40, so workers are replaced too often: write RELOAD_ON_RSS=" in stack.too_low()
+    monkeypatch.setitem(stack.env, "WORKER_MANAGEMENT", "article")
+    assert stack.too_low() == ""
+
+
 def test_migrations_are_applied_before_the_application_starts(stack: Stack) -> None:
     migrate = stack.inspect("migrate")["State"]
     assert (migrate["Status"], migrate["ExitCode"]) == ("exited", 0)
@@ -189,10 +197,15 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
         shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     # Another text each time, because the engine's build cache still has the one of the last run.
     (copy / "app/changed.txt").write_text(secrets.token_hex())
+    # The build of an application that is a package writes where it is installed.
+    description = copy / "app/lowtide.toml"
+    description.write_text('build = ["touch /srv/venv/built"]\n' + description.read_text())
     tag = f"{stack.project}-layers"
     built = run("docker", "build", "--progress", "plain", "--target", "app", "--tag", tag, str(copy))
     assert built.returncode == 0, built.stderr[-4000:]
+    written = run("docker", "run", "--rm", tag, "test", "-e", "/srv/venv/built").returncode
     run("docker", "image", "rm", tag)
+    assert written == 0, "what the build wrote is not in the image"
     output = built.stdout + built.stderr
     names = dict(re.findall(r"^#(\d+) (\[.*)$", output, re.MULTILINE))
     cached = {names[number] for number in re.findall(r"^#(\d+) CACHED$", output, re.MULTILINE) if number in names}
@@ -208,15 +221,20 @@ def test_further_processes_have_a_container_of_their_own(stack: Stack, tmp_path:
     text = (CHECKOUT / "app/lowtide.toml").read_text().partition("\n[processes]")[0]
     description.write_text(f"{text}\n[processes]\nclock = '''manage.py shell -v 0 -c \"{words}\"'''\n")
     tmp_path.chmod(0o755)
-    options = ("--detach", "--no-deps", "--volume", f"{description}:/srv/lowtide/app/lowtide.toml:ro")
-    container = stack.compose("run", *options, "processes").stdout.split()[-1]
+    overlay = tmp_path / "overlay.json"
+    mounted = [f"{description}:/srv/lowtide/app/lowtide.toml:ro"]
+    overlay.write_text(json.dumps({"services": {"processes": {"volumes": mounted}}}))
+    options = ("--file", str(overlay), "--profile", "processes")
     try:
-        wait_until("it has the database", lambda: "connected" in run("docker", "logs", container).stdout)
-        run("docker", "stop", "--time", "60", container)
+        # As `make up` waits for it.
+        stack.compose(*options, "up", "--detach", "--wait", "--no-deps", "processes")
+        wait_until("it has the database", lambda: "connected" in stack.compose(*options, "logs", "processes").stdout)
+        stack.compose(*options, "stop", "--timeout", "60", "processes")
+        container = stack.compose(*options, "ps", "--all", "--quiet", "processes").stdout.strip()
         state = json.loads(run("docker", "inspect", container).stdout)[0]["State"]
         assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
     finally:
-        run("docker", "rm", "--force", container)
+        stack.compose(*options, "rm", "--stop", "--force", "processes", check=False)
 
 
 def test_health_check_notices_workers_that_hang(healthy: Stack) -> None:
