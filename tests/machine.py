@@ -1,6 +1,7 @@
 """Where the checkout is, and which port of this machine is free."""
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -8,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lowtide import memory
+from stack import own
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -26,3 +28,9 @@ def kill_tree(pid: int) -> None:
     for member in memory.tree(pid):
         with suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
+
+
+def with_package_index() -> dict[str, str]:
+    """The variables with which a command reaches the package index as this environment does, and nothing else of it."""
+    allowed = re.compile(f"{own.MACHINE.pattern}|(PIP|UV)_.*")
+    return {name: value for name, value in os.environ.items() if allowed.fullmatch(name)}

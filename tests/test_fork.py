@@ -13,7 +13,7 @@ import yaml
 from dotenv import dotenv_values
 
 from lowtide import application
-from tests.machine import CHECKOUT
+from tests.machine import CHECKOUT, with_package_index
 
 pytestmark = [pytest.mark.skipif(not (CHECKOUT / "skeleton").exists(), reason="this project is a fork itself")]
 IDENTITY = ("-c", "user.name=Template", "-c", "user.email=template@example.com")
@@ -126,10 +126,10 @@ def test_all_that_a_fork_runs_passes(template: Path, tmp_path: Path) -> None:
     """In the fork's own folder, with an environment that its make makes itself."""
     project = tmp_path / "pulse"
     assert fork(template, "pulse", str(project), "Ada Lovelace").returncode == 0
-    machine = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    settings = with_package_index() | {"QUICK": "1", "VARIANTS": "without lowtide"}
     began = time.monotonic()
     for words in ("lint", "test", "loadtest RUNTIME=local", "loadtest RUNTIME=docker"):
-        done = run(project, "make", *words.split(), **machine, QUICK="1", VARIANTS="without lowtide")
+        done = run(project, "make", *words.split(), **settings)
         print(f"make {words}: {time.monotonic() - began:.0f} s\n{done.stdout[-600:]}", flush=True)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
     assert len(list((project / "results").glob("*/memory.png"))) == 3

@@ -1,8 +1,6 @@
 """A real application from the package index, adopted as docs/adopt.md says, answers its page and a large request."""
 
 import json
-import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -12,8 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from stack import own
-from tests.machine import free_port
+from tests.machine import free_port, with_package_index
 from tests.planted import append, checkout
 from tests.stack.edge import wait_until
 
@@ -60,10 +57,7 @@ def var() -> Iterator[Path]:
 @pytest.mark.timeout(2400)
 def test_pretalx(project: Path, var: Path, tmp_path: Path) -> None:
     copy, port = checkout(tmp_path), free_port()
-    # make reaches the package index as this environment does, and has nothing else of it.
-    reach = re.compile(f"{own.MACHINE.pattern}|(PIP|UV)_.*")
-    environment = {name: value for name, value in os.environ.items() if reach.fullmatch(name)}
-    environment |= {"RUNTIME": "local", "PORT": str(port), "VAR_DIR": str(var), "HTTPS": "off"}
+    environment = with_package_index() | {"RUNTIME": "local", "PORT": str(port), "VAR_DIR": str(var), "HTTPS": "off"}
     environment |= VARIABLES | {"PRETALX_DATA_DIR": str(var / "data")}
 
     def run(*command: str) -> str:
