@@ -17,7 +17,7 @@ ENVIRONMENT = Environment(2, 1024, "3.13.5", "2.0.31", "5.2.19", "glibc 2.41")
 
 
 # Blocks of these may hold figures from before there was a file for them; the first `make publish` replaces them.
-OLDER = {"compare", "sweep", "limit"}
+OLDER = {"sweep"}
 
 
 @pytest.mark.parametrize("page", publish.pages(), ids=lambda page: page.name)
