@@ -89,6 +89,9 @@ COLUMNS = {
 }
 
 
+AGAINST = ("mean", "end", "small p50", "small p99", "small due p99", "large p50")
+
+
 def beats(summary: Summary) -> str:
     """Which rows have a lower figure than `lowtide`, column by column.
 
@@ -114,6 +117,31 @@ def beats(summary: Summary) -> str:
         near = " (~ where the ranges of the rounds overlap)" if summary.rounds > 1 else ""
         said += [f"Rows with a lower figure than `lowtide`{near}:", "", *lines]
     return "\n".join(said)
+
+
+def against(summary: Summary) -> str:
+    """What `lowtide` has of each other row's figures, round by round: the median of the ratios, and the least and most.
+
+    Raises:
+        ResultError: `lowtide` was not measured.
+    """
+    lowtide = summary.variant("lowtide")
+    if lowtide is None:
+        raise ResultError("lowtide was not measured, so nothing can be compared with it")
+    table = Table(["`lowtide` over", *AGAINST])
+    for other in summary.variants:
+        if other is not lowtide:
+            figures = [COLUMNS[column][0] for column in AGAINST]
+            table.rows.append([f"`{other.name}`", *(ratios_in_words(lowtide, other, figure) for figure in figures)])
+    return table.markdown()
+
+
+def ratios_in_words(own: Variant, other: Variant, figure: str) -> str:
+    """The ratio of a figure of two rows; after several rounds with the least and the most in brackets."""
+    pairs = zip(own.rounds, other.rounds, strict=False)
+    each = [value for mine, its in pairs if (value := ratio(getattr(mine, figure), getattr(its, figure))) is not None]
+    spread = f" ({words.number(min(each), 2)} to {words.number(max(each), 2)})" if each else ""
+    return words.multiple(own.over(other, figure)) + spread
 
 
 def lower_rows(summary: Summary, lowtide: Variant, figure: str, digits: int) -> list[str]:
@@ -174,6 +202,7 @@ FORMS: dict[str, Callable[[Summary], str]] = {
     "memory": lambda summary: memory_table(summary).markdown(),
     "latency": lambda summary: latency_table(summary).markdown(),
     "beats": beats,
+    "against": against,
     "sources": sources,
     "machine": lambda summary: "\n".join(words.measured_with(summary)),
 }
@@ -183,7 +212,7 @@ OTHERS: dict[str, Callable[[Path], str]] = {
     "limit": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),
     "forks": lambda path: forks.table(files.read_whole(path, forks.Forks)).markdown(),
 }
-NAMES = ("docker", "local", "compare", *OTHERS)
+NAMES = ("docker", "local", "compare", "giving", *OTHERS)
 
 
 def block(path: Path, form: str) -> str:

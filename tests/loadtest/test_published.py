@@ -93,6 +93,16 @@ def test_every_row_that_beats_ours_is_named_with_its_figure(results: Path) -> No
     assert "- small p99, `lowtide` 5.1: `without` ~5.0" in published.beats(summary)
 
 
+def test_rows_are_compared_round_by_round(results: Path) -> None:
+    summary = files.read_summary(results / "docker.json")
+    without, _, lowtide = summary.variants
+    without.rounds = [structs.replace(without, mean_mb=mean) for mean in (100, 200, 400)]
+    lowtide.rounds = [structs.replace(lowtide, mean_mb=mean) for mean in (50, 50, 300)]
+    said = published.against(summary)
+    assert "| `without` | 0.50 (0.25 to 0.75) |" in said
+    assert "`lowtide` |" not in said
+
+
 def test_older_figures_stay_until_the_first_result(results: Path) -> None:
     page = "<!-- from docs/results/local.json: memory -->\n| 766 |\n<!-- end -->\n"
     assert published.filled(page, results) == page
