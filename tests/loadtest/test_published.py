@@ -16,16 +16,12 @@ from .conftest import Write
 ENVIRONMENT = Environment(2, 1024, "3.13.5", "2.0.31", "5.2.19", "glibc 2.41")
 
 
-# Blocks of these may hold figures from before there was a file for them; the first `make publish` replaces them.
-OLDER = {"sweep"}
-
-
 @pytest.mark.parametrize("page", publish.pages(), ids=lambda page: page.name)
 def test_each_block_is_what_its_result_says(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert published.filled(text, publish.RESULTS) == text, f"make publish writes {page.name} anew"
     named = {block["result"] for block in published.BLOCK.finditer(text)}
-    assert {name for name in named if not (publish.RESULTS / f"{name}.json").exists()} <= OLDER
+    assert all((publish.RESULTS / f"{name}.json").exists() for name in named)
 
 
 @pytest.fixture
