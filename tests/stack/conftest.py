@@ -75,7 +75,8 @@ class Stack:
         return counts
 
     def log(self) -> list[str]:
-        return (self.var / "log/uwsgi.log").read_text(errors="replace").splitlines()
+        """The whole lines of uWSGI's log so far. supervisord writes what a request logs a moment after its answer."""
+        return (self.var / "log/uwsgi.log").read_text(errors="replace").rpartition("\n")[0].splitlines()
 
     def recycles(self) -> list[recycles.Event]:
         return recycles.of_uwsgi(self.log(), 0)

@@ -20,6 +20,7 @@ from tests import described
 from tests.described import APPLICATION, NO_PAGE, PAGE
 from tests.machine import CHECKOUT, free_port
 from tests.stack.conftest import Stack, Start
+from tests.stack.edge import wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -100,6 +101,7 @@ def test_the_request_id_is_in_djangos_log_and_cannot_be_forged(stack: Stack) -> 
     answer = stack.get(NO_PAGE, headers={"X-Request-ID": "forged"})
     request_id = answer.headers["X-Request-ID"]
     assert request_id != "forged"
+    wait_until("it is logged", lambda: any(request_id in line for line in stack.log()))
     (line,) = [json.loads(line) for line in stack.log() if request_id in line]
     assert line | {"time": 0} == {
         "event": "log",
