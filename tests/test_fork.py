@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,11 +122,18 @@ def test_a_fork_works_at_once(template: Path, tmp_path: Path) -> None:
     assert all(secrets[name] for name in ("SECRET_KEY", "POSTGRES_PASSWORD", *generated))
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for unix sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.night
 @pytest.mark.timeout(5400)
-def test_all_that_a_fork_runs_passes(template: Path, tmp_path: Path) -> None:
+def test_all_that_a_fork_runs_passes(template: Path, short: Path) -> None:
     """In the fork's own folder, with an environment that its make makes itself."""
-    project = tmp_path / "pulse"
+    project = short / "pulse"
     assert fork(template, "pulse", str(project), "Ada Lovelace").returncode == 0
     settings = with_package_index() | {"QUICK": "1", "VARIANTS": "without lowtide"}
     began = time.monotonic()
