@@ -1,4 +1,4 @@
-"""Where the checkout is, and which port of this machine is free."""
+"""What tests need of the machine: the checkout, a free port, the way to the package index, and an end of processes."""
 
 import os
 import re

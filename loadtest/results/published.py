@@ -87,9 +87,20 @@ COLUMNS = {
     "wall": ("wall_s", 1),
     "failed": ("failures", 0),
 }
-
-
+# Of these it is told what `lowtide` has of another row's figure.
 AGAINST = ("mean", "end", "small p50", "small p99", "small due p99", "large p50")
+
+
+def ours(summary: Summary) -> Variant:
+    """The row of what this repository ships.
+
+    Raises:
+        ResultError: it was not measured.
+    """
+    lowtide = summary.variant("lowtide")
+    if lowtide is None:
+        raise ResultError("lowtide was not measured, so nothing can be compared with it")
+    return lowtide
 
 
 def beats(summary: Summary) -> str:
@@ -98,9 +109,7 @@ def beats(summary: Summary) -> str:
     Raises:
         ResultError: `lowtide` was not measured.
     """
-    lowtide = summary.variant("lowtide")
-    if lowtide is None:
-        raise ResultError("lowtide was not measured, so nothing can be compared with it")
+    lowtide = ours(summary)
     lines, unbeaten = [], []
     for column, (figure, digits) in COLUMNS.items():
         if getattr(lowtide, figure) is None:
@@ -125,9 +134,7 @@ def against(summary: Summary) -> str:
     Raises:
         ResultError: `lowtide` was not measured.
     """
-    lowtide = summary.variant("lowtide")
-    if lowtide is None:
-        raise ResultError("lowtide was not measured, so nothing can be compared with it")
+    lowtide = ours(summary)
     table = Table(["`lowtide` over", *AGAINST])
     for other in summary.variants:
         if other is not lowtide:
@@ -138,9 +145,8 @@ def against(summary: Summary) -> str:
 
 def ratios_in_words(own: Variant, other: Variant, figure: str) -> str:
     """The ratio of a figure of two rows; after several rounds with the least and the most in brackets."""
-    pairs = zip(own.rounds, other.rounds, strict=False)
-    each = [value for mine, its in pairs if (value := ratio(getattr(mine, figure), getattr(its, figure))) is not None]
-    spread = f" ({words.number(min(each), 2)} to {words.number(max(each), 2)})" if each else ""
+    each = own.ratios_to(other, figure)
+    spread = f" ({words.number(min(each), 2)} to {words.number(max(each), 2)})" if len(each) > 1 else ""
     return words.multiple(own.over(other, figure)) + spread
 
 

@@ -133,12 +133,14 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
 
     def over(self, other: "Variant | None", figure: str) -> float | None:
         """A figure divided by the other variant's; after several rounds the median of the ratios within each round."""
-        if other is None:
-            return None
+        known = self.ratios_to(other, figure) if other else []
+        return statistics.median(known) if known else None
+
+    def ratios_to(self, other: "Variant", figure: str) -> list[float]:
+        """A figure divided by the other variant's, of each round in which both are known."""
         pairs = zip(self.rounds or [self], other.rounds or [other], strict=False)
         ratios = [ratio(getattr(own, figure), getattr(its, figure)) for own, its in pairs]
-        known = [value for value in ratios if value is not None]
-        return statistics.median(known) if known else None
+        return [value for value in ratios if value is not None]
 
 
 class Need(Struct):
