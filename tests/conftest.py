@@ -6,6 +6,7 @@ Also says which tests run side by side, and which `make test FAST=1` leaves out.
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -36,6 +37,13 @@ os.environ["DATABASE_URL"] = os.environ.get("TESTS_DATABASE_URL", elsewhere)
 django.setup()
 
 TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for unix sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        yield Path(folder)
 
 
 def group(item: pytest.Item) -> str | None:

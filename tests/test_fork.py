@@ -5,9 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,13 +118,6 @@ def test_a_fork_works_at_once(template: Path, tmp_path: Path) -> None:
     generated = [name for name, variable in application.read(project / "app").variables.items() if variable.generate]
     assert generated
     assert all(secrets[name] for name in ("SECRET_KEY", "POSTGRES_PASSWORD", *generated))
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder whose path is short enough for unix sockets below it."""
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        yield Path(folder)
 
 
 @pytest.mark.night

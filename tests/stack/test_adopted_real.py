@@ -1,10 +1,7 @@
 """A real application from the package index, adopted as docs/adopt.md says, answers its page and a large request."""
 
 import json
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,19 +43,11 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def var() -> Iterator[Path]:
-    """A folder whose path is short enough for unix sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="lowtide-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.timeout(2400)
-def test_pretalx(project: Path, var: Path, tmp_path: Path) -> None:
+def test_pretalx(project: Path, short: Path, tmp_path: Path) -> None:
     copy, port = checkout(tmp_path), free_port()
-    environment = with_package_index() | {"RUNTIME": "local", "PORT": str(port), "VAR_DIR": str(var), "HTTPS": "off"}
-    environment |= VARIABLES | {"PRETALX_DATA_DIR": str(var / "data")}
+    environment = with_package_index() | {"RUNTIME": "local", "PORT": str(port), "VAR_DIR": str(short), "HTTPS": "off"}
+    environment |= VARIABLES | {"PRETALX_DATA_DIR": str(short / "data")}
 
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
@@ -82,7 +71,7 @@ def test_pretalx(project: Path, var: Path, tmp_path: Path) -> None:
         answer = requests.get(f"http://127.0.0.1:{port}{LARGE}", timeout=60)
         assert answer.status_code == 200
         assert answer.json()["schedule"]["conference"]["days"]
-        log = var / "log/access.log"
+        log = short / "log/access.log"
         wait_until("nginx has logged it", lambda: LARGE in log.read_text())
         (line,) = [line for line in log.read_text().splitlines() if LARGE in line]
         assert json.loads(line)["pool"] == "large"
