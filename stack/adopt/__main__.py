@@ -184,7 +184,7 @@ def told(found: Project) -> str:
     empty = [name.name for name in found.variables if not name.optional and not name.any_text_will_do]
     if empty:
         found.unknown.append(f"The values of {', '.join(empty)}: the settings need them. Write them into .env.")
-    found.unknown.append("Which requests are large, and what visitors do: write `large` and [loadtest].")
+    found.unknown.append("Which requests are large, and what visitors do: write `large`, [[preload]] and [loadtest].")
     found.unknown.append("What it needs of memory: `make loadtest`, then [measured] (docs/size.md).")
     return "\n".join(
         (
