@@ -13,7 +13,7 @@ from loadtest.measure.sampling import Sample
 from loadtest.measure.variants import Variant
 from loadtest.results.types import Need
 
-# How often to look: what one request adds is there for less than a second.
+# How often to look at the memory, in seconds: what one request adds is there for less than a second.
 FLOOR_INTERVAL_S = 0.02
 
 

@@ -23,7 +23,7 @@ def _over_without(figure: str) -> Ratio:
     return lambda own, without, floor_mb: ratio(getattr(own, figure), getattr(without, figure, None))
 
 
-# Each takes a variant, `without` in the same round, and the ideal mean.
+# The ratios by their headings. Each is reckoned from a variant, `without` in the same round, and the ideal mean in MiB.
 RATIOS: dict[str, Ratio] = {
     "peak / idle": lambda own, without, floor_mb: ratio(own.peak_mb, own.idle_mb),
     "end / idle": lambda own, without, floor_mb: own.end_to_idle(),

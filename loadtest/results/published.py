@@ -24,7 +24,7 @@ from loadtest.results.verdict import CAME_BACK, INFLATED, ROSE
 BLOCK = re.compile(
     r"(?P<head><!-- from docs/results/(?P<result>[\w-]+)\.json: (?P<form>\w+) -->\n).*?<!-- end -->", re.DOTALL
 )
-# README shows what each of these does; docs/compare.md shows all.
+# README shows these rows and says in words what each is; docs/compare.md shows all rows.
 NAMED = {
     "without": "`without` worker management",
     "article": "`article`, its four values",
@@ -69,7 +69,7 @@ def ratios(summary: Summary) -> str:
     return table.markdown()
 
 
-# The figures of which less is better, as the tables call them: their keys, and how many digits are shown.
+# Figures of which less is better: the heading of each in the tables, its key in a result, and how many decimals it has.
 COLUMNS = {
     "idle": ("idle_mb", 0),
     "peak": ("peak_mb", 0),
@@ -87,7 +87,7 @@ COLUMNS = {
     "wall": ("wall_s", 1),
     "failed": ("failures", 0),
 }
-# Of these it is told what `lowtide` has of another row's figure.
+# The figures of `lowtide` that the form `against` divides by those of each other row.
 AGAINST = ("mean", "end", "small p50", "small p99", "small due p99", "large p50")
 
 
@@ -129,7 +129,7 @@ def beats(summary: Summary) -> str:
 
 
 def against(summary: Summary) -> str:
-    """What `lowtide` has of each other row's figures, round by round: the median of the ratios, and the least and most.
+    """The figures of `lowtide` over those of each other row, round by round: the median ratio, the least and the most.
 
     Raises:
         ResultError: `lowtide` was not measured.
@@ -145,8 +145,9 @@ def against(summary: Summary) -> str:
 
 def ratios_in_words(own: Variant, other: Variant, figure: str) -> str:
     """The ratio of a figure of two rows; after several rounds with the least and the most in brackets."""
-    each = own.ratios_to(other, figure)
-    spread = f" ({words.number(min(each), 2)} to {words.number(max(each), 2)})" if len(each) > 1 else ""
+    ratios_of_rounds = own.ratios_to(other, figure)
+    least, most = words.number(min(ratios_of_rounds), 2), words.number(max(ratios_of_rounds), 2)
+    spread = f" ({least} to {most})" if len(ratios_of_rounds) > 1 else ""
     return words.multiple(own.over(other, figure)) + spread
 
 
@@ -174,7 +175,7 @@ def sources(summary: Summary) -> str:
     return table.markdown()
 
 
-# The picture of each result; README shows that of the first.
+# The picture in docs/images of each result; README shows the first.
 PICTURES = {"docker": "memory.png", "local": "memory-local.png", "compare": "compare.png", "sweep": "sweep.png"}
 
 
@@ -201,7 +202,7 @@ def picture(summary: Summary, name: str) -> str:
     return f"![Memory over time, one panel a row: {said}.](images/{PICTURES[name]})"
 
 
-# Of an experiment.
+# What a block can show of the result of an experiment.
 FORMS: dict[str, Callable[[Summary], str]] = {
     "headline": headline,
     "ratios": ratios,
@@ -212,7 +213,7 @@ FORMS: dict[str, Callable[[Summary], str]] = {
     "sources": sources,
     "machine": lambda summary: "\n".join(words.measured_with(summary)),
 }
-# The forms of the other results have their names.
+# Each other result has one form, which has the result's name.
 OTHERS: dict[str, Callable[[Path], str]] = {
     "sweep": lambda path: sweep.markdown(files.read_whole(path, sweep.Sweep)),
     "limit": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from loadtest.results.types import Recycles, Variant
 
-# Of these the worst round counts: a median would hide a round in which something was lost.
+# Of these the figure of the worst round is taken: a median would hide a round in which something was lost.
 WORST = ("failures", "oom_kills")
 Figures = TypeVar("Figures", Variant, Recycles)
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from loadtest.results.types import Check, Variant, Verdict, ratio
 
-# Memory at the end over idle memory. From the first on the problem was reproduced; up to the second it counts as
-# solved.
+# Limits of memory at the end over idle memory. At INFLATED or more the problem was reproduced; at CAME_BACK or less it
+# counts as solved.
 INFLATED = 3.0
 CAME_BACK = 1.25
-# The peak of `lowtide` over the peak of `without`, at most.
+# The most that the peak of `lowtide` may be of the peak of `without`.
 PEAK_SHARE = 0.6
 # If memory peaks below this multiple of idle memory, it has hardly risen.
 ROSE = 1.5
-# Nobody starts a deployment anew before it is measured, and others use it: its memory may end higher above idle.
+# For a deployment instead of CAME_BACK: it is not started anew before it is measured, and others use it meanwhile.
 DEPLOYMENT_CAME_BACK = 1.5
 # Requests a second that Locust did not send: in Docker the health checks of two containers, each every 5 s.
 OTHERS_PER_S = {"docker": 0.4, "local": 0.0}
