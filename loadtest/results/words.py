@@ -278,7 +278,9 @@ def next_steps(summary: Summary) -> list[str]:
     if cured is not None and cured > CAME_BACK:
         steps.append(
             "Compare the marks in the picture with the moments memory rises. If workers inflate and none is replaced"
-            " on RSS, reload-on-rss lies above what one worker reaches, or min-worker-lifetime holds it back."
+            " on RSS, reload-on-rss lies above what one worker reaches, or min-worker-lifetime holds it back. If all"
+            " workers grow with their first requests and stay there, each has loaded by itself what those need: name"
+            " the pages under [[preload]] in app/lowtide.toml, and workers share it."
         )
     failing = [variant.name for variant in summary.variants if variant.failures]
     if failing:

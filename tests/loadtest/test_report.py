@@ -92,7 +92,9 @@ class TestWords:
         assert words.headline(checked(expected)) == "Memory did not come back down"
         assert words.verdict(checked(expected))[-1] == "1 of 3 checks does not hold."
         assert words.failed_checks(checked(expected)) == ["lowtide: end / idle: measured 3.96, limit at most 1.25."]
-        assert "reload-on-rss lies above" in " ".join(words.next_steps(checked(expected)))
+        steps = " ".join(words.next_steps(checked(expected)))
+        assert "reload-on-rss lies above" in steps
+        assert "name the pages under [[preload]]" in steps
 
     def test_nothing_reproduced(self, expected: dict[str, Any]) -> None:
         expected["variants"][0] |= {"peak_mb": 190.0, "end_mb": 180.0}
