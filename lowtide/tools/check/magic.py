@@ -7,12 +7,13 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 DEFINED = frozenset("%([vhtTVkuUgGbopdscenxij0123456789ODPSCENXIJ")
 # Variables whose value differs from one start to the next, or that only uWSGI knows; a comparison skips them.
 UNSTABLE = frozenset("tTijIJbVk")
+# A text's lines, each with the number of the source line where it starts.
+Lines = list[tuple[int, str]]
 
 
 class MagicTable:
@@ -76,20 +77,10 @@ def _name(look_up: Callable[[], str], number: int) -> str:
         return str(number)
 
 
-@dataclass
-class ExpandedText:
-    """Text in which the %x variables are replaced: each line with the number of the source line where it starts.
-
-    `swallowed` are the source lines that end in a single `%`, which removes the line's end too.
-    """
-
-    lines: list[tuple[int, str]]
-    swallowed: list[int]
-
-
-def expand_magic(text: str, table: MagicTable) -> ExpandedText:
-    """Replace the %x variables as uWSGI's magic_sub does (core/utils.c:1823), and keep track of line numbers."""
-    lines: list[tuple[int, str]] = []
+def expand_magic(text: str, table: MagicTable) -> tuple[Lines, list[int]]:
+    """The text with the %x variables replaced, as uWSGI's magic_sub does (core/utils.c:1823), and the numbers of the
+    source lines that end in a single `%`, which removes the line's end too."""
+    lines: Lines = []
     swallowed: list[int] = []
     start, pending = 1, ""
     for number, line in enumerate(text.split("\n"), start=1):
@@ -108,4 +99,4 @@ def expand_magic(text: str, table: MagicTable) -> ExpandedText:
         start, pending = number + 1, ""
     if pending:
         lines.append((start, pending))
-    return ExpandedText(lines, swallowed)
+    return lines, swallowed

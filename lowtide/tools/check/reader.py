@@ -17,7 +17,7 @@ from pathlib import Path
 from lowtide.tools.check.files import MAX_FILE_BYTES, UnreadableError, read_text, shown
 from lowtide.tools.check.magic import MagicTable, expand_magic
 from lowtide.tools.check.options import Known, OptionTable, complete
-from lowtide.tools.check.syntax import Command, RawLine, read_ini, read_json, read_xml, read_yaml
+from lowtide.tools.check.syntax import Command, Problem, RawLine, read_ini, read_json, read_xml, read_yaml
 from lowtide.tools.check.values import leading_number
 
 MAX_FILES = 200
@@ -54,19 +54,6 @@ class Option:
     configured: bool = False
     inherited: bool = False
     unknown: bool = False
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that went wrong while reading. rules/structure.py has a message for each `kind`, and puts `detail` into
-    it."""
-
-    kind: str
-    detail: str
-    file: Path | None
-    line: int
-    option: str | None = None
-    written: str | None = None
 
 
 @dataclass
@@ -113,7 +100,7 @@ class Reader:
         self.locate = locate
         self.reading = Reading()
         self.magic = MagicTable(cwd, table.version)
-        self._block: tuple[str, str, RawLine | None] | None = None
+        self._block: tuple[str, str, RawLine] | None = None
         self._block_running = False
         self._open: list[tuple[Path, str]] = []
         self._loads = 0
@@ -172,18 +159,16 @@ class Reader:
         self._configure()
         return self.reading
 
-    def _problem(self, kind: str, detail: str, line: RawLine | None) -> None:
-        if line is None:
-            self.reading.problems.append(Problem(kind, detail, None, 0))
-        else:
-            self.reading.problems.append(Problem(kind, detail, line.file, line.number, line.key, line.written))
+    def _problem(self, kind: str, detail: str, line: RawLine) -> None:
+        self.reading.problems.append(Problem(kind, detail, line))
 
     def _read_environment(self) -> None:
         """Read options from the environment: UWSGI_MAX_REQUESTS=5 is max-requests = 5, and comes before any file
         (parse_sys_envs, core/utils.c:1595)."""
         for name, value in self.environ.items():
             if name.startswith("UWSGI_") and not _NOT_OPTIONS.fullmatch(name):
-                self._add(name.removeprefix("UWSGI_").lower().replace("_", "-"), value, None)
+                key = name.removeprefix("UWSGI_").lower().replace("_", "-")
+                self._add(key, value, RawLine(None, 0, key, value))
 
     def _load(self, target: str, line: RawLine | None, option: str = "") -> None:
         """Load a file (uwsgi_opt_load and others, core/uwsgi.c:4658-4757). `option` is ini, include..., or empty for
@@ -196,7 +181,7 @@ class Reader:
             self._problem("include-not-read", target, line)
             return
         form = _form(option, target, path)
-        if form == "refused":
+        if line and form == "refused":
             self._problem("include-refused", target, line)
             return
         key = (path, section or "uwsgi")
@@ -242,21 +227,21 @@ class Reader:
             text = _EXPRESSION.sub(
                 lambda m: f"{{{{{(m[1] or m[2] or '').strip(' -')}}}}}", _STATEMENT.sub(_blank, text)
             )
-        expanded = expand_magic(text, self.magic)
-        for number in expanded.swallowed:
-            self._problem("percent-newline", "", RawLine(path, number, "", text.split("\n")[number - 1].strip()))
-        raw = _READERS[form](path, expanded, section)
-        for kind, number, detail in raw.problems:
-            self._problem(kind, detail, RawLine(path, number, "", detail))
+        lines, swallowed = expand_magic(text, self.magic)
         sources = text.split("\n")
-        for line in raw.lines:
+        for number in swallowed:
+            self._problem("percent-newline", "", RawLine(path, number, "", sources[number - 1].strip()))
+        for line in _READERS[form](path, lines, section):
+            if isinstance(line, Problem):
+                self.reading.problems.append(line)
+                continue
             line.source = sources[line.number - 1]
             line.inherited = self._inheriting
             line.form = form
             self.reading.lines.append(line)
             self._add(line.key, line.value, line)
 
-    def _add(self, key: str, value: str, line: RawLine | None) -> None:
+    def _add(self, key: str, value: str, line: RawLine) -> None:
         """Add one option to the list (add_exported_option_do, core/config.c:396-546)."""
         if not self._block_running:
             if key in BLOCK_ENDS:
@@ -269,20 +254,16 @@ class Reader:
                 self._block_running = False
                 return
         if len(self.reading.options) >= MAX_OPTIONS:
-            raise UnreadableError(
-                f"{line.file if line else 'environment'}: more than {MAX_OPTIONS} options after expansion"
-            )
-        option = Option(key, value, value, inherited=self._inheriting)
-        if line:
-            option.file, option.line, option.written = line.file, line.number, line.written
-            line.active = True
+            raise UnreadableError(f"{line.file or 'environment'}: more than {MAX_OPTIONS} options after expansion")
+        option = Option(key, value, line.written, line.file, line.number, inherited=self._inheriting)
+        line.active = True
         self.reading.options.append(option)
         known = self.table.get(key)
         if known and known.immediate:
             option.configured = True
             self._apply_immediate(known, option, line)
 
-    def _apply_immediate(self, known: Known, option: Option, line: RawLine | None) -> None:
+    def _apply_immediate(self, known: Known, option: Option, line: RawLine) -> None:
         """Apply an option with the flag UWSGI_OPT_IMMEDIATE, which acts while the file is being read."""
         if known.kind == "logic":
             if self._block:
@@ -290,7 +271,7 @@ class Reader:
                 return
             self._block = (option.name, option.value, line)
         elif known.kind == "load":
-            self._load(option.value, line or RawLine(None, 0, option.name, option.value), option.name)
+            self._load(option.value, line, option.name)
         elif option.name in ("set", "set-placeholder", "set-ph"):
             name, equals, value = option.value.partition("=")
             if not equals:
@@ -304,18 +285,15 @@ class Reader:
         elif option.name == "early-envdir":
             self._problem("include-not-read", option.value, line)
 
-    def _add_placeholder(self, name: str, value: str, line: RawLine | None) -> None:
+    def _add_placeholder(self, name: str, value: str, line: RawLine) -> None:
         """Add a placeholder (placeholder_only in add_exported_option_do). It counts as configured, so it is never
         expanded itself."""
         if self.table.get(name):
             self._problem("placeholder-is-option", name, line)
         self.reading.declared.add(name)
-        option = Option(name, value, value, configured=True)
-        if line:
-            option.file, option.line = line.file, line.number
-        self.reading.options.append(option)
+        self.reading.options.append(Option(name, value, value, line.file, line.number, configured=True))
 
-    def _in_block(self, key: str, value: str, line: RawLine | None) -> None:
+    def _in_block(self, key: str, value: str, line: RawLine) -> None:
         """Add an option in a block as often as the block says (uwsgi_logic_opt_* functions, core/config.c:42-340)."""
         assert self._block  # noqa: S101 - callers hold it
         keyword, argument, _ = self._block

@@ -15,8 +15,8 @@ from typing import Any
 
 from lowtide.tools.check.files import read_text
 from lowtide.tools.check.options import complete
-from lowtide.tools.check.reader import Option, Problem, Reading
-from lowtide.tools.check.syntax import Command, RawLine
+from lowtide.tools.check.reader import Option, Reading
+from lowtide.tools.check.syntax import Command, Problem, RawLine
 
 _NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding="utf-8"))
 _CANONICAL = {
@@ -44,7 +44,7 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
     flags = {flag: name for name, (all_flags, _) in names.items() for flag in all_flags}
 
     def problem(kind: str, detail: str) -> None:
-        reading.problems.append(Problem(kind, detail, command.line.file, command.line.number))
+        reading.problems.append(Problem(kind, detail, command.line))
 
     def find(flag: str) -> tuple[str, str] | None:
         # argparse, which gunicorn uses, takes abbreviations.
@@ -109,7 +109,8 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError) as error:
         number = getattr(error, "lineno", 1) or 1
-        reading.problems.append(Problem("not-parsed", f"No Python, and gunicorn exits: {error}", path, number))
+        line = RawLine(path, number, "", "")
+        reading.problems.append(Problem("not-parsed", f"No Python, and gunicorn exits: {error}", line))
         return
     names: dict[str, Any] = {}
     for statement in statements:

@@ -4,11 +4,12 @@ xmlconf.c)."""
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from xml.parsers import expat
 
-from lowtide.tools.check.magic import ExpandedText
+from lowtide.tools.check.magic import Lines
 
 _BLANK = " \t\r"
 _BYTE_ORDER_MARK = "\ufeff"
@@ -38,6 +39,16 @@ class RawLine:
             return self.value
         yaml = self.form == "yaml"
         return (self.source.partition("#")[0] if yaml else self.source).partition(":" if yaml else "=")[2].strip(_BLANK)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong while reading a line. rules/structure.py has a message for each `kind`, and puts
+    `detail` into it."""
+
+    kind: str
+    detail: str
+    line: RawLine
 
 
 @dataclass(frozen=True)
@@ -91,163 +102,135 @@ class Command:
                 yield setting, "" if argument == "no" else value
 
 
-@dataclass
-class RawFile:
-    """Lines, and problems as (kind, line number, detail)."""
-
-    lines: list[RawLine] = field(default_factory=list)
-    problems: list[tuple[str, int, str]] = field(default_factory=list)
+Read = Iterator[RawLine | Problem]
 
 
-def read_ini(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+def _problem(kind: str, path: Path, number: int, text: str) -> Problem:
+    return Problem(kind, text, RawLine(path, number, "", text))
+
+
+def read_ini(path: Path, text: Lines, wanted: str) -> Read:
     """Read INI as uwsgi_ini_config does (core/ini.c:79-170).
 
     The name of a section is its header without the first and the last character, whatever they are. A line without `=`
     is a key with an empty value. Only a line whose first character is `;` or `#` is a comment.
     """
-    file = RawFile()
     section = ""
-    sections: list[tuple[int, str]] = []
-    for number, line in text.lines:
+    first_header, there = 0, False
+    for number, line in text:
         key = line.strip(_BLANK)
         if number == 1 and line.startswith(_BYTE_ORDER_MARK):
-            file.problems.append(("byte-order-mark", 1, line.removeprefix(_BYTE_ORDER_MARK)))
+            yield _problem("byte-order-mark", path, 1, line.removeprefix(_BYTE_ORDER_MARK))
         if not key or key[0] in ";#":
             continue
         if key[0] == "[":
             section = key[1:-1]
-            sections.append((number, key))
+            first_header = first_header or number
             if not key.endswith("]") or section != section.strip(_BLANK):
-                file.problems.append(("section-header", number, key))
+                yield _problem("section-header", path, number, key)
             continue
         key, _, value = key.partition("=")
         if section == wanted:
-            file.lines.append(RawLine(path, number, key.rstrip(_BLANK), value.strip(_BLANK)))
-        elif not sections and not line.startswith(_BYTE_ORDER_MARK):
-            file.problems.append(("before-section", number, line.strip(_BLANK)))
-    if not file.lines:
-        number = sections[0][0] if sections else 1
-        file.problems.append(("section-missing", number, wanted))
-    return file
+            there = True
+            yield RawLine(path, number, key.rstrip(_BLANK), value.strip(_BLANK))
+        elif not first_header and not line.startswith(_BYTE_ORDER_MARK):
+            yield _problem("before-section", path, number, line.strip(_BLANK))
+    if not there:
+        yield _problem("section-missing", path, first_header or 1, wanted)
 
 
-def read_yaml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+def read_yaml(path: Path, text: Lines, wanted: str) -> Read:
     """Read YAML as uwsgi_yaml_config does without libyaml (core/yaml.c:215-285), which is what a default build uses.
 
     It reads less than YAML: only one level of `key: value` below the section. A list, a nested map or a key without a
     value ends the reading, quotes stay in the value, and `#` starts a comment anywhere.
     """
-    file = RawFile()
-    inside = False
+    inside = there = False
     current_depth = 0
-    for number, line in text.lines:
+    for number, line in text:
         content = line.partition("#")[0]
         key = content.strip(_BLANK)
         if not content:
             continue
-        depth = _depth(content)
+        depth = sum(1 if blank == " " else 8 for blank in takewhile(_BLANK.__contains__, content))
         if depth <= current_depth:
             current_depth = depth
             if inside:
                 break
         elif not inside:
             continue
-        if not key:
+        if not key or (key[0] in "-[{" and not inside):
             continue
-        if key[0] in "-[{":
-            if inside:
-                file.problems.append(("yaml-stops", number, key))
-                break
-            continue
+        content = content.lstrip(_BLANK)
         if not inside:
-            name, colon, _ = content.lstrip(_BLANK).partition(":")
+            name, colon, _ = content.partition(":")
             inside = bool(colon) and name == wanted
             continue
-        name, separator, value = _split_yaml(content.lstrip(_BLANK))
-        if not separator:
-            file.problems.append(("yaml-stops", number, key))
+        name, separator, value = content.partition(": " if ": " in content else ":\t")
+        if key[0] in "-[{" or not separator:
+            yield _problem("yaml-stops", path, number, key)
             break
-        file.lines.append(RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t")))
-    if not file.lines:
-        file.problems.append(("section-missing", 1, wanted))
-    return file
+        there = True
+        yield RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t"))
+    if not there:
+        yield _problem("section-missing", path, 1, wanted)
 
 
-def _split_yaml(content: str) -> tuple[str, str, str]:
-    for separator in (": ", ":\t"):
-        if separator in content:
-            return content.partition(separator)
-    return content, "", ""
-
-
-def _depth(content: str) -> int:
-    depth = 0
-    for character in content:
-        if character == " ":
-            depth += 1
-        elif character in "\t\r":
-            depth += 8
-        else:
-            break
-    return depth
-
-
-def read_json(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+def read_json(path: Path, text: Lines, wanted: str) -> Read:
     """Read JSON as uwsgi_json_config does (core/json.c): a list repeats its key, the last value of a repeated key
     counts, and maps and numbers with a decimal point are left out."""
-    whole = "\n".join(line for _, line in text.lines)
+    whole = "\n".join(line for _, line in text)
     try:
-        section = json.loads(whole)[wanted]
-        items = [
-            (key, item) for key, value in section.items() for item in (value if isinstance(value, list) else [value])
-        ]
+        section = json.loads(whole)[wanted].items()
     except (ValueError, RecursionError) as error:
-        return RawFile(problems=[("not-parsed", getattr(error, "lineno", 1), f"No JSON, and uWSGI exits: {error}")])
+        yield _problem("not-parsed", path, getattr(error, "lineno", 1), f"No JSON, and uWSGI exits: {error}")
+        return
     except (KeyError, TypeError, AttributeError):
-        return RawFile(problems=[("not-parsed", 1, f"There is no object named {wanted} in the JSON, and uWSGI exits")])
-    lines = RawFile()
+        yield _problem("not-parsed", path, 1, f"There is no object named {wanted} in the JSON, and uWSGI exits")
+        return
     position = 0
-    for key, value in items:
+    for key, value in ((key, item) for key, v in section for item in (v if isinstance(v, list) else [v])):
         position = max(whole.find(json.dumps(key), position), position)
-        number = text.lines[whole.count("\n", 0, position)][0]
+        number = text[whole.count("\n", 0, position)][0]
         if value is None or isinstance(value, int | str):
             shown = str(int(value or 0)) if value is None or isinstance(value, bool) else str(value)
-            lines.lines.append(RawLine(path, number, key, shown))
-    return lines
+            yield RawLine(path, number, key, shown)
 
 
-def read_xml(path: Path, text: ExpandedText, wanted: str) -> RawFile:
+def read_xml(path: Path, text: Lines, wanted: str) -> Read:
     """Read XML as uwsgi_xml_config does with expat (core/xmlconf.c): the elements below the first <uwsgi>, of whose
     attributes only the id counts. Of a text that comes in pieces the first is used; an empty element has the value
     1."""
-    lines = RawFile()
+    lines: list[RawLine] = []
     parser = expat.ParserCreate()
     open_key: list[str] = []
-    state = {"inside": False}
+    inside = False
 
     def add(value: str) -> None:
-        lines.lines.append(RawLine(path, text.lines[parser.CurrentLineNumber - 1][0], open_key.pop(), value))
+        if inside and open_key:
+            lines.append(RawLine(path, text[parser.CurrentLineNumber - 1][0], open_key.pop(), value))
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        if state["inside"]:
+        nonlocal inside
+        if inside:
             open_key[:] = [name]
         elif name == "uwsgi" and (wanted == "uwsgi" or attributes.get("id") == wanted):
-            state["inside"] = True
+            inside = True
 
     def end(name: str) -> None:
-        if name == "uwsgi":
-            state["inside"] = False
-        elif state["inside"] and open_key:
-            add("1")
+        nonlocal inside
+        inside = inside and name != "uwsgi"
+        add("1")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    parser.CharacterDataHandler = lambda data: add(data) if open_key and state["inside"] else None
+    parser.CharacterDataHandler = add
     try:
-        parser.Parse("\n".join(line for _, line in text.lines), True)
+        parser.Parse("\n".join(line for _, line in text), True)
     except expat.ExpatError as error:
         if error.code != expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]:
-            return RawFile(problems=[("not-parsed", error.lineno, f"No XML, and uWSGI exits: {error}")])
-    if not lines.lines and not lines.problems:
-        lines.problems.append(("section-missing", 1, wanted))
-    return lines
+            yield _problem("not-parsed", path, error.lineno, f"No XML, and uWSGI exits: {error}")
+            return
+    if not lines:
+        yield _problem("section-missing", path, 1, wanted)
+    yield from lines

@@ -17,7 +17,7 @@ from lowtide.tools.check.container import Container
 from lowtide.tools.check.files import shown
 from lowtide.tools.check.findings import Finding, Fixes, Level
 from lowtide.tools.check.options import Known, version_key
-from lowtide.tools.check.reader import Option, Problem
+from lowtide.tools.check.reader import Option
 from lowtide.tools.check.settings import Settings
 from lowtide.tools.check.syntax import RawLine
 
@@ -28,7 +28,7 @@ ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
 ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
 # A file with more findings of one rule is not a configuration.
 MAX_FINDINGS = 500
-Where = Option | RawLine | Problem | None
+Where = Option | RawLine | None
 
 # Options whose value is a command, a template or a text for people, where `;`, `#`, quotes and %(...) are allowed.
 _FREE_TEXT = re.compile(
@@ -179,13 +179,11 @@ def say(
     fixes: Fixes = (),
     weight: int = 0,
 ) -> Finding:
-    """Make a finding about an option, a line or a problem; None stands for the whole file."""
+    """Make a finding about an option, a line or a problem's line; None stands for the whole file."""
     if where is None:
         return Finding(level, c.shown(c.main), 1, None, None, effective, message, instead, fixes, weight=weight)
     if isinstance(where, RawLine):
         name, line = where.key, where.number
-    elif isinstance(where, Problem):
-        name, line = where.option or "", where.line
     else:
         name, line = c.spell(where.name), where.line
         effective = where.value if effective is None and where.value != where.written else effective

@@ -95,18 +95,18 @@ _PROBLEMS = (
 
 def _problems(code: str, level: Level, texts: tuple[str, str], c: Context) -> Iterator[Finding]:
     """What one row says of the problems of its kind."""
-    marked = {problem.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
+    marked = {problem.line.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
     for problem in c.reading.problems:
-        if problem.kind != code or (code == "section-missing" and problem.file in marked):
+        detail, line = problem.detail, problem.line
+        if problem.kind != code or (code == "section-missing" and line.file in marked):
             continue
-        detail = problem.detail
         header = detail[1:-1] if code == "section-header" else None
-        words = (detail, problem.option, (problem.written or detail).partition("=")[0])
+        words = (detail, line.key, (line.written or detail).partition("=")[0])
         name = detail[1:].partition("]")[0].strip()
         end = "endfor" if detail.startswith("for") else "endif"
         message, instead = (text.format(*words, name, header, end) for text in texts)
-        fixes = ((problem.line, (detail,)),) if code == "byte-order-mark" else ()
-        yield say(c, problem, level, message, instead, header, fixes)
+        fixes = ((line.number, (detail,)),) if code == "byte-order-mark" else ()
+        yield say(c, line, level, message, instead, header, fixes)
 
 
 RULES = [
@@ -124,7 +124,7 @@ def percent_sign(c: Context) -> Iterator[Finding]:
         if problem.kind == "percent-newline":
             message = "The `%` at the end of this line takes the end of the line with it: the next line is glued "
             message += "to this one, and what it sets is lost."
-            yield say(c, problem, ERROR, message, "Write %% for a percent sign.")
+            yield say(c, problem.line, ERROR, message, "Write %% for a percent sign.")
     for line in c.reading.lines:
         dates = line.key in _DATE_OPTIONS
         allowed: frozenset[str] = frozenset("%(") if dates else DEFINED
