@@ -90,7 +90,7 @@ def read_container(
                 containers.update(_ecs(document.get("taskDefinition", document)))
     except KeyError as error:
         raise UnreadableError(f"{path}: not understood: {error} is missing") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
     if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")

@@ -20,7 +20,9 @@ def _room(c: Context, workers: int) -> str:
     fits = _fits(c, max(workers, 1))
     if fits > 2 * IDLE_WORKER_MB or workers < 2:
         return f"{c.spell('reload-on-rss')} = {fits}"
-    fewer = next(n for n in range(workers, 0, -1) if n == 1 or _fits(c, n) > 2 * IDLE_WORKER_MB)
+    # More than the limit holds of idle workers never fit, so a number of workers with ten digits is not counted down.
+    most = min(workers, int((c.container.memory or 0) // IDLE_WORKER_MB) + 1)
+    fewer = next(n for n in range(most, 0, -1) if n == 1 or _fits(c, n) > 2 * IDLE_WORKER_MB)
     return f"{c.spell('processes')} = {fewer}, and {c.spell('reload-on-rss')} = {_fits(c, fewer)}"
 
 

@@ -184,6 +184,7 @@ def test_cloudformation(tmp_path: Path) -> None:
         ("a.yml", "just text", "no Compose service"),
         ("a.yml", "services: {app: {mem_limit: lots}}", "'lots' is no amount"),
         ("a.yml", "services: {app: [1]}", "not understood"),
+        ("a.yml", "services: {app: &a {labels: *a}}", "not understood: maximum recursion"),
         ("a.json", "{", "no valid JSON"),
         ("a.json", "[" * 100_000, "no valid JSON"),
         ("a.yml", "[" * 5_000, "no valid YAML"),
