@@ -1,7 +1,6 @@
 """Rules that consist of a condition on one option and a message. They are rows of a table."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from lowtide import sizing
@@ -15,43 +14,43 @@ _GUNICORN = "https://docs.gunicorn.org/en/stable/settings.html"
 _GRANIAN = "https://github.com/emmett-framework/granian"
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row: the options that it is about (none: the file as a whole), when it holds, what it says. {n} is the
-    option's number, {workers}, {memory} and {timeout} are what they are called."""
+def _rule(
+    code: str,
+    options: str,
+    level: Level,
+    when: Callable[[Context], object],
+    explanation: str,
+    message: str,
+    instead: str,
+    weight: int = 0,
+    page: str = "",
+    servers: tuple[str, ...] = ("uwsgi",),
+) -> Rule:
+    """The rule of one row: the options that it is about (none: the file as a whole), when it holds, what it says. {n}
+    is the option's number, {workers}, {memory} and {timeout} are what they are called."""
+    names = options.split()
 
-    code: str
-    options: tuple[str, ...]
-    level: Level
-    when: Callable[[Context], object]
-    explanation: str
-    message: str
-    instead: str
-    weight: int = 0
-    page: str = ""
-    servers: tuple[str, ...] = ("uwsgi",)
-
-    def rule(self) -> Rule:
-        page = self.page or f"Options.html#{self.options[0]}"
-        return Rule(self.code, self.explanation, self.check, page, self.weight, self.servers)
-
-    def check(self, c: Context) -> Iterator[Finding]:
-        name = next((name for name in self.options if c.option(name)), None)
-        if (name is None and (self.options or not c.whole)) or not self.when(c):
+    def check(c: Context) -> Iterator[Finding]:
+        name = next((name for name in names if c.option(name)), "")
+        if (not name and (names or not c.whole)) or not when(c):
             return
-        memory, number = c.container.memory or 0, c.positive(name) if name else 0
-        words = {"workers": c.positive("processes"), "memory": f"{memory:.0f}", "n": number, "idle": IDLE_WORKER_MB}
-        words |= {"timeout": c.positive("http-timeout"), "evil": sizing.highest_reload_on_rss(1, memory)}
-        words |= {
+        memory, number, gentle = c.container.memory or 0, c.positive(name), c.positive("reload-on-rss")
+        later = f"reload-on-rss, {gentle} MB, would come later."
+        words = {
+            "n": number,
             "half": max(number // 2, 1),
             "longer": number + 5,
-            "gentle": "There is no reload-on-rss to come before.",
+            "workers": c.positive("processes"),
+            "memory": f"{memory:.0f}",
+            "timeout": c.positive("http-timeout"),
+            "idle": IDLE_WORKER_MB,
+            "evil": sizing.highest_reload_on_rss(1, memory),
+            "gentle": later if gentle else "There is no reload-on-rss to come before.",
         }
-        if gentle := c.positive("reload-on-rss"):
-            words["gentle"] = f"reload-on-rss, {gentle} MB, would come later."
-        where = c.option(name) if name else None
         now = "0" if name and c.number(name) == 0 else None
-        yield say(c, where, self.level, self.message.format(**words), self.instead.format(**words), now)
+        yield say(c, c.option(name), level, message.format(**words), instead.format(**words), now)
+
+    return Rule(code, explanation, check, page or f"Options.html#{names[0]}", weight, servers)
 
 
 # Code, options, level, when, explanation, message, instead, weight, page, servers.
@@ -157,4 +156,4 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "The old worker beside its successor is waited for without end.", "--workers-kill-timeout 30", MEMORY, _GRANIAN,
      ("granian",)),
 )  # fmt: skip
-RULES = [_Row(code, tuple(options.split()), *row).rule() for code, options, *row in _ROWS]
+RULES = [_rule(*row) for row in _ROWS]
