@@ -5,7 +5,6 @@ problem and continues, so that one run shows all problems. It executes nothing: 
 network or a name server, it notes that the value was not read.
 """
 
-import difflib
 import glob
 import os
 import re
@@ -74,10 +73,6 @@ class Reading:
     spelling: dict[str, str] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     command: Command | None = None
-
-    def nearest(self, name: str) -> str | None:
-        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.8)
-        return near[0] if near else None
 
 
 class Reader:
@@ -324,7 +319,7 @@ class Reader:
     def _condition(self, keyword: str, argument: str) -> tuple[bool, str | None]:
         base = keyword.removeprefix("if-").removeprefix("if")
         negated = base.startswith("not-")
-        base = base.removeprefix("not-")
+        base = base.removeprefix("not-").replace("directory", "dir")
         if base in ("env", "opt"):
             name, equals, wanted = argument.partition("=")
             value = self.environ.get(name) if base == "env" else self._first(name)
@@ -334,7 +329,6 @@ class Reader:
             "exists": lambda: bool(argument) and os.access(self.cwd / argument, os.R_OK),
             "file": lambda: bool(argument) and (self.cwd / argument).is_file(),
             "dir": lambda: bool(argument) and (self.cwd / argument).is_dir(),
-            "directory": lambda: bool(argument) and (self.cwd / argument).is_dir(),
             "plugin": lambda: argument in self.table.plugins,
             "hostname": lambda: socket.gethostname() == argument,
             "hostname-match": lambda: _matches(argument, socket.gethostname()),

@@ -91,20 +91,17 @@ class Context(Settings):
         known = self.table.get(name)
         return known is not None and (known.since is None or version_key(known.since) <= self.uwsgi)
 
-    def options_of(self, line: RawLine) -> list[Option]:
-        """The options that uWSGI made from a line: none in a block whose condition is false, several in a loop."""
-        return self._by_place.get((line.file, line.number, line.key), [])
+    def values_of(self, line: RawLine) -> Iterable[str]:
+        """The expanded values of a line, several in a loop; its value as written if uWSGI skips the line, as in a block
+        whose condition is false."""
+        return self._values.get((line.file, line.number, line.key), [line.value])
 
     @cached_property
-    def _by_place(self) -> dict[tuple[Path | None, int, str], list[Option]]:
-        places: dict[tuple[Path | None, int, str], list[Option]] = {}
+    def _values(self) -> dict[tuple[Path | None, int, str], dict[str, None]]:
+        places: dict[tuple[Path | None, int, str], dict[str, None]] = {}
         for option in self.reading.options:
-            places.setdefault((option.file, option.line, option.name), []).append(option)
+            places.setdefault((option.file, option.line, option.name), {})[option.value] = None
         return places
-
-    def values_of(self, line: RawLine) -> list[str]:
-        """The expanded values of a line; if uWSGI skips the line, its value as written."""
-        return list(dict.fromkeys(option.value for option in self.options_of(line))) or [line.value]
 
     def known_lines(self) -> Iterator[tuple[RawLine, Known]]:
         for line in self.written:

@@ -1,5 +1,6 @@
 """Rules about the names of options: unknown ones, new ones, and several lines for one thing."""
 
+import difflib
 import re
 from collections.abc import Iterator
 
@@ -44,7 +45,8 @@ def unknown_option(c: Context) -> Iterator[Finding]:
             continue
         if len(seen) >= MAX_UNKNOWN:
             return
-        near = c.table.nearest(name) if c.reading.server == "uwsgi" else c.reading.nearest(name)
+        similar = difflib.get_close_matches(name, c.reading.known, n=1, cutoff=0.8)
+        near = c.table.nearest(name) if c.reading.server == "uwsgi" else similar[0] if similar else None
         if near is None and name not in _NEVER_THERE and (name in seen or c.reading.server != "uwsgi"):
             continue
         seen.add(name)
