@@ -9,6 +9,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class _Values(dict[str, str]):
 @dataclass
 class Start:
     """How a server is started: the command, its environment and its container. `copies` are pairs of a path in the
-    container and the path here from which it was copied."""
+    container and the path here from which it was copied, `commands` a Dockerfile's ENTRYPOINT and CMD with their
+    lines."""
 
     path: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Start:
     command: Command | None = None
     folder: str = "/"
     copies: list[tuple[str, Path]] = field(default_factory=list)
+    commands: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def locate(self, name: str) -> Path | None:
         """The file on this machine that has this name where the server runs."""
@@ -200,41 +203,36 @@ def _split(text: str, number: int) -> list[str]:
 
 def _dockerfile(start: Start, text: str) -> None:
     """Read the last stage, with what it inherits from the stages on which it is built."""
-    start.container = replace(start.container, source="image", kind="container")
-    own = dict(start.environ)
-    stages: dict[str, tuple[dict[str, str], str, list[tuple[str, Path]], dict[str, tuple[str, int]]]] = {}
-    environ, folder, copies, commands = dict[str, str](), "/", list[tuple[str, Path]](), dict[str, tuple[str, int]]()
-    arguments: dict[str, str] = {}
+    bare = Start(start.path, container=Container("image"))
+    stage, stages, arguments = deepcopy(bare), dict[str, Start](), dict[str, str]()
     for number, row in _joined(re.sub(r"\\[ \t]+$", r"\\", text, flags=re.MULTILINE), r"\s*(#|$)"):
         keyword, _, rest = (part.strip() for part in row.strip().partition(" "))
         keyword = keyword.upper()
-        values = _Values({**arguments, **environ, **own})
+        values = _Values({**arguments, **stage.environ, **start.environ})
         if keyword == "FROM":
             words = [word for word in rest.split() if not word.startswith("--")]
-            base = stages.get(words[0], ({}, "/", [], {})) if words else ({}, "/", [], {})
-            environ, folder, copies, commands = dict(base[0]), base[1], list(base[2]), dict(base[3])
-            stages[words[-1] if words else ""] = (environ, folder, copies, commands)
+            stage = deepcopy(stages.get(words[0], bare) if words else bare)
+            stages[words[-1] if words else ""] = stage
         elif keyword in ("ENV", "ARG"):
             pairs = _split(rest, number) if "=" in rest.split(" ")[0] else ["=".join(rest.split(None, 1))]
             for name, equals, value in (pair.partition("=") for pair in pairs):
                 if equals:
-                    (environ if keyword == "ENV" else arguments)[name] = _expand(value, values)
+                    (stage.environ if keyword == "ENV" else arguments)[name] = _expand(value, values)
         elif keyword == "WORKDIR":
-            folder = posixpath.join(folder, _expand(rest, values))
+            stage.folder = posixpath.join(stage.folder, _expand(rest, values))
         elif keyword in ("COPY", "ADD") and "--from" not in rest:
             *sources, target = json.loads(rest) if rest.startswith("[") else [w for w in rest.split() if w[:2] != "--"]
-            inside = posixpath.normpath(posixpath.join(folder, _expand(target, values)))
-            copies += [(inside, start.path.parent / source) for source in sources]
+            inside = posixpath.normpath(posixpath.join(stage.folder, _expand(target, values)))
+            stage.copies += [(inside, start.path.parent / source) for source in sources]
         elif keyword in ("CMD", "ENTRYPOINT"):
-            commands[keyword] = (rest, number)
-            commands.pop("CMD", None) if keyword == "ENTRYPOINT" and "CMD" in commands else None
+            # An ENTRYPOINT drops the CMD before it.
+            stage.commands = {**(stage.commands if keyword == "CMD" else {}), keyword: (rest, number)}
         elif keyword == "STOPSIGNAL":
-            start.container = replace(start.container, stop_signal=rest)
-        if stages:
-            stages[next(reversed(stages))] = (environ, folder, copies, commands)
-    start.environ, start.folder, start.copies = {**environ, **own}, folder, copies
-    rest, number = commands.get("CMD", commands.get("ENTRYPOINT", ("[]", 1)))
-    words = [word for keyword in ("ENTRYPOINT", "CMD") if keyword in commands for word in _form(commands[keyword][0])]
+            stage.container = replace(stage.container, stop_signal=rest)
+    start.environ, start.container = {**stage.environ, **start.environ}, stage.container
+    start.folder, start.copies = stage.folder, stage.copies
+    rest, number = next(reversed(stage.commands.values()), ("[]", 1))
+    words = [word for command, _ in stage.commands.values() for word in _form(command)]
     start.set_command(words, RawLine(start.path, number, "", rest))
 
 

@@ -268,6 +268,12 @@ def test_how_long_a_stop_may_take(name: str, setting: str, seconds: float | None
     assert started(name, f"{start}\n{setting}\n").container.stop_grace == seconds
 
 
+def test_a_stop_signal_belongs_to_its_stage() -> None:
+    stages = "FROM a AS b\nSTOPSIGNAL SIGINT\nFROM %s\nCMD uwsgi"
+    assert started("Dockerfile", stages % "b").container.stop_signal == "SIGINT"
+    assert started("Dockerfile", stages % "c").container.stop_signal is None
+
+
 def test_a_stop_without_an_end_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     text = "[Service]\nExecStart=uwsgi --socket a --master\nTimeoutStopSec=infinity\n"
     (message,) = [row["message"] for row in rows("a.service", text, (), capsys) if row["code"] == "sigterm-reloads"]
