@@ -23,7 +23,6 @@ class MagicTable:
     def __init__(self, cwd: Path, version: str) -> None:
         user, group = os.getuid(), os.getgid()
         self._cwd = cwd
-        self._first = True
         self._values: dict[str, str] = {
             "%": "%",
             "(": "%(",
@@ -58,9 +57,8 @@ class MagicTable:
             **{str(number): parts[number] if number < len(parts) else "" for number in range(10)},
         }
         self._values.update(own)
-        if self._first:
-            self._values.update({letter.upper(): own[letter] for letter in "odspcenx"})
-            self._first = False
+        for letter in "odspcenx":
+            self._values.setdefault(letter.upper(), own[letter])
 
     def reuse(self, section: str) -> None:
         """Set the variables for `ini = :section`, which keeps those of the file before it, even of a YAML file."""

@@ -17,6 +17,14 @@ DATA = Path(__file__).with_name("options.json")
 NUMBERS = frozenset({"int", "rawint", "64bit", "16bit", "megabytes"})
 BOOLEANS = frozenset({"true", "false"})
 SCALARS = NUMBERS | BOOLEANS | {"string"}
+# Options whose value is a command, a template or a text for people, where `;`, `#`, quotes and %(...) are allowed.
+_FREE_TEXT = re.compile(
+    r"""(exec|hook|call|cron|unique-cron|attach|smart-attach|legion|alarm|route|final-route|error-route|response-route|
+    log-format|logformat|logger|log-encoder|log-req-encoder|req-logger|print|iprint|env$|declare-option|set$|set-p|eval|
+    add-header|cache2|subscribe|metric|touch-exec|vassals|emperor-wrapper|static-expires|log-route|log-filter|
+    log-drain|mount|umount|file-write|worker-exec|pyargv|stats-push|threaded-logger)""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,10 @@ class OptionTable:
         near = difflib.get_close_matches(spelt, self.names, n=3, cutoff=0.8)
         first = spelt.partition("-")[0]
         return next((n for n in near if difflib.get_close_matches(first, [n.partition("-")[0]], cutoff=0.6)), None)
+
+
+def is_free_text(name: str) -> bool:
+    return bool(_FREE_TEXT.match(name))
 
 
 def complete(name: str, names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ _WIDTH = 100
 
 def render(report: Report) -> str:
     groups: dict[str, list[Finding]] = {}
-    for finding in sorted(report.findings, key=_order):
+    for finding in sorted(report.findings, key=lambda finding: (-finding.level, -finding.weight)):
         groups.setdefault(finding.code, []).append(finding)
     parts = [_group(group) for group in groups.values()]
     counts = Counter(finding.level for finding in report.findings)
@@ -22,10 +22,6 @@ def render(report: Report) -> str:
     if first and first.level > Level.NOTE:
         parts[-1] += f"\nFirst: {_place(first)}: {_short(first.instead.splitlines()[-1])} [{first.code}]"
     return "\n\n".join(parts) + "\n"
-
-
-def _order(finding: Finding) -> tuple[int, int]:
-    return -finding.level, -finding.weight
 
 
 def _count(number: int, word: str) -> str:
@@ -41,8 +37,9 @@ def _group(group: list[Finding]) -> str:
     again."""
     lines: list[str] = []
     for number, finding in enumerate(group):
-        written = f": {_shown(finding.option, finding.written)}" if finding.option else ""
-        lines.append(f"{_place(finding)}: {finding.level.word}{written} [{finding.code}]")
+        written = f"{finding.option} = {finding.written}" if finding.written else finding.option
+        shown = f": {_short(written)}" if written and finding.option else ""
+        lines.append(f"{_place(finding)}: {finding.level.word}{shown} [{finding.code}]")
         if finding.effective is not None and finding.effective != finding.written:
             lines.append(f"  uWSGI has: {_short(finding.effective)}")
         if not number or finding.message != group[number - 1].message:
@@ -52,10 +49,6 @@ def _group(group: list[Finding]) -> str:
         lines.append(f"  Instead: {_short(first)}")
         lines += [f"           {_short(other)}" for other in others]
     return "\n".join([*lines, f"  {group[0].docs}"])
-
-
-def _shown(option: str | None, written: str | None) -> str:
-    return _short(f"{option} = {written}" if written else f"{option}")
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ makes one of a function. Rules that differ only in their data are rows of a tabl
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -30,19 +30,6 @@ ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
 MAX_FINDINGS = 500
 Where = Option | RawLine | None
 
-# Options whose value is a command, a template or a text for people, where `;`, `#`, quotes and %(...) are allowed.
-_FREE_TEXT = re.compile(
-    r"""(exec|hook|call|cron|unique-cron|attach|smart-attach|legion|alarm|route|final-route|error-route|response-route|
-    log-format|logformat|logger|log-encoder|log-req-encoder|req-logger|print|iprint|env$|declare-option|set$|set-p|eval|
-    add-header|cache2|subscribe|metric|touch-exec|vassals|emperor-wrapper|static-expires|log-route|log-filter|
-    log-drain|mount|umount|file-write|worker-exec|pyargv|stats-push|threaded-logger)""",
-    re.VERBOSE,
-)
-
-
-def is_free_text(name: str) -> bool:
-    return bool(_FREE_TEXT.match(name))
-
 
 @dataclass(kw_only=True)
 class Context(Settings):
@@ -57,16 +44,16 @@ class Context(Settings):
     somaxconn: int | None = None
     comparison: Comparison | None = None
     environment_told: bool = True
-    written: list[RawLine] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Set `written`: the options that the environment sets, then every line of the files."""
+    @cached_property
+    def written(self) -> list[RawLine]:
+        """The options that the environment sets, then every line of the files."""
         environment = [
             RawLine(None, 0, option.name, option.written, active=True)
             for option in self.reading.options
             if option.file is None and self.table.get(option.name)
         ]
-        self.written = [*environment, *self.reading.lines]
+        return [*environment, *self.reading.lines]
 
     @property
     def in_container(self) -> bool:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 
 from lowtide.tools.check.findings import Finding, Fixes
-from lowtide.tools.check.options import BOOLEANS, NUMBERS, Known
+from lowtide.tools.check.options import BOOLEANS, NUMBERS, Known, is_free_text
 from lowtide.tools.check.reader import BLOCK_ENDS
-from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, is_free_text, rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, rule, say
 from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.check.values import effective, has_placeholder, is_false, leading_number
 

@@ -6,18 +6,8 @@ from functools import partial
 
 from lowtide.tools.check.findings import Finding, Level
 from lowtide.tools.check.magic import DEFINED
-from lowtide.tools.check.rules.base import (
-    ALL_SERVERS,
-    ENDS,
-    ERROR,
-    NOTE,
-    WARNING,
-    Context,
-    Rule,
-    is_free_text,
-    rule,
-    say,
-)
+from lowtide.tools.check.options import NUMBERS, is_free_text
+from lowtide.tools.check.rules.base import ALL_SERVERS, ENDS, ERROR, NOTE, WARNING, Context, Rule, rule, say
 from lowtide.tools.check.syntax import RawLine
 
 _DATE_OPTIONS = frozenset({"log-date", "logdate", "log-format-strftime"})
@@ -197,7 +187,7 @@ def variable_unset(c: Context) -> Iterator[Finding]:
 
 def _is_number(c: Context, line: RawLine) -> bool:
     known = c.table.get(line.key)
-    return known is not None and known.kind in ("int", "64bit", "16bit", "megabytes") and not line.value[:1].isdigit()
+    return known is not None and known.kind in NUMBERS - {"rawint"} and not line.value[:1].isdigit()
 
 
 @rule("shell-variable", _PLACEHOLDERS, servers=ALL_SERVERS)
