@@ -31,9 +31,10 @@ SERVERS = r"\b(uwsgi|gunicorn|granian)\b"
 
 @dataclass(frozen=True)
 class Container:
-    """A server's container; None where a figure is not known. `memory` is in MiB, `stop_grace` in seconds. `kind` is
-    container, or service if supervisor or systemd runs the server. `signals_all`: the workers get the stop signal too.
-    `prestop` is False for a Kubernetes container without a preStop hook. `volumes` are pairs (here, inside)."""
+    """A server's container; None where a figure is not known. `source` is what it is and its name. `memory` is in MiB,
+    `stop_grace` in seconds. `kind` is container, or service if supervisor or systemd runs the server. `signals_all`:
+    the workers get the stop signal too. `prestop` is False for a Kubernetes container without a preStop hook. `volumes`
+    are pairs (here, inside)."""
 
     source: str
     memory: float | None = None
@@ -68,7 +69,7 @@ def read_container(
     Raises UnreadableError, with what to do, when the file or the container cannot be understood.
     """
     documents = [document for document in _parse(path) if isinstance(document, dict)]
-    containers: dict[str, Container] = {}
+    found: list[Container] = []
     try:
         documents = [part for document in documents for part in _listed(document)]
         maps = {
@@ -78,20 +79,19 @@ def read_container(
         }
         for document in documents:
             if isinstance(document.get("services"), dict):
-                for name, definition in compose.services(path, document, environ, dot_env).items():
-                    containers[name] = _compose(name, definition, path.parent)
+                services = compose.services(path, document, environ, dot_env)
+                found += [_compose(name, definition, path.parent) for name, definition in services.items()]
             elif "kind" in document:
-                containers.update(_kubernetes(document, maps))
+                found += _kubernetes(document, maps)
             elif "Resources" in document:
-                containers.update(_cloudformation(document))
-            elif described := dict(_helm("values", document)):
-                containers.update(described)
+                found += _cloudformation(document)
             else:
-                containers.update(_ecs(document.get("taskDefinition", document)))
+                found += list(_helm("values", document)) or _ecs(document.get("taskDefinition", document))
     except KeyError as error:
         raise UnreadableError(f"{path}: not understood: {error} is missing") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
+    containers = {container.source.partition(" ")[2]: container for container in found}
     if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
     if service is None and len(containers) == 1:
@@ -177,7 +177,7 @@ def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
     )
 
 
-def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[tuple[str, Container]]:
+def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[Container]:
     """`maps` are the ConfigMaps of the same file. Values from a Secret are not read."""
     spec = document.get("spec") or {}
     for step in ("jobTemplate", "spec", "template", "spec"):
@@ -194,7 +194,7 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             key = (item.get("valueFrom") or {}).get("configMapKeyRef") or {}
             environment[item["name"]] = item.get("value", maps.get(key.get("name"), {}).get(key.get("key")))
         memory = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-        read = Container(
+        yield Container(
             source=f"container {container['name']}",
             command=_words(container.get("command")) + _words(container.get("args")),
             folder=container.get("workingDir") or "",
@@ -204,34 +204,30 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[t
             somaxconn=int(somaxconn) if somaxconn else None,
             environment={name: str(value) for name, value in environment.items() if value is not None},
         )
-        yield container["name"], read
 
 
 def _sets_options(environment: Any) -> bool:
     return any(str(name).startswith("UWSGI_") for name in environment)
 
 
-def _helm(name: str, values: Any) -> Iterator[tuple[str, Container]]:
+def _helm(name: str, values: Any) -> Iterator[Container]:
     """The containers that the values of a chart describe: wherever UWSGI_... is set, with the limits beside it."""
     for key, value in values.items() if isinstance(values, dict) else ():
         listed = isinstance(value, list) and all(isinstance(item, dict) for item in value)
         environment = {item.get("name"): item.get("value") for item in value} if listed else value
         if isinstance(environment, dict) and _sets_options(environment):
             memory = ((values.get("resources") or {}).get("limits") or {}).get("memory")
-            yield (
-                name,
-                Container(
-                    source=f"container {name}",
-                    memory=kubernetes_mb(str(memory)) if memory else None,
-                    stop_grace=float(values.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
-                    environment={str(name): str(item) for name, item in environment.items() if item is not None},
-                ),
+            yield Container(
+                source=f"container {name}",
+                memory=kubernetes_mb(str(memory)) if memory else None,
+                stop_grace=float(values.get("terminationGracePeriodSeconds", KUBERNETES_GRACE)),
+                environment={str(name): str(item) for name, item in environment.items() if item is not None},
             )
         else:
             yield from _helm(str(key), value)
 
 
-def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]:
+def _cloudformation(template: dict[str, Any]) -> Iterator[Container]:
     """The task definitions of a template. A reference to a parameter gets its default; any other is unknown."""
     defaults = {name: parameter.get("Default") for name, parameter in (template.get("Parameters") or {}).items()}
 
@@ -247,7 +243,7 @@ def _cloudformation(template: dict[str, Any]) -> Iterator[tuple[str, Container]]
             yield from _ecs(resolved(resource["Properties"]))
 
 
-def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
+def _ecs(task: dict[str, Any]) -> Iterator[Container]:
     """The containers of a task definition. CloudFormation writes the same keys with a capital."""
 
     def get(mapping: dict[str, Any], name: str) -> Any:
@@ -258,7 +254,7 @@ def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
         memory = _integer(get(container, "memory")) or _integer(get(task, "memory"))
         controls = {get(item, "namespace"): get(item, "value") for item in get(container, "systemControls") or []}
         environment = {get(item, "name"): get(item, "value") for item in get(container, "environment") or []}
-        read = Container(
+        yield Container(
             source=f"container {name}",
             command=_words(get(container, "entryPoint")) + _words(get(container, "command")),
             memory=float(memory) if memory else None,
@@ -266,7 +262,6 @@ def _ecs(task: dict[str, Any]) -> Iterator[tuple[str, Container]]:
             somaxconn=_integer(controls.get("net.core.somaxconn")),
             environment={key: str(value) for key, value in environment.items() if key and value is not None},
         )
-        yield str(name), read
 
 
 def _integer(value: Any) -> int | None:
