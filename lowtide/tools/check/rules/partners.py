@@ -71,16 +71,15 @@ def _is_there(c: Context, name: str) -> bool:
 
 def _gunicorn(c: Context) -> Iterator[Finding]:
     worker = c.option("worker-class")
-    kind = worker.value if worker else "gthread" if c.positive("threads") > 1 else "sync"
+    kind = worker.value if worker else "sync"
+    kind = "gthread" if kind == "sync" and c.positive("threads") > 1 else kind
     for name, classes in _GUNICORN_CLASSES.items():
         option = c.option(name)
         if option and c.positive(name) > 1 and kind.isidentifier() and not any(k in kind for k in classes.split()):
-            if name == "threads" and kind == "sync":
-                continue
             message = f"Workers of the class {kind} do not look at it: it does nothing."
             yield say(c, option, NOTE, message, f"worker_class = {classes.split()[0]}, or no line")
     option = c.option("keepalive")
-    if option and kind == "sync" and c.positive("threads") < 2:
+    if option and kind == "sync":
         message = "A sync worker closes every connection after one request: it does nothing."
         yield say(c, option, NOTE, message, "worker_class = gthread, or no line")
 
