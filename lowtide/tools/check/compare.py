@@ -53,11 +53,9 @@ class Comparison:
 
 def find_uwsgi() -> Path | None:
     """The uwsgi in the folder of this Python, otherwise the first on PATH."""
-    beside = Path(sys.executable).with_name("uwsgi")
-    if os.access(beside, os.X_OK):
-        return beside
-    on_path = shutil.which("uwsgi")
-    return Path(on_path) if on_path else None
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    uwsgi = shutil.which("uwsgi", path=os.pathsep.join(folders))
+    return Path(uwsgi) if uwsgi else None
 
 
 def uwsgi_version(uwsgi: Path) -> str | None:

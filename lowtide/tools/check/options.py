@@ -49,11 +49,14 @@ class Known:
 class OptionTable:
     """Look-ups in uWSGI's option tables."""
 
-    def __init__(self, known: Iterable[Known], data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any]) -> None:
         self.version: str = data["uwsgi"]
         self.short: dict[str, str] = data["short"]
         self.plugins, self.hooks, self.handlers = (frozenset(data[name]) for name in ("plugins", "hooks", "handlers"))
-        self.names = {option.name: option for option in known}
+        self.names = {
+            name: Known(name, kind, argument, "i" in flags, "m" in flags, target, since)
+            for name, (kind, argument, flags, target, since) in data["options"].items()
+        }
         self._aliases: dict[str, list[str]] = {}
         for option in self.names.values():
             if option.target and option.kind in SCALARS:
@@ -92,11 +95,7 @@ def complete(name: str, names: Iterable[str]) -> str:
 
 @cache
 def load_options() -> OptionTable:
-    data = json.loads(DATA.read_text(encoding="utf-8"))
-    known = []
-    for name, (kind, argument, flags, target, since) in data["options"].items():
-        known.append(Known(name, kind, argument, "i" in flags, "m" in flags, target, since))
-    return OptionTable(known, data)
+    return OptionTable(json.loads(DATA.read_text(encoding="utf-8")))
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -181,9 +181,8 @@ def quoted_value(c: Context) -> Iterator[Finding]:
         inner = line.value[1:-1]
         now, meant = effective(known.kind, line.value), effective(known.kind, inner)
         shown = line.key.startswith("procname") or known.kind in BOOLEANS
-        does = f"; uWSGI reads {now}." if known.kind in NUMBERS | BOOLEANS else ": a name with quotes in it is "
-        if known.kind not in NUMBERS | BOOLEANS:
-            does += "shown." if shown else "looked for."
+        does = f": a name with quotes in it is {'shown' if shown else 'looked for'}."
+        does = f"; uWSGI reads {now}." if known.kind in NUMBERS | BOOLEANS else does
         level = NOTE if now == meant or shown else ERROR
         fixes = _fix(line, inner) if inner == inner.strip() else ()
         sign = ":" if line.form == "yaml" else " ="
