@@ -107,12 +107,14 @@ def check(arguments: argparse.Namespace) -> Report:
 def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
     cwd, table = Path.cwd(), load_options()
     target = cwd / arguments.file
-    told = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **_given(arguments)}
-    shell = {**told, **os.environ, **_given(arguments)}
+    # The variables of --env override the shell's, and the shell's override those of --env-file, as in Compose.
+    given = dict(pair(text) for text in arguments.env)
+    told = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **given}
+    shell = {**told, **os.environ, **given}
     start = find_start(target, arguments.service, told, shell, not arguments.env_file)
     if arguments.container:
         container = read_container(arguments.container, arguments.service, shell, not arguments.env_file)
-        shell = {**shell, **container.environment, **_given(arguments)}
+        shell = {**shell, **container.environment, **given}
     elif arguments.service and start is None:
         raise UnreadableError("--service needs --container FILE")
     else:
@@ -155,12 +157,6 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
         environment_told=bool(arguments.env or arguments.env_file),
     )
     return context, run_rules(context)
-
-
-def _given(arguments: argparse.Namespace) -> dict[str, str]:
-    """The variables of --env. They override the shell's, and the shell's override those of --env-file, as in
-    Compose."""
-    return dict(pair(text) for text in arguments.env)
 
 
 def _local_somaxconn() -> int | None:

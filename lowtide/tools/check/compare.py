@@ -119,12 +119,13 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
     unstable = {
         (line.file, line.number) for line in reading.lines if re.search(f"%[{''.join(sorted(UNSTABLE))}]", line.source)
     }
-    read_here = [as_text(option) for option in reading.options]
-    stable = [(option.file, option.line) not in unstable for option in reading.options]
-    pairs = [pair for pair, kept in zip(zip(read_here, loaded, strict=False), stable, strict=False) if kept]
-    differences = [pair for pair in pairs if not _same(*pair)]
-    if len(read_here) != len(loaded):
-        differences.append((f"{len(read_here)} options", f"{len(loaded)} options"))
+    differences = [
+        (as_text(option), text)
+        for option, text in zip(reading.options, loaded, strict=False)
+        if (option.file, option.line) not in unstable and not _same(as_text(option), text)
+    ]
+    if len(reading.options) != len(loaded):
+        differences.append((f"{len(reading.options)} options", f"{len(loaded)} options"))
     return Comparison(version, len(loaded), tuple(differences))
 
 

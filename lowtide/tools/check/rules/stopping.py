@@ -60,9 +60,8 @@ def die_on_term(c: Context, option: Option) -> Iterator[Finding]:
     """die-on-term stops the server at once: requests in flight are cut off."""
     if c.is_on("die-on-term") and not term_hook(c):
         reason = _not_graceful(c)
-        instead = f"{GRACEFUL} lets them finish. Stop the proxy in front first."
-        if reason:
-            instead = f"{reason[0]}: {reason[1]}"
+        graceful = f"{GRACEFUL} lets them finish. Stop the proxy in front first."
+        instead = f"{reason[0]}: {reason[1]}" if reason else graceful
         yield say(c, option, NOTE, "SIGTERM ends the workers at once; requests in flight are cut off.", instead)
 
 
