@@ -219,9 +219,9 @@ class Reader:
         if mark:
             place = text.count("\n", 0, mark.start()) + 1
             self._problem("template", " ".join(mark[0].split())[:60], RawLine(path, place, "", mark[0]))
-            text = _EXPRESSION.sub(
-                lambda m: f"{{{{{(m[1] or m[2] or '').strip(' -')}}}}}", _STATEMENT.sub(_blank, text)
-            )
+            # The line ends in a text that is removed stay, so that the other lines keep their numbers.
+            text = _STATEMENT.sub(lambda m: "\n" * m[0].count("\n"), text)
+            text = _EXPRESSION.sub(lambda m: f"{{{{{(m[1] or m[2] or '').strip(' -')}}}}}", text)
         lines, swallowed = expand_magic(text, self.magic)
         sources = text.split("\n")
         for number in swallowed:
@@ -331,12 +331,12 @@ class Reader:
             "dir": lambda: bool(argument) and (self.cwd / argument).is_dir(),
             "plugin": lambda: argument in self.table.plugins,
             "hostname": lambda: socket.gethostname() == argument,
-            "hostname-match": lambda: _matches(argument, socket.gethostname()),
+            "hostname-match": lambda: bool(re.search(argument, socket.gethostname())),
             "reload": lambda: "UWSGI_RELOADS" in self.environ,
         }
         try:
             taken = tests[base]()
-        except OSError:
+        except (OSError, re.error):
             taken = False
         return taken != negated, None if base == "reload" else argument
 
@@ -426,18 +426,6 @@ def _form(option: str, target: str, path: Path) -> str:
         return named or "refused"
     form = _FORMS.get(Path(target).suffix if option else path.suffix)
     return form or ("refused" if option else "ini")
-
-
-def _blank(mark: re.Match[str]) -> str:
-    """The line ends in a text that is removed, so that the other lines keep their numbers."""
-    return "\n" * mark[0].count("\n")
-
-
-def _matches(pattern: str, text: str) -> bool:
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return False
 
 
 def _calculate(left: str, operator: str, right: str) -> str:

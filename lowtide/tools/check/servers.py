@@ -71,14 +71,12 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
             _read_file(path, environ, reading)
         elif named:
             problem("include-not-read", named)
-    form = "shell" if command.shell else "command"
-    for file_, number, pairs, kind in (
-        (None, 0, own, "command"),
-        (command.line.file, command.line.number, arguments, form),
-    ):
-        for name, value in pairs:
-            reading.lines.append(RawLine(file_, number, name, value, active=True, form=kind))
-            _add(reading, name, value, file_, number, unknown="$" in value)
+    place, form = command.line, "shell" if command.shell else "command"
+    lines = [RawLine(None, 0, name, value, active=True, form="command") for name, value in own]
+    lines += [RawLine(place.file, place.number, name, value, active=True, form=form) for name, value in arguments]
+    for line in lines:
+        _add(reading, line, line.value, unknown="$" in line.value)
+    reading.lines += lines
     return reading
 
 
@@ -91,9 +89,9 @@ def read_gunicorn_file(path: Path, environ: Mapping[str, str]) -> Reading:
     return reading
 
 
-def _add(reading: Reading, name: str, value: str, file: Path | None, line: int, unknown: bool) -> None:
-    canonical = _CANONICAL[reading.server].get(name, name.replace("_", "-"))
-    reading.options.append(Option(canonical, value, value, file, line, unknown=unknown))
+def _add(reading: Reading, line: RawLine, written: str, unknown: bool) -> None:
+    name = _CANONICAL[reading.server].get(line.key, line.key.replace("_", "-"))
+    reading.options.append(Option(name, line.value, written, line.file, line.number, unknown=unknown))
 
 
 def _own_environment(server: str, names: Mapping[str, Any], environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -121,10 +119,10 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
                     value = names[target.id] = _value(statement.value, environ, names)
                     source = ast.get_source_segment(text, statement.value) or ""
                     shown = source if value is None else str(value)
-                    reading.lines.append(RawLine(path, statement.lineno, target.id, shown, active=True, form="python"))
+                    line = RawLine(path, statement.lineno, target.id, shown, active=True, form="python")
+                    reading.lines.append(line)
                     if target.id in reading.known and not (value is False or source == "None"):
-                        _add(reading, target.id, shown, path, statement.lineno, unknown=value is None)
-                        reading.options[-1].written = source
+                        _add(reading, line, source, unknown=value is None)
     used = {
         node.id
         for node in ast.walk(ast.Module(statements, []))
