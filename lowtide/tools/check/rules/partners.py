@@ -75,7 +75,8 @@ def _gunicorn(c: Context) -> Iterator[Finding]:
     kind = "gthread" if kind == "sync" and c.positive("threads") > 1 else kind
     for name, classes in _GUNICORN_CLASSES.items():
         option = c.option(name)
-        if option and c.positive(name) > 1 and kind.isidentifier() and not any(k in kind for k in classes.split()):
+        used = not kind.isidentifier() or any(one in kind for one in classes.split())
+        if option and option.value not in ("0", "1") and not used:
             message = f"Workers of the class {kind} do not look at it: it does nothing."
             yield say(c, option, NOTE, message, f"worker_class = {classes.split()[0]}, or no line")
     option = c.option("keepalive")

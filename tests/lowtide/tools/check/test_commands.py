@@ -66,6 +66,13 @@ CASES = [
     Case("mercy-over-grace", "compose.yml", COMPOSE % "gunicorn a", "note", COMPOSE % "gunicorn --graceful-timeout 5"),
     Case("harakiri-threads", "gunicorn.conf.py", "threads = 4\ntimeout = 30", "note", "timeout = 30"),
     Case("option-without-partner", "gunicorn.conf.py", "keepalive = 5", "note", "keepalive = 5\nthreads = 2"),
+    Case(
+        "option-without-partner",
+        "gunicorn.conf.py",
+        "worker_connections = 500",
+        "note",
+        "worker_connections = 500\nworker_class = 'gevent'",
+    ),
     Case("unknown-option", "gunicorn.conf.py", "max_request = 5", "warning", "max_requests = 5"),
     Case("host-processors", "gunicorn.conf.py", "workers = cpu_count()", "note", "workers = 2"),
     Case("shell-variable", "Dockerfile", 'CMD ["uwsgi", "-p", "$N"]', "warning", "CMD uwsgi -p $N"),
