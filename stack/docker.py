@@ -166,7 +166,8 @@ class Docker:
         ]
         if services:
             services = [*self.tell("config", "--services").split(), *services]
-        if self.call("up", "--build", "--detach", "--wait", *services, shown=True):
+        words = ("up", "--build", "--detach", "--wait", *services)
+        if self.call(*words, shown=True) and not (self.renews_nginx() and not self.call(*words, shown=True)):
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))
         url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
@@ -180,6 +181,16 @@ class Docker:
             addresses = [self.tell("port", *words).strip() for words in (("metrics", "9117"), ("prometheus", "9090"))]
             observed = "Metrics: http://{}/metrics\nPrometheus: http://{}\n".format(*addresses)
         return f"{observed}{described.title} answers at {url} (Docker). {status} `make down` stops it."
+
+    def renews_nginx(self) -> bool:
+        """Whether nginx alone was unhealthy; its container is then removed, and another `up` is worth a try.
+
+        nginx is unhealthy for a while after the application was away, and Compose's --wait gives up on that at once.
+        """
+        alone = self._in_trouble() == {"nginx"}
+        if alone:
+            self.ask("rm", "--stop", "--force", "nginx")
+        return alone
 
     def too_low(self) -> str:
         """A sentence where workers are replaced all the time; empty where the server does not tell of its workers."""
@@ -280,15 +291,19 @@ class Docker:
         waiting = f"for _ in {{1..{DRAIN_S * 10}}}; do {look}; done; exit 1"
         return self.ask("exec", "-T", "nginx", "bash", "-c", waiting).returncode == 0
 
-    def last_words(self) -> list[str]:
-        """The last lines of each container that ended with an error, is restarting, or is unhealthy."""
+    def _in_trouble(self) -> set[str]:
+        """The services with a container that ended with an error, is restarting, or is unhealthy."""
         states = self.ask("ps", "--all", "--format", "{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}").stdout
-        lines: list[str] = []
+        services = set()
         for line in states.splitlines():
             service, state, code, health = (*line.split(" "), "")[:4]
             if (state != "running" and code != "0") or state == "restarting" or health == "unhealthy":
-                lines += self.said("4", service)
-        return list(dict.fromkeys(lines))
+                services.add(service)
+        return services
+
+    def last_words(self) -> list[str]:
+        """The last lines of each service that is in trouble."""
+        return [line for service in sorted(self._in_trouble()) for line in self.said("4", service)]
 
     def said(self, lines: str, service: str) -> list[str]:
         """The last lines that a service logged."""

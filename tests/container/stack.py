@@ -71,7 +71,10 @@ class Stack(Docker):
     def up(self, *words: str) -> str:
         """Start it and wait, but build only if told to: the images are built once."""
         self.write_secrets()
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *words)
+        start = ("up", "--detach", "--wait", "--wait-timeout", "120", *words)
+        if self.ask(*start).returncode:
+            self.renews_nginx()
+            self.compose(*start)
         return self.url
 
     def end(self) -> None:

@@ -18,6 +18,7 @@ import requests
 from loadtest.measure import recycles, variants
 from lowtide.application import Request
 from stack import Failed
+from stack.docker import Docker
 from tests import described
 from tests.container.stack import Stack, run
 from tests.described import PAGE
@@ -342,6 +343,18 @@ def test_stopped_application_finishes_its_request(healthy: Stack, feed: bytes) -
     upload.join()
     assert upload.status == 200
     assert state["ExitCode"] == 0
+
+
+@pytest.mark.night
+def test_it_starts_when_nginx_is_unhealthy_because_the_application_was_away(healthy: Stack, tmp_path: Path) -> None:
+    """nginx's check comes so rarely that the application is back before the next one, as users' checks do."""
+    overlay = tmp_path / "slow.yml"
+    overlay.write_text("services: {nginx: {healthcheck: {interval: 15s, retries: 1}}}")
+    stack = Stack(healthy.port, overlay)
+    Docker.up(stack)
+    stack.compose("stop", "app")
+    wait_until("nginx is unhealthy", lambda: stack.inspect("nginx")["State"]["Health"]["Status"] == "unhealthy")
+    assert "answers at" in Docker.up(stack)
 
 
 LARGE_REQUESTS = 40
