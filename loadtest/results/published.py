@@ -146,9 +146,10 @@ def against(summary: Summary) -> str:
 def ratios_in_words(own: Variant, other: Variant, figure: str) -> str:
     """The ratio of a figure of two rows; after several rounds with the least and the most in brackets."""
     ratios_of_rounds = own.ratios_to(other, figure)
-    least, most = words.number(min(ratios_of_rounds), 2), words.number(max(ratios_of_rounds), 2)
-    spread = f" ({least} to {most})" if len(ratios_of_rounds) > 1 else ""
-    return words.multiple(own.over(other, figure)) + spread
+    median = words.multiple(own.over(other, figure))
+    if len(ratios_of_rounds) < 2:
+        return median
+    return f"{median} ({words.number(min(ratios_of_rounds), 2)} to {words.number(max(ratios_of_rounds), 2)})"
 
 
 def lower_rows(summary: Summary, lowtide: Variant, figure: str, digits: int) -> list[str]:

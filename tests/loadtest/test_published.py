@@ -99,6 +99,13 @@ def test_rows_are_compared_round_by_round(results: Path) -> None:
     assert "`lowtide` |" not in said
 
 
+def test_a_figure_that_is_not_known_is_compared_with_nothing(results: Path) -> None:
+    own, other = files.read_summary(results / "docker.json").variants[:2]
+    for single in (other, *other.rounds):
+        single.small_p99_ms = None
+    assert published.ratios_in_words(own, other, "small_p99_ms") == "-"
+
+
 def test_older_figures_stay_until_the_first_result(results: Path) -> None:
     page = "<!-- from docs/results/local.json: memory -->\n| 766 |\n<!-- end -->\n"
     assert published.filled(page, results) == page
