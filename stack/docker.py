@@ -167,7 +167,10 @@ class Docker:
         if services:
             services = [*self.tell("config", "--services").split(), *services]
         words = ("up", "--build", "--detach", "--wait", *services)
-        if self.call(*words, shown=True) and not (self.renews_nginx() and not self.call(*words, shown=True)):
+        failed = self.call(*words, shown=True)
+        if failed and self.renews_nginx():
+            failed = self.call(*words, shown=True)
+        if failed:
             said = ["The stack did not start. What its containers said last, where one failed:", *self.last_words()]
             raise Failed("\n".join(said))
         url = f"http://{self.tell('port', 'nginx', '8080').strip()}"
