@@ -41,6 +41,7 @@ NOT_RUN = {
     r"^\$ lowtide (check|size)": "its output is that of files which tests/lowtide/tools read",
     r"results/latest": "needs the result of a whole run",
     r"make loadtest {5,}#|VARIANTS=(.no-ledger )?lowtide": "takes minutes: tests/stack/test_experiment.py",
+    r"make limit": "takes minutes, and Docker: tests/loadtest/test_limit.py",
     r"LOADTEST_ENV=": "as above, with a variable that tests/stack/test_controller.py looks at",
     r"docker compose --profile loadtest|locust -f loadtest": "several processes: tests/stack/test_experiment.py",
     r"MEMORY_FROM=|lowtide\.metrics": "a site that runs elsewhere: tests/stack/test_deployment.py",

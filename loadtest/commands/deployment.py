@@ -27,7 +27,7 @@ def what_it_writes(site: str, scenario: Scenario, seed: int) -> str:
         return f"The list only reads from {site}: {scenario.requests} requests."
     counts = Counter(f"{asked.call.method} {asked.path}" for asked in writing)
     kinds = ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
-    size_mb = sum(len(scenarios.body(asked.call, scenario, seed, STATE)) for asked in writing) / 2**20
+    size_mb = sum(len(scenarios.body(asked.call, scenario, seed, STATE, asked.size)) for asked in writing) / 2**20
     return f"Of {scenario.requests} requests these can write to {site}: {kinds}; {size_mb:.0f} MiB in all."
 
 

@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from loadtest.commands import deployment, settings
@@ -28,12 +27,13 @@ from loadtest.commands.session import (
     parser,
     results_folder,
     session,
+    turns,
 )
 from loadtest.load import scenarios
 from loadtest.measure import CannotMeasure, machine, needs, phases, servers
 from loadtest.measure.outcome import Run
 from loadtest.measure.runtimes import STATE
-from loadtest.measure.variants import VARIANTS, Variant
+from loadtest.measure.variants import VARIANTS
 from loadtest.results import files, report, rounds, verdict
 from loadtest.results.types import Environment, Load, Results, Summary
 
@@ -51,13 +51,6 @@ def run_deployment(options: argparse.Namespace) -> int:
     console.print(report.terminal(outcome.summary))
     console.print(f"The picture, the table and every figure: {os.path.relpath(outcome.directory)}/report.html")
     return 0 if outcome.summary.verdict.holds else 1
-
-
-def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
-    """The round and the variant of each run. Every other round goes backwards, so a slowing machine favours none."""
-    for number_of_round in range(1, rounds + 1):
-        for variant in chosen if number_of_round % 2 else reversed(chosen):
-            yield number_of_round, variant
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             alone = needs.measure(runtime, VARIANTS["without"], scenario, seed, progress, 3 if name == "default" else 1)
     variants = [rounds.merged([run.variant for run in runs]) for runs in measured.values()]
     without = next((variant for variant in variants if variant.name == "without"), None)
-    counts = Counter(asked.row.name for asked in scenarios.requests(scenario, "large", seed))
+    counts = Counter(asked.name for asked in scenarios.requests(scenario, "large", seed))
     floor_mb = None
     if without and without.idle_mb is not None and without.wall_s:
         floor_mb = needs.floor_mb(without.idle_mb, without.wall_s, alone, counts)

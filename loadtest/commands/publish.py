@@ -2,10 +2,11 @@
 
     python -m loadtest.commands.publish [DIRECTORY]
 
-DIRECTORY is results/latest unless it is given; results/sweep, results/limit and results/forks are those of the other
-three. Its file goes to docs/results/ under its name, that of an experiment as docker.json or local.json by its runtime,
-as compare.json when it has rows of `make compare`, or as giving.json when it has the three that give back and no other.
-Its picture goes to docs/images/. Every block of README and docs/ that is made from that result is written anew.
+DIRECTORY is results/latest unless it is given; results/sweep, results/limit, results/mixed and results/forks are those
+of the other three. Its file goes to docs/results/ under its name, that of an experiment as docker.json or local.json by
+its runtime, as compare.json when it has rows of `make compare`, or as giving.json when it has the three that give back
+and no other. Its picture goes to docs/images/. Every block of README and docs/ that is made from that result is written
+anew.
 Exit codes: 0 published, 2 it cannot be.
 """
 

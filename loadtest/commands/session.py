@@ -47,8 +47,9 @@ def chosen_variants(default: str = DEFAULT_VARIANTS) -> list[Variant]:
     return [VARIANTS[name] for name in dict.fromkeys(names)]
 
 
-def chosen_scenario() -> str:
-    name = os.environ.get("SCENARIO") or "default"
+def chosen_scenario(default: str = "default") -> str:
+    """The scenario that SCENARIO names, with the fields that it changes."""
+    name = os.environ.get("SCENARIO") or default
     try:
         scenarios.named(name)
     except ValueError as problem:
@@ -58,6 +59,13 @@ def chosen_scenario() -> str:
             raise CannotMeasure(f"QUICK=1 has a scenario of its own: it does not go with SCENARIO={name}.")
         return "quick"
     return name
+
+
+def turns(chosen: list[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
+    """The round and the variant of each run. Every other round goes backwards, so a slowing machine favours none."""
+    for number_of_round in range(1, rounds + 1):
+        for variant in chosen if number_of_round % 2 else reversed(chosen):
+            yield number_of_round, variant
 
 
 def chosen_sizing(

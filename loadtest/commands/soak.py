@@ -114,9 +114,9 @@ class Clients:
     def _ask(self, client: int, lane: scenarios.Lane, pace_s: float) -> None:
         asked = itertools.cycle(tuple(scenarios.requests(self.scenario, lane, self.seed + client)))
         while not self._over.wait(pace_s):
-            row, call, path = next(asked)
+            row, call, path, size = next(asked)
             sent = time.time()
-            how = self._how(call, path, scenarios.body(row, self.scenario, self.seed, STATE))
+            how = self._how(call, path, scenarios.body(row, self.scenario, self.seed, STATE, size))
             self.answers.append(Answer(lane, sent, time.time(), how))
 
     def _how(self, call: application.MadeCall, path: str, body: bytes) -> str:

@@ -181,12 +181,12 @@ class LaneUser(FastHttpUser):
         users of this process waiting for 0.15 s.
         """
         large = asked.row.lane == "large"
-        body = BODIES[asked.call.make_body or asked.call.body]
+        body = BODIES[asked.call.make_body or asked.call.body, asked.size]
         began = time.perf_counter()
         with self.client.request(
             asked.call.method,
             asked.path,
-            name=f"{asked.row.lane}: {asked.row.name}",
+            name=f"{asked.row.lane}: {asked.name}",
             headers={"Accept-Encoding": "identity"} | application.headers(asked.call, os.environ),
             data=Body(body) if body else None,  # type: ignore[arg-type]
             stream=large,
@@ -229,10 +229,14 @@ class Body(io.BytesIO):
         return super().read(PIECE_BYTES)
 
 
-def bodies() -> dict[str, bytes]:
-    """The bodies of all requests, by what they are made of."""
+def bodies() -> dict[tuple[str, int], bytes]:
+    """The bodies of all requests, by what they are made of and their size."""
     calls = [row.streamed if STREAMING and row.streamed else row for row in scenarios.loadtest().requests]
-    return {call.make_body or call.body: scenarios.body(call, SCENARIO, SEED, FOLDER) for call in calls}
+    return {
+        (call.make_body or call.body, size): scenarios.body(call, SCENARIO, SEED, FOLDER, size)
+        for call in calls
+        for size in {1, *(SCENARIO.sizes if call.make_body else ())}
+    }
 
 
 BODIES = bodies()
@@ -247,6 +251,6 @@ class SmallUser(LaneUser):
 
 class LargeUser(LaneUser):
     lane = "large"
-    most = 1
+    most = SCENARIO.large_users
     rate = SCENARIO.large_rate
     fixed_count = most

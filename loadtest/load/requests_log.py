@@ -129,6 +129,8 @@ class Latencies:
     small_due_p99_ms: float | None
     small_due_max_ms: float | None
     large_due_p50_ms: float | None
+    # Large requests that were answered, for each second from when the first was sent to the last answer.
+    large_per_s: float | None = None
 
 
 def percentile(values: list[float], share: float) -> float | None:
@@ -136,6 +138,13 @@ def percentile(values: list[float], share: float) -> float | None:
     if not values:
         return None
     return round(sorted(values)[max(0, math.ceil(share * len(values)) - 1)], 2)
+
+
+def per_s(logged: list[Logged]) -> float | None:
+    if not logged:
+        return None
+    seconds = max(row.answered for row in logged) - min(row.sent for row in logged)
+    return round(sum(not row.failed for row in logged) / seconds, 3) if seconds else None
 
 
 def read(path: Path) -> Latencies:
@@ -156,6 +165,7 @@ def read(path: Path) -> Latencies:
         small_due_p99_ms=percentile(from_due, 0.99),
         small_due_max_ms=percentile(from_due, 1),
         large_due_p50_ms=percentile([row.from_due_ms for row in large], 0.5),
+        large_per_s=per_s(large),
     )
 
 

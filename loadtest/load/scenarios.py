@@ -1,7 +1,7 @@
 """What is asked of the stack: the same seeded list of requests for each variant, made of app/lowtide.toml, [loadtest].
 
 Two lanes run side by side, each at its own steady rate, so that small requests meet the large ones as on a real site:
-many small requests, and one large request after the other.
+many small requests, and one large request after the other, or several at once.
 """
 
 import functools
@@ -29,13 +29,15 @@ class Scenario:
 
     Attributes:
         small, large: requests in each lane.
-        small_users: the most requests in flight in the small lane; the large lane has one.
+        small_users, large_users: the most requests in flight in each lane.
         small_rate, large_rate: requests a second of the whole lane, unless the server is slower.
         records: how large a made body is, as the application counts.
         items: how much the database holds, as the application counts.
         quiet_s: the quiet phase after the load, with two small requests a second.
         max_body_mb: what nginx and Django must accept, MiB.
         memory_mb: what the machine should have free, MiB.
+        sizes: how many times `records` the made bodies of large requests have. Each of these sizes is asked equally
+            often; one that stands here twice, twice as often.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Scenario:
     quiet_s: float
     max_body_mb: int
     memory_mb: int
+    large_users: int = 1
+    sizes: tuple[int, ...] = (1,)
 
     @property
     def requests(self) -> int:
@@ -68,6 +72,10 @@ SCENARIOS = {
         Scenario("sweep", 970, 30, 10, 100, 2, 13_000, 10_000, 4, 64, 4000),
         # One large request after the other, for a container that is hardly larger than what one of them needs.
         Scenario("tight", 400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500),
+        # Several large requests at once, with bodies of 2, 10, 30 and 60 MiB, as fast as the server answers.
+        Scenario(
+            "mixed", 200, 160, 2, 2, 1000, 900, 10_000, 6, 64, 1500, large_users=4, sizes=(1, 1, 1, 5, 5, 15, 15, 30)
+        ),
         # 100,000 requests and hundreds of recycles, to see whether a recycle ever costs a request.
         Scenario("soak", 99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
         Scenario("article", 5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),
@@ -91,7 +99,7 @@ def named(text: str) -> Scenario:
     changed: dict[str, float] = {}
     for change in changes:
         field, _, value = change.partition("=")
-        kinds = {known.name: known.type for known in fields(Scenario) if known.type is not str}
+        kinds = {known.name: known.type for known in fields(Scenario) if known.type in (int, float)}
         if field not in kinds or not value.replace(".", "", kinds[field] is float).isdecimal():
             raise ValueError(f"SCENARIO: {change} is no number for one of {', '.join(kinds)}.")
         changed[field] = float(value) if kinds[field] is float else int(value)
@@ -148,11 +156,20 @@ def loadtest() -> Loadtest:
 
 
 class Asked(NamedTuple):
-    """One request of a list: its entry in lowtide.toml, what is sent for it, and its path with what was drawn."""
+    """One request of a list: its entry in lowtide.toml, what is sent for it, and its path with what was drawn.
+
+    `size` is that of a made body, in multiples of the scenario's `records`.
+    """
 
     row: Request
     call: MadeCall
     path: str
+    size: int = 1
+
+    @property
+    def name(self) -> str:
+        """The entry's name, and its size where that is not 1."""
+        return self.row.name if self.size == 1 else f"{self.row.name} x {self.size}"
 
 
 def requests(scenario: Scenario, lane: Lane, seed: int, streaming: bool = False) -> Iterator[Asked]:
@@ -163,15 +180,23 @@ def requests(scenario: Scenario, lane: Lane, seed: int, streaming: bool = False)
     if lane == "large":
         # Every kind comes exactly as often as its weight says, in an order that the seed gives: with sixty requests,
         # chance alone would stray too far from the weights.
-        pool = [row for row in rows for _ in range(row.weight)]
-        chosen = (pool * (count // len(pool) + 1))[:count]
+        pool = [(row, size) for row in rows for _ in range(row.weight) for size in sizes(row, scenario)]
+        # A list that is shorter than the pool takes evenly from it.
+        chosen = pool * (count // len(pool)) or [pool[n * len(pool) // count] for n in range(count)]
+        chosen += pool[: count - len(chosen)]
         draw.shuffle(chosen)
     else:
-        chosen = draw.choices(rows, [row.weight for row in rows], k=count)
-    for row in chosen:
+        chosen = [(row, 1) for row in draw.choices(rows, [row.weight for row in rows], k=count)]
+    for row, size in chosen:
         words = drawn(draw, scenario)
         call = row.streamed if streaming and row.streamed else row
-        yield Asked(row, call, call.path.format_map(words))
+        yield Asked(row, call, call.path.format_map(words), size)
+
+
+def sizes(row: Request, scenario: Scenario) -> tuple[int, ...]:
+    """The sizes in which an entry is asked: one, if it fills the database, because a larger one would add to that."""
+    varies = row.make_body and row.name not in loadtest().seed_requests
+    return scenario.sizes if varies else (1,) * len(scenario.sizes)
 
 
 def drawn(draw: random.Random, scenario: Scenario) -> dict[str, int | str]:
@@ -192,23 +217,28 @@ def seed_commands(scenario: Scenario, seed: int) -> list[str]:
     return [command.format_map(words) for command in loadtest().seed]
 
 
-def body(call: MadeCall, scenario: Scenario, seed: int, folder: Path) -> bytes:
-    """The body of a request. A body made by a function is made once for a scenario and seed, and kept in `folder`."""
+def body(call: MadeCall, scenario: Scenario, seed: int, folder: Path, size: int = 1) -> bytes:
+    """The body of a request, a made one of `size` times the scenario's records.
+
+    A body made by a function is made once for a size and seed, and kept in `folder`.
+    """
     if not call.make_body:
         return call.body.encode()
     make = described().load(call.make_body)
     # The name of the file has a checksum of the function's module, so that a function that was changed makes the body
     # anew.
     code = zlib.crc32(Path(sys.modules[make.__module__].__file__ or "").read_bytes())
-    path = folder / f"{call.make_body.replace(':', '-')}-{scenario.records}-{seed}-{code:08x}"
+    records = scenario.records * size
+    path = folder / f"{call.make_body.replace(':', '-')}-{records}-{seed}-{code:08x}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
-        unfinished.write_bytes(make(scenario.records, seed))
+        unfinished.write_bytes(make(records, seed))
         unfinished.replace(path)
     return path.read_bytes()
 
 
 def largest_body_mb(scenario: Scenario, seed: int, folder: Path) -> float:
     """The size of the largest body of the list, MiB."""
-    return max(len(body(row, scenario, seed, folder)) for row in loadtest().requests) / 2**20
+    size = max(scenario.sizes)
+    return max(len(body(row, scenario, seed, folder, size)) for row in loadtest().requests) / 2**20

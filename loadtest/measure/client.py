@@ -31,7 +31,8 @@ def run(url: str, variant: Variant, scenario_name: str, seed: int, directory: Pa
     command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--headless", "--only-summary"]
     command += ["--host", url, "--html", f"{report}.html", "--csv", str(report), "--exit-code-on-error", "0"]
     # All users start at once. The list and its rates are fixed, so how many users share them does not change the load.
-    users = str(scenarios.named(scenario_name).small_users + 1)
+    scenario = scenarios.named(scenario_name)
+    users = str(scenario.small_users + scenario.large_users)
     command += ["--users", users, "--spawn-rate", users]
     environment = described(scenario_name, seed) | {
         "LOWTIDE_STREAMING": "1" if variant.streaming else "0",

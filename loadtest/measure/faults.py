@@ -63,7 +63,9 @@ class Target:
     @property
     def largest(self) -> tuple[application.Call, bytes]:
         """The request with the largest body of the load."""
-        bodies = [(row, scenarios.body(row, self.scenario, self.seed, STATE)) for row in scenarios.loadtest().requests]
+        size = max(self.scenario.sizes)
+        rows = scenarios.loadtest().requests
+        bodies = [(row, scenarios.body(row, self.scenario, self.seed, STATE, size)) for row in rows]
         return max(bodies, key=lambda pair: len(pair[1]))
 
 

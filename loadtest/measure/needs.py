@@ -45,8 +45,8 @@ def idle(runtime: Runtime, variant: Variant, scenario: Scenario) -> tuple[float,
 
 def measure(runtime: Runtime, base: Variant, scenario: Scenario, seed: int, say: Say, rounds: int) -> dict[str, Need]:
     """The need of each kind of large request: the median of `rounds` requests, each sent alone to a fresh worker."""
-    kinds = {asked.row.name: asked for asked in scenarios.requests(scenario, "large", seed)}
-    bodies = {name: scenarios.body(asked.call, scenario, seed, STATE) for name, asked in kinds.items()}
+    kinds = {asked.name: asked for asked in scenarios.requests(scenario, "large", seed)}
+    bodies = {name: scenarios.body(asked.call, scenario, seed, STATE, asked.size) for name, asked in kinds.items()}
     runs: dict[str, list[Need]] = {name: [] for name in kinds}
     say("starting")
     runtime.start(base.environment)

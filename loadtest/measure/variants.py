@@ -152,6 +152,12 @@ VARIANTS = {
         uvicorn("uvicorn", "gunicorn with uvicorn's ASGI workers, preload, max-requests with jitter.", TWO_ARENAS),
         uvicorn("uvicorn-lowtide", "gunicorn with uvicorn's ASGI workers, giving back by lowtide.gunicorn.", ONE_ARENA),
         Variant("streaming", "What the stack ships, asked through its streaming endpoints.", {}, streaming=True),
+        Variant(
+            "admitted",
+            "What the stack ships, with two workers for large requests, which are admitted by memory.",
+            {"LARGE_WORKERS": "2", "ADMISSION": "auto"},
+            by_name_only=True,
+        ),
         Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),
     )
 }

@@ -218,6 +218,7 @@ FORMS: dict[str, Callable[[Summary], str]] = {
 OTHERS: dict[str, Callable[[Path], str]] = {
     "sweep": lambda path: sweep.markdown(files.read_whole(path, sweep.Sweep)),
     "limit": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),
+    "mixed": lambda path: limit.table(files.read_whole(path, limit.Limit)).markdown(),
     "forks": lambda path: forks.table(files.read_whole(path, forks.Forks)).markdown(),
 }
 NAMES = ("docker", "local", "compare", "giving", *OTHERS)

@@ -112,6 +112,8 @@ class Variant(Struct, kw_only=True, omit_defaults=True):
     small_due_p99_ms: Amount | None = None
     small_due_max_ms: Amount | None = None
     large_due_p50_ms: Amount | None = None
+    # Large requests answered in a second of the time that they took together.
+    large_per_s: Amount | None = None
     # Requests that were due while every user still waited for an answer.
     pushed_back: Count | None = None
     recycles: Recycles

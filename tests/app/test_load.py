@@ -40,7 +40,7 @@ def test_the_bodies(records: int, seed: int, feed: str, lines: str) -> None:
         ("default", 1, "a05c6d1442f6446af8289924c7fe299230a669483755922e912fa9d37fd0ce8c"),
         ("default", 2, "39a41285aa8b7e5cdb3dd96fd4805e7c1e133d775841d6495fbbb85fd4cc6f60"),
         ("quick", 1, "5b7783605b719340e6a037242b4f024000bdd8c2cf74a5018fe082469c58946d"),
-        ("smoke", 1, "49dbd7364cbb239532bad0e79e3bb5b1037b30c53382203104e7b0359c8a8171"),
+        ("smoke", 1, "7d71a61ce8ae65d733d72d9e268fc5c787afb8f79b2121b60137a3d4a7efb8b1"),
         ("sweep", 1, "868f04ed452e9d2078b49143bf131eab3abb0c21ac4c3d3bc5b78e88ea17e778"),
         ("tight", 1, "929aaeeb29a29daf3914e0d6aa6ae2e10d5a809b2ef0b9a0016bdfc8a13b06e6"),
         ("article", 1, "bc9d9bea6a1c1fc68ba12a1f26f407e89a476c3acd8c994e361b5f8b8f33f94b"),
@@ -57,6 +57,16 @@ def test_the_list(scenario: str, seed: int, expected: str) -> None:
 def test_large_requests_come_by_weight() -> None:
     names = Counter(asked.row.name for asked in scenarios.requests(scenarios.SCENARIOS["default"], "large", 1))
     assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
+    mixed = Counter(asked.name for asked in scenarios.requests(scenarios.SCENARIOS["mixed"], "large", 1))
+    assert mixed == {
+        "import, dry run": 42,
+        "import, dry run x 5": 28,
+        "import, dry run x 15": 28,
+        "import, dry run x 30": 14,
+        "import": 16,
+        "export.json": 16,
+        "report": 16,
+    }
     tight = Counter(asked.row.name for asked in scenarios.requests(scenarios.named("tight large=90"), "large", 1))
     assert tight == {"import, dry run": 70, "import": 10, "export.json": 10}
 

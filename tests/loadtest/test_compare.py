@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from loadtest.commands import progress, session
-from loadtest.commands.experiment import turns
+from loadtest.commands.session import turns
 from loadtest.load import requests_log, scenarios
 from loadtest.measure import CannotMeasure, outcome, recycles, sampling, servers
 from loadtest.measure.recycles import Event

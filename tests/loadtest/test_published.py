@@ -34,6 +34,8 @@ def results(tmp_path: Path, written: Write, expected: dict[str, Any]) -> Path:
     files.write_whole(folder / "sweep.json", sweep.Sweep("local", ENVIRONMENT, "AMD EPYC", rows))
     limited = [limit.Row("lowtide", 900, 0, 0, 239.4, 91)]
     files.write_whole(folder / "limit.json", limit.Limit(ENVIRONMENT, "AMD EPYC", 4, 61, 1.5, 184.2, 97, 276, limited))
+    mixed = limit.Limit(ENVIRONMENT, "AMD EPYC", 4, 61, 1.2, 184.2, 97, 390, limited, largest_mb=261)
+    files.write_whole(folder / "mixed.json", mixed)
     fork = forks.Row("as it comes", 532.0, 865.0, 53.0, 134.0, 59.7, 78.4, 14.2)
     files.write_whole(folder / "forks.json", forks.Forks(ENVIRONMENT, "AMD EPYC", 4, 12, [fork]))
     return folder

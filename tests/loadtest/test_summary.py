@@ -53,6 +53,17 @@ def test_latency_from_when_a_request_was_due(tmp_path: Path) -> None:
     assert (latencies.large_p50_ms, latencies.large_due_p50_ms) == (1000.0, 2000.0)
 
 
+def test_large_requests_a_second_are_those_that_were_answered(tmp_path: Path) -> None:
+    log = tmp_path / "requests.csv"
+    write_log(log, row(sent=1.0), row(sent=90.0))
+    assert requests_log.read(log).large_per_s is None
+    # Two at once, from 10 s to 14 s; the third failed.
+    times = ((10.0, 3000.0, ""), (11.0, 3000.0, ""), (13.0, 500.0, "answered 503"))
+    large = [row(sent=sent, response_time_ms=ms, exception=error, name="large: import") for sent, ms, error in times]
+    write_log(log, row(sent=1.0), *large, row(sent=90.0))
+    assert requests_log.read(log).large_per_s == 0.5
+
+
 def sample(time: float, pss_mb: float) -> Sample:
     return Sample(time, pss_mb, None, None, 0, 4)
 

@@ -233,19 +233,24 @@ class HalfAnAnswer(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(body)  # type: ignore[attr-defined]
+        server: Any = self.server
+        server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        # The first is answered when the second has come.
+        if len(server.bodies) == 2:
+            server.two.set()
+        server.met &= server.two.wait(20)
         self.do_GET()
 
 
 def test_an_answer_that_breaks_off_is_a_failed_request(tmp_path: Path) -> None:
     scenario = scenarios.named("smoke small=3 large=10")
     with ThreadingHTTPServer(("127.0.0.1", 0), HalfAnAnswer) as server:
-        server.bodies = []  # type: ignore[attr-defined]
-        done, log = work_off("smoke small=3 large=10", server, tmp_path)
+        server.bodies, server.two, server.met = [], threading.Event(), True  # type: ignore[attr-defined]
+        done, log = work_off("smoke small=3 large=10 large_users=2", server, tmp_path)
     assert done.returncode == 1, done.stderr
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 13
     assert all(row["exception"] for row in rows)
+    assert server.met, "the second large request did not come while the first was in flight"  # type: ignore[attr-defined]
     assert set(server.bodies) == {scenarios.body(described.large(), scenario, 1, tmp_path)}  # type: ignore[attr-defined]
