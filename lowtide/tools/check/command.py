@@ -20,7 +20,7 @@ from lowtide.tools.check.options import load_options, version_key
 from lowtide.tools.check.output import json_format, sarif, text
 from lowtide.tools.check.reader import Reader
 from lowtide.tools.check.rules import RULES, Context, run_rules
-from lowtide.tools.check.servers import read_gunicorn_file, read_server
+from lowtide.tools.check.servers import read_server
 from lowtide.tools.sizes import docker_mb
 
 HELP = "say what uWSGI makes of a uwsgi.ini, and what that does to memory and to restarts"
@@ -40,35 +40,24 @@ _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to its parser."""
-    parser.add_argument(
-        "file", nargs="?", default="uwsgi.ini", metavar="FILE", help="default: uwsgi.ini; file:section works"
-    )
-    parser.add_argument(
-        "--memory", type=argument(docker_mb), metavar="SIZE", help="the container's memory limit: 512m, 1g"
-    )
-    parser.add_argument("--processes", type=count, metavar="N", help="number of workers, instead of the file's")
+    add = parser.add_argument
+    add("file", nargs="?", default="uwsgi.ini", metavar="FILE", help="default: uwsgi.ini; file:section works")
+    add("--memory", type=argument(docker_mb), metavar="SIZE", help="the container's memory limit: 512m, 1g")
+    add("--processes", type=count, metavar="N", help="number of workers, instead of the file's")
     grace = "time between SIGTERM and SIGKILL: 10s, 1m30s"
-    parser.add_argument("--stop-grace", type=argument(parse_duration), metavar="TIME", help=grace)
-    parser.add_argument("--somaxconn", type=count, metavar="N", help="net.core.somaxconn where uWSGI runs")
-    parser.add_argument(
-        "--container",
-        type=Path,
-        metavar="FILE",
-        help="Compose file, Kubernetes manifest or ECS task definition to read these from",
-    )
-    parser.add_argument("--service", metavar="NAME", help="the service or container in that file")
-    parser.add_argument("--env-file", type=Path, metavar="FILE", help="NAME=VALUE lines of uWSGI's environment")
-    parser.add_argument(
-        "--env", action="append", default=[], metavar="NAME=VALUE", help="one variable of it; may be repeated"
-    )
-    parser.add_argument("--uwsgi-version", "--uwsgi", metavar="X.Y.Z", help="uWSGI in use (default: the installed one)")
-    parser.add_argument("--python-version", metavar="X.Y", help="Python inside uWSGI (default: this one)")
-    parser.add_argument("--no-compare", action="store_true", help="do not ask an installed uWSGI for its own reading")
-    parser.add_argument("--format", choices=sorted(_FORMATS), default="text", help="output (default: text)")
-    parser.add_argument(
-        "--fix", action="store_true", help="rewrite what is safe to rewrite, keeping layout and comments"
-    )
-    parser.add_argument("--codes", action="store_true", help="list all codes with their explanations, and exit")
+    add("--stop-grace", type=argument(parse_duration), metavar="TIME", help=grace)
+    add("--somaxconn", type=count, metavar="N", help="net.core.somaxconn where uWSGI runs")
+    container = "Compose file, Kubernetes manifest or ECS task definition to read these from"
+    add("--container", type=Path, metavar="FILE", help=container)
+    add("--service", metavar="NAME", help="the service or container in that file")
+    add("--env-file", type=Path, metavar="FILE", help="NAME=VALUE lines of uWSGI's environment")
+    add("--env", action="append", default=[], metavar="NAME=VALUE", help="one variable of it; may be repeated")
+    add("--uwsgi-version", "--uwsgi", metavar="X.Y.Z", help="uWSGI in use (default: the installed one)")
+    add("--python-version", metavar="X.Y", help="Python inside uWSGI (default: this one)")
+    add("--no-compare", action="store_true", help="do not ask an installed uWSGI for its own reading")
+    add("--format", choices=sorted(_FORMATS), default="text", help="output (default: text)")
+    add("--fix", action="store_true", help="rewrite what is safe to rewrite, keeping layout and comments")
+    add("--codes", action="store_true", help="list all codes with their explanations, and exit")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,32 +101,24 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
     told = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **given}
     shell = {**told, **os.environ, **given}
     start = find_start(target, arguments.service, told, shell, not arguments.env_file)
+    container, environ = (start.container, start.environ) if start else (Container("command line"), shell)
     if arguments.container:
         container = read_container(arguments.container, arguments.service, shell, not arguments.env_file)
-        shell = {**shell, **container.environment, **given}
+        environ = {**environ, **container.environment, **given}
     elif arguments.service and start is None:
         raise UnreadableError("--service needs --container FILE")
-    else:
-        container = start.container if start else Container("command line")
-    reader = Reader(table, start.environ if start else shell, cwd, start.locate if start else None)
+    reader = Reader(table, environ, cwd, start.locate if start else None)
     uwsgi = find_uwsgi()
     version = arguments.uwsgi_version or (uwsgi_version(uwsgi) if uwsgi else None) or table.version
     if start and start.command and start.command.server != "uwsgi":
-        reading = read_server(start.command, start.environ, start.locate, target)
-    elif start and start.command:
-        reading = reader.read_command(start.command)
-    elif target.suffix == ".py":
-        reading = read_gunicorn_file(target, shell)
+        reading = read_server(start.command, environ, start.locate, target)
     else:
-        reading = reader.read(arguments.file)
-    if start or target.suffix == ".py":
-        comparison = Comparison(skipped="it is started elsewhere")
-    elif arguments.no_compare:
-        comparison = Comparison(skipped="--no-compare")
-    elif uwsgi is None:
-        comparison = Comparison(skipped="none is installed here")
+        reading = reader.read_command(start.command) if start and start.command else reader.read(arguments.file)
+    if start or arguments.no_compare or uwsgi is None:
+        reason = "it is started elsewhere" if start else "--no-compare" if uwsgi else "none is installed here"
+        comparison = Comparison(skipped=reason)
     else:
-        comparison = compare(uwsgi, arguments.file, reading, shell, cwd)
+        comparison = compare(uwsgi, arguments.file, reading, environ, cwd)
     context = Context(
         main=start.path if start else reading.files[0],
         cwd=cwd,

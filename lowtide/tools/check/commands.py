@@ -14,20 +14,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lowtide.tools.check.compose import interpolate
-from lowtide.tools.check.container import Container, parse_duration, read_container
+from lowtide.tools.check.container import Container, parse_duration, read_container, sets_option
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
-from lowtide.tools.check.options import load_options
 from lowtide.tools.check.syntax import Command, RawLine
 from lowtide.tools.sizes import docker_mb
 
 _SERVER = re.compile(r"(.*/)?(py)?(uwsgi(_python3?|-core)?|gunicorn3?|granian)")
-# Words that may stand before a server's name: programs that run the rest of the line, and their options.
+# Words that may stand before a server's name: programs that run the rest of the line, and behind them their options and
+# the name of a user.
 _RUNNERS = re.compile(
     r"(.*/)?(exec|sudo|gosu|su-exec|tini|dumb-init|catatonit|env|nice|chroot|setpriv|uv|poetry|pipenv|pdm|python[\d.]*|run|"
-    r"newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument|-.*|\w+=.*|\w+(:\w+)?)"
+    r"newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument|-.*|\w+=.*)"
 )
+_BEHIND_RUNNERS = re.compile(rf"{_RUNNERS.pattern}|(.*/)?\w+(:\w+)?")
 _SHELLS = re.compile(r"(.*/)?(ba|da|a|z)?sh")
+# What is in a file that describes containers.
+_CONTAINERS = re.compile(
+    r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:|^\W+(name: *)?UWSGI_\w+", re.M
+)
 _SUBSTITUTION = re.compile(r"\$\(+([^()]*)\)+|`([^`]*)`")
 
 SYSTEMD_GRACE = 90
@@ -110,9 +115,9 @@ class Start:
         quoted = next((n for n, word in enumerate(words) if re.fullmatch("-[a-z]*c|--command", word)), None)
         if place is None and quoted is not None and len(words) > quoted + 1:
             self.read_shell(words[quoted + 1], line.file or self.path, line.number)
-        if place is None or not all(_RUNNERS.fullmatch(word) for word in words[:place]):
+        if place is None or (place and not _RUNNERS.fullmatch(words[0])):
             return
-        if words[:1] and not re.fullmatch(_RUNNERS.pattern.replace(r"|\w+(:\w+)?", ""), words[0]) and place:
+        if not all(_BEHIND_RUNNERS.fullmatch(word) for word in words[:place]):
             return
         shell = "exec" if "exec" in words[:place] else "several" if several else "single"
         texts = (word for word in words[place:] if word not in ("$@", "$*", "${@}"))
@@ -138,60 +143,42 @@ def find_start(
 
     Raises UnreadableError, with what to do, if the file starts programs but no server.
     """
-    name = path.name.lower()
+    name, suffix = path.name.lower(), path.suffix
     try:
         text = read_text(path)
     except UnreadableError:
         return None
-    start = Start(path, dict(told))
+    start, image = Start(path, dict(told)), Command(("uwsgi",), "image", RawLine(path, 1, "", ""))
     try:
-        understood = _read_start(start, name, text, service, shell, dot_env)
+        if "dockerfile" in name or "containerfile" in name:
+            _dockerfile(start, text)
+        elif suffix in (".yml", ".yaml", ".json") and _CONTAINERS.search(text):
+            _contained(start, service, shell, dot_env)
+        elif re.search(r"^\[program:", text, re.MULTILINE):
+            _supervisor(start, text, service)
+        elif suffix == ".service" or re.search(r"^ExecStart=", text, re.MULTILINE):
+            _systemd(start, text)
+        elif name == "procfile":
+            start.container = Container("Procfile", stop_grace=30, signals_all=True, kind="service")
+            for number, row in enumerate(text.splitlines(), 1):
+                kind, _, command = row.partition(":")
+                if kind == (service or "web"):
+                    # The shell does not stay in front of a single command.
+                    start.read_shell(f"exec {command}", path, number)
+        elif suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
+            start.read_shell(text, path, 1, script=True)
+        elif suffix == ".py":
+            start.environ = dict(shell)
+            start.command = Command(("gunicorn", "-c", path.name), "", image.line)
+        else:
+            return None
     except ValueError as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
-    if not understood:
-        return None
-    if start.command is None and any(map(_sets_option, start.environ)):
-        start.command = Command(("uwsgi",), "image", RawLine(path, 1, "", ""))
+    if start.command is None and any(map(sets_option, start.environ)):
+        start.command = image
     if start.command is None:
         raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
     return start
-
-
-def _sets_option(variable: str) -> bool:
-    """Whether a variable of the environment is an option of uWSGI."""
-    name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
-    return variable.startswith("UWSGI_") and load_options().get(name) is not None
-
-
-def _read_start(
-    start: Start, name: str, text: str, service: str | None, shell: Mapping[str, str], dot_env: bool
-) -> bool:
-    """Read the file as what its name and text say that it is; False if it starts no programs."""
-    if "dockerfile" in name or "containerfile" in name:
-        _dockerfile(start, text)
-    elif start.path.suffix in (".yml", ".yaml", ".json") and re.search(
-        r"^[\s{]*\"?(services|kind|containerDefinitions|taskDefinition|Resources|family)\"?:|^\W+(name: *)?UWSGI_\w+",
-        text,
-        re.MULTILINE,
-    ):
-        _contained(start, service, shell, dot_env)
-    elif re.search(r"^\[program:", text, re.MULTILINE):
-        _supervisor(start, text, service)
-    elif start.path.suffix == ".service" or re.search(r"^ExecStart=", text, re.MULTILINE):
-        _systemd(start, text)
-    elif name == "procfile":
-        start.container = Container("Procfile", stop_grace=30, signals_all=True, kind="service")
-        for number, row in enumerate(text.splitlines(), 1):
-            kind, _, command = row.partition(":")
-            if kind == (service or "web"):
-                start.read_shell(command, start.path, number)
-                if start.command and start.command.shell == "single":
-                    start.command = Command(start.command.words, "exec", start.command.line)
-    elif start.path.suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
-        start.read_shell(text, start.path, 1, script=True)
-    else:
-        return False
-    return True
 
 
 def _split(text: str, number: int) -> list[str]:
@@ -308,12 +295,16 @@ def _systemd(start: Start, text: str) -> None:
     for number, rest in settings.get("Environment", []):
         start.environ = {**dict(word.partition("=")[::2] for word in _split(rest, number)), **start.environ}
     signal, memory = last("KillSignal", "SIGTERM"), last("MemoryMax") or last("MemoryLimit")
-    grace, nofile = last("TimeoutStopSec") or last("TimeoutSec"), last("LimitNOFILE").partition(":")[0]
+    stop, nofile = last("TimeoutStopSec") or last("TimeoutSec"), last("LimitNOFILE").partition(":")[0]
+    grace: float = SYSTEMD_GRACE
+    # `infinity` and 0 are no end. systemd ignores what it does not understand.
+    with contextlib.suppress(ValueError):
+        grace = (math.inf if stop == "infinity" else parse_duration(stop)) or math.inf
     start.folder = last("WorkingDirectory", "/")
     start.container = Container(
         start.path.name,
         memory=docker_mb(memory) if re.fullmatch(r"\d+[KMGT]?", memory) else None,
-        stop_grace=_stop_seconds(grace),
+        stop_grace=grace,
         stop_signal=signal,
         signals_all=signal == "SIGTERM" and last("KillMode", "control-group") == "control-group",
         nofile=int(nofile) if nofile.isdigit() else None,
@@ -323,14 +314,6 @@ def _systemd(start: Start, text: str) -> None:
         words = _split(re.sub(r"(?<!%)%([a-zA-Z])", r"$(\1)", rest.lstrip("-@:+!")), number)
         values = _Values(start.environ)
         start.set_command([_expand(word, values) for word in words], RawLine(start.path, number, "", rest))
-
-
-def _stop_seconds(text: str) -> float:
-    """The seconds of TimeoutStopSec; `infinity` and 0 are no end. systemd ignores what it does not understand."""
-    try:
-        return (math.inf if text == "infinity" else parse_duration(text)) or math.inf
-    except ValueError:
-        return SYSTEMD_GRACE
 
 
 def _joined(text: str, left_out: str = "(?!)") -> Iterator[tuple[int, str]]:

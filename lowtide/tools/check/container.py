@@ -16,6 +16,7 @@ from typing import Any
 
 from lowtide.tools.check import compose
 from lowtide.tools.check.files import UnreadableError, read_text
+from lowtide.tools.check.options import load_options
 from lowtide.tools.sizes import docker_mb, kubernetes_mb
 
 # Seconds between SIGTERM and SIGKILL when the file says nothing.
@@ -94,15 +95,13 @@ def read_container(
     containers = {container.source.partition(" ")[2]: container for container in found}
     if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
-    if service is None and len(containers) == 1:
-        return next(iter(containers.values()))
     serving = [
         name
         for name, container in containers.items()
-        if re.search(SERVERS, " ".join(container.command)) or _sets_options(container.environment)
+        if re.search(SERVERS, " ".join(container.command)) or any(map(sets_option, container.environment))
     ]
-    if service is None and len(serving) == 1:
-        return containers[serving[0]]
+    likely = list(containers) if len(containers) == 1 else serving
+    service = likely[0] if service is None and len(likely) == 1 else service
     if service not in containers:
         asked = f"no container {service!r}" if service else "several containers"
         raise UnreadableError(f"{path}: {asked}; choose with --service: {', '.join(sorted(containers))}")
@@ -206,8 +205,10 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[C
         )
 
 
-def _sets_options(environment: Any) -> bool:
-    return any(str(name).startswith("UWSGI_") for name in environment)
+def sets_option(variable: Any) -> bool:
+    """Whether a variable of the environment is an option of uWSGI."""
+    name = str(variable).removeprefix("UWSGI_").lower().replace("_", "-")
+    return str(variable).startswith("UWSGI_") and load_options().get(name) is not None
 
 
 def _helm(name: str, values: Any) -> Iterator[Container]:
@@ -215,7 +216,7 @@ def _helm(name: str, values: Any) -> Iterator[Container]:
     for key, value in values.items() if isinstance(values, dict) else ():
         listed = isinstance(value, list) and all(isinstance(item, dict) for item in value)
         environment = {item.get("name"): item.get("value") for item in value} if listed else value
-        if isinstance(environment, dict) and _sets_options(environment):
+        if isinstance(environment, dict) and any(map(sets_option, environment)):
             memory = ((values.get("resources") or {}).get("limits") or {}).get("memory")
             yield Container(
                 source=f"container {name}",
