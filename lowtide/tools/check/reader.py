@@ -31,6 +31,7 @@ _NOT_OPTIONS = re.compile(
 )
 _FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
 _READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_xml}
+Locate = Callable[[str], Path | None]
 # The marks of a template (Jinja, Helm, ERB, EJS). A statement or a comment becomes nothing, an expression becomes a
 # value.
 _STATEMENT = re.compile(r"\{%[^%]*%\}|\{#[^#]*#\}|<%(?!=)[^%]*%>")
@@ -82,13 +83,7 @@ class Reader:
     another path where uWSGI runs, such as a file of an image.
     """
 
-    def __init__(
-        self,
-        table: OptionTable,
-        environ: Mapping[str, str],
-        cwd: Path,
-        locate: Callable[[str], Path | None] | None = None,
-    ) -> None:
+    def __init__(self, table: OptionTable, environ: Mapping[str, str], cwd: Path, locate: Locate | None = None) -> None:
         self.table = table
         self.environ = dict(environ)
         self.cwd = cwd
@@ -119,37 +114,31 @@ class Reader:
         if command.shell == "image":
             self._problem("include-not-read", "The command of the image", command.line)
         words: list[str] = []
-        place = command.line
-        for key, value in command.arguments(
-            lambda flag: self._find_flag(flag, place), lambda kind, detail: self._problem(kind, detail, place)
-        ):
-            if not key:
-                words.append(value)
-                continue
-            line = RawLine(place.file, place.number, key, value, form="shell" if command.shell else "command")
-            self.reading.lines.append(line)
-            self._add(key, value, line)
+        for line in command.lines(self._find_flag, self.reading.problems):
+            if line.key:
+                self.reading.lines.append(line)
+                self._add(line.key, line.value, line)
+            else:
+                words.append(line.value)
         for word in words:
             if Path(word.partition(":")[0]).suffix in _FORMS:
-                self._load(word, place)
+                self._load(word, command.line)
         return self._finish()
 
-    def _find_flag(self, flag: str, line: RawLine) -> tuple[str, str] | None:
+    def _find_flag(self, flag: str) -> tuple[str, str] | str:
         name = flag[2:] if flag.startswith("--") else self.table.short.get(flag[1], flag)
         known = self.table.get(complete(name, self.table.names))
         if known:
             return known.name, known.argument
         near = self.table.nearest(name) if len(self.reading.problems) < MAX_FILES else None
-        hint = f"; --{near} is one" if near else ""
-        self._problem("not-parsed", f"uWSGI has no option {flag}{hint}, and exits", line)
-        return None
+        return f"--{near}" if near else ""
 
     def _finish(self) -> Reading:
         if self._block:
             name, _, line = self._block
             self._problem("block-open", name, line)
         self._expand("$", self.environ.get)
-        self._expand("@", self._read_for_expansion)
+        self._expand("@", lambda name: (text := self._read_file(name)) and text.rstrip("\n"))
         self._expand("%", self._placeholder)
         self._configure()
         return self.reading
@@ -274,19 +263,15 @@ class Reader:
             elif option.name == "set":
                 self._add(name, value, line)
             else:
-                self._add_placeholder(name, value, line)
+                if self.table.get(name):
+                    self._problem("placeholder-is-option", name, line)
+                self.reading.declared.add(name)
+                # A placeholder counts as configured, so it is never expanded itself (placeholder_only).
+                self.reading.options.append(Option(name, value, value, line.file, line.number, configured=True))
         elif option.name == "declare-option":
             self.reading.declared.add(option.value.partition("=")[0])
         elif option.name == "early-envdir":
             self._problem("include-not-read", option.value, line)
-
-    def _add_placeholder(self, name: str, value: str, line: RawLine) -> None:
-        """Add a placeholder (placeholder_only in add_exported_option_do). It counts as configured, so it is never
-        expanded itself."""
-        if self.table.get(name):
-            self._problem("placeholder-is-option", name, line)
-        self.reading.declared.add(name)
-        self.reading.options.append(Option(name, value, value, line.file, line.number, configured=True))
 
     def _in_block(self, key: str, value: str, line: RawLine) -> None:
         """Add an option in a block as often as the block says (uwsgi_logic_opt_* functions, core/config.c:42-340)."""
@@ -309,14 +294,7 @@ class Reader:
         if keyword == "for-times":
             return [str(number) for number in range(1, min(leading_number(argument), MAX_OPTIONS) + 1)]
         if keyword == "for-readline":
-            try:
-                return [text.removesuffix("\r") for text in read_text(self.cwd / argument).splitlines()]
-            except UnreadableError:
-                return []
-        taken, item = self._condition(keyword, argument)
-        return [item] if taken else []
-
-    def _condition(self, keyword: str, argument: str) -> tuple[bool, str | None]:
+            return [line.removesuffix("\r") for line in (self._read_file(argument) or "").splitlines()]
         base = keyword.removeprefix("if-").removeprefix("if")
         negated = base.startswith("not-")
         base = base.removeprefix("not-").replace("directory", "dir")
@@ -324,7 +302,7 @@ class Reader:
             name, equals, wanted = argument.partition("=")
             value = self.environ.get(name) if base == "env" else self._first(name)
             taken = value is not None and (not equals or value == wanted)
-            return taken != negated, value
+            return [value] if taken != negated else []
         tests: dict[str, Callable[[], bool]] = {
             "exists": lambda: bool(argument) and os.access(self.cwd / argument, os.R_OK),
             "file": lambda: bool(argument) and (self.cwd / argument).is_file(),
@@ -338,7 +316,7 @@ class Reader:
             taken = tests[base]()
         except (OSError, re.error):
             taken = False
-        return taken != negated, None if base == "reload" else argument
+        return [None if base == "reload" else argument] if taken != negated else []
 
     def _first(self, name: str) -> str | None:
         """The value of the first line with this name (uwsgi_get_exported_opt, core/config.c:687), although the last
@@ -352,28 +330,22 @@ class Reader:
             return self._first(expression)
         current: str | None = None
         operator = ""
-        for word in expression.split(" "):
-            if not word:
-                continue
+        for word in filter(None, expression.split(" ")):
             if word in ("+", "-", "*", "/"):
                 operator = word
                 continue
-            if word in ("++", "--"):
-                if current is not None:
-                    current = str(leading_number(current) + (1 if word == "++" else -1))
-                operator = ""
-                continue
-            value = word if word.isdigit() else (self._first(word) or "")
-            current = _calculate(current or "", operator, value)
+            if word not in ("++", "--"):
+                value = word if word.isdigit() else (self._first(word) or "")
+                current = _calculate(current or "", operator, value)
+            elif current is not None:
+                current = str(leading_number(current) + (1 if word == "++" else -1))
             operator = ""
         return current
 
-    def _read_for_expansion(self, name: str) -> str | None:
-        """The value of @(file). @(exec://...) and @(http://...) would run something, so they are not read."""
-        if "://" in name:
-            return None
+    def _read_file(self, name: str) -> str | None:
+        """The text of a file, for @(file) too. @(exec://...) and @(http://...) would run something and are no files."""
         try:
-            return read_text(self.cwd / name).rstrip("\n")
+            return read_text(self.cwd / name)
         except UnreadableError:
             return None
 
@@ -381,19 +353,13 @@ class Reader:
         """Expand the options that are not applied yet, so never an immediate one (uwsgi_apply_config_pass,
         core/utils.c:3008)."""
         for option in self.reading.options:
-            if not option.configured and symbol in option.value:
-                option.value = self._expand_one(option, symbol, look_up)
-
-    def _expand_one(self, option: Option, symbol: str, look_up: Callable[[str], str | None]) -> str:
-        text = option.value
-        for turn in range(MAX_EXPANSIONS):
-            changed = _expand_first(text, symbol, look_up, 1 if turn else 0)
-            if changed is None:
-                return text
-            text = changed
-            if len(text) > MAX_FILE_BYTES:
-                break
-        raise UnreadableError(f"{option.file or 'environment'}:{option.line}: {option.name} expands for ever")
+            text, turns = option.value, 0
+            while not option.configured and (new := _expand_first(text, symbol, look_up, min(turns, 1))) is not None:
+                text, turns = new, turns + 1
+                if turns == MAX_EXPANSIONS or len(text) > MAX_FILE_BYTES:
+                    place = f"{option.file or 'environment'}:{option.line}"
+                    raise UnreadableError(f"{place}: {option.name} expands for ever")
+            option.value = text
 
     def _configure(self) -> None:
         """Apply the other options, and start again after each inherited file (uwsgi_configure, core/config.c:589)."""

@@ -7,15 +7,17 @@ everything else is unknown.
 """
 
 import ast
+import contextlib
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowtide.tools.check.files import read_text
 from lowtide.tools.check.options import complete
-from lowtide.tools.check.reader import Option, Reading
+from lowtide.tools.check.reader import Locate, Option, Reading
 from lowtide.tools.check.syntax import Command, Problem, RawLine
 
 _NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding="utf-8"))
@@ -30,10 +32,10 @@ _CANONICAL = {
     },
     "granian": {"workers": "processes", "workers-max-rss": "reload-on-rss"},
 }
-_Locate = Callable[[str], Path | None]
+_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 
-def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, main: Path) -> Reading:
+def read_server(command: Command, environ: Mapping[str, str], locate: Locate, main: Path) -> Reading:
     """Read the configuration that a command line of gunicorn or granian starts."""
     server = command.server
     names: dict[str, list[Any]] = _NAMES[server]
@@ -42,50 +44,33 @@ def read_server(command: Command, environ: Mapping[str, str], locate: _Locate, m
         spelling.setdefault(name.replace("_", "-"), name)
     reading = Reading(server=server, spelling=spelling, known=frozenset(names), command=command, files=[main])
     flags = {flag: name for name, (all_flags, _) in names.items() for flag in all_flags}
+    flags |= dict.fromkeys(("--help", "--version", "-v", "-h"), "")
 
-    def problem(kind: str, detail: str) -> None:
-        reading.problems.append(Problem(kind, detail, command.line))
-
-    def find(flag: str) -> tuple[str, str] | None:
+    def find(flag: str) -> tuple[str, str] | str:
         # argparse, which gunicorn uses, takes abbreviations.
         name = flags.get(complete(flag, flags) if server == "gunicorn" else flag)
-        if flag in ("--help", "--version", "-v", "-h"):
-            return None
-        if name is None:
-            problem("not-parsed", f"{server} has no option {flag}, and exits")
-            return None
+        if not name:
+            return "" if name is None else ("", "")
         return "" if flag.startswith("--no-") else name, "required" if names[name][1] else "no"
 
-    def split(words: Command) -> list[tuple[str, str]]:
-        return [pair for pair in words.arguments(find, problem) if pair[0]]
+    def split(words: Command) -> list[RawLine]:
+        return [replace(line, active=True) for line in words.lines(find, reading.problems) if line.key]
 
-    own, arguments = _own_environment(server, names, environ), split(command)
+    environment, arguments = _environment(server, names, environ), split(command)
     if server == "gunicorn":
         given = shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))
-        own += split(Command(("gunicorn", *given), "", command.line))
-        named = next((value for name, value in reversed([*own, *arguments]) if name == "config"), None)
+        environment += split(Command(("gunicorn", *given), "", RawLine(None, 0, "", "")))
+        named = next((line.value for line in reversed([*environment, *arguments]) if line.key == "config"), None)
         module = (named or "").removeprefix("python:").replace(".", "/") + ".py"
         path = locate(module if named and named.startswith("python:") else (named or "gunicorn.conf.py"))
         if path and path.is_file():
             reading.files.append(path)
             _read_file(path, environ, reading)
         elif named:
-            problem("include-not-read", named)
-    place, form = command.line, "shell" if command.shell else "command"
-    lines = [RawLine(None, 0, name, value, active=True, form="command") for name, value in own]
-    lines += [RawLine(place.file, place.number, name, value, active=True, form=form) for name, value in arguments]
-    for line in lines:
+            reading.problems.append(Problem("include-not-read", named, command.line))
+    for line in (*environment, *arguments):
         _add(reading, line, line.value, unknown="$" in line.value)
-    reading.lines += lines
-    return reading
-
-
-def read_gunicorn_file(path: Path, environ: Mapping[str, str]) -> Reading:
-    """Read only gunicorn's file, as `gunicorn -c PATH` would."""
-    command = Command(("gunicorn", "-c", path.name), "", RawLine(path, 1, "", ""))
-    reading = read_server(command, environ, lambda _: path, path)
-    reading.lines = [line for line in reading.lines if line.form == "python"]
-    reading.files, reading.command = [path], None
+    reading.lines += environment + arguments
     return reading
 
 
@@ -94,11 +79,12 @@ def _add(reading: Reading, line: RawLine, written: str, unknown: bool) -> None:
     reading.options.append(Option(name, line.value, written, line.file, line.number, unknown=unknown))
 
 
-def _own_environment(server: str, names: Mapping[str, Any], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+def _environment(server: str, names: Mapping[str, Any], environ: Mapping[str, str]) -> list[RawLine]:
+    variables = {f"GRANIAN_{name.upper().replace('-', '_')}": name for name in names}
     if server == "gunicorn":
-        return [("workers", environ["WEB_CONCURRENCY"])] if environ.get("WEB_CONCURRENCY", "").isdigit() else []
-    variables = ((name, f"GRANIAN_{name.upper().replace('-', '_')}") for name in names)
-    return [(name, environ[variable]) for name, variable in variables if variable in environ]
+        variables = {"WEB_CONCURRENCY": "workers"} if environ.get("WEB_CONCURRENCY", "").isdigit() else {}
+    own = ((name, environ[variable]) for variable, name in variables.items() if variable in environ)
+    return [RawLine(None, 0, name, value, active=True, form="command") for name, value in own]
 
 
 def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None:
@@ -138,22 +124,12 @@ def _value(node: ast.expr, environ: Mapping[str, str], names: Mapping[str, Any])
     """The value of an expression; None if it is not known here."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
-    if isinstance(node, ast.Call):
-        function = ast.unparse(node.func)
-        if function in ("os.getenv", "os.environ.get", "getenv", "environ.get") and node.args:
-            key = _value(node.args[0], environ, names)
-            default = _value(node.args[1], environ, names) if len(node.args) > 1 else None
-            return environ.get(str(key), default)
-        if function in ("int", "float", "str", "bool") and len(node.args) == 1:
-            inner = _value(node.args[0], environ, names)
-            try:
-                return (
-                    None if inner is None else {"int": int, "float": float, "str": str, "bool": bool}[function](inner)
-                )
-            except ValueError:
-                return None
-        return None
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, RecursionError):
-        return None
+    with contextlib.suppress(ArithmeticError, RecursionError, SyntaxError, TypeError, ValueError):
+        if not isinstance(node, ast.Call):
+            return ast.literal_eval(node)
+        function, arguments = ast.unparse(node.func), [_value(argument, environ, names) for argument in node.args]
+        if function in ("os.getenv", "os.environ.get", "getenv", "environ.get"):
+            return environ.get(*arguments)
+        if function in _TYPES and len(arguments) == 1 and arguments[0] is not None:
+            return _TYPES[function](arguments[0])
+    return None

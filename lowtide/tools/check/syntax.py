@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from xml.parsers import expat
@@ -65,22 +66,25 @@ class Command:
     def server(self) -> str:
         return _SERVER.sub(r"\1", Path(self.words[0]).name)
 
-    def arguments(
-        self, find: Callable[[str], tuple[str, str] | None], problem: Callable[[str, str], None]
-    ) -> Iterator[tuple[str, str]]:
-        """The settings and their values, split as getopt_long and argparse do: a value stands behind `=`, behind a
-        short flag or in the next word, and several short flags may be one word. A word that is no flag has the setting
-        "". `find` gives the setting of a flag, and whether its value is "required", "optional" or "no"; None if the
-        server has no such flag."""
+    def lines(self, find: Callable[[str], tuple[str, str] | str], problems: list[Problem]) -> Iterator[RawLine]:
+        """The settings as lines, split as getopt_long and argparse do: a value stands behind `=`, behind a short flag
+        or in the next word, and several short flags may be one word. A word that is no flag has the key "". `find`
+        gives the setting of a flag, and whether its value is "required", "optional" or "no"; for a flag that the server
+        does not have the most similar one, or ""."""
         who = self.server.replace("uwsgi", "uWSGI")
+        line = partial(RawLine, self.line.file, self.line.number, form="shell" if self.shell else "command")
         left = list(self.words[1:])
+
+        def problem(kind: str, detail: str) -> None:
+            problems.append(Problem(kind, detail, self.line))
+
         while left:
             word = left.pop(0)
             if word == "--":
-                yield from (("", rest) for rest in left)
+                yield from (line("", rest) for rest in left)
                 return
             if word == "-" or not word.startswith("-"):
-                yield "", word
+                yield line("", word)
                 continue
             short = not word.startswith("--")
             # getopt_long takes the `=` behind a short flag for a part of the value; argparse does not.
@@ -90,16 +94,20 @@ class Command:
                 problem("include-not-read", word)
                 left = left[1:] if left and left[0][:1] != "-" else left
                 continue
-            setting, argument = find(flag) or ("", "")
+            known = find(flag)
+            if isinstance(known, str):
+                problem("not-parsed", f"{who} has no option {flag}{f'; {known} is one' if known else ''}, and exits")
+                continue
+            setting, argument = known
             if argument == "required" and not equals and not left:
                 problem("not-parsed", f"{word} wants a value, and {who} exits")
             elif argument == "required" and not equals:
-                yield setting, left.pop(0)
+                yield line(setting, left.pop(0))
             elif argument == "no" and equals and not short:
                 problem("not-parsed", f"{flag} takes no value, and {who} exits")
             elif setting:
                 left[:0] = [f"-{value}"] if argument == "no" and value else []
-                yield setting, "" if argument == "no" else value
+                yield line(setting, "" if argument == "no" else value)
 
 
 Read = Iterator[RawLine | Problem]
