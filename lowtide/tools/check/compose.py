@@ -14,8 +14,14 @@ from typing import Any
 from lowtide.tools.check.env_file import read_env_file
 
 _SECONDS = 20
-_REFERENCE = re.compile(r"\$(?:(\$)|([a-z_]\w*)|\{([a-z_]\w*)(:?[-?+])?)", re.ASCII | re.IGNORECASE)
-_BRACE = re.compile(r"\$\{|\}")
+_MAX_DEPTH = 20
+# A dollar sign that is text, $NAME, ${NAME} with an operator and a word, and what is none of them.
+_REFERENCE = re.compile(
+    r"\$(?:(\$|\{(?![a-z_]))|([a-z_]\w*)|\{([a-z_]\w*)(?:(:?[-?+])((?:(?!\$\{[a-z_])[^}])*))?\}"
+    r"|\{[a-z_]\w*(?=[^\w}:?+-]|:[^?+-])[^$}]*\}?)",
+    re.ASCII | re.IGNORECASE,
+)
+_SHIELDED, _SHOWN = {ord("$"): "\3", ord("}"): "\4"}, {3: "$", 4: "}"}
 
 
 def services(path: Path, document: dict[str, Any], environ: Mapping[str, str], dot_env: bool) -> dict[str, Any]:
@@ -36,20 +42,10 @@ def services(path: Path, document: dict[str, Any], environ: Mapping[str, str], d
 
 def _ask_compose(path: Path, environ: Mapping[str, str], dot_env: bool) -> dict[str, Any] | None:
     command = ["docker", "compose", "--file", str(path), "--profile", "*"]
-    if not dot_env:
-        command += ["--env-file", "/dev/null"]
+    command += [*([] if dot_env else ["--env-file", "/dev/null"]), "config", "--format", "json"]
     try:
-        done = subprocess.run(
-            [*command, "config", "--format", "json"],
-            env=dict(environ),
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
         return None
     # The output is itself a Compose file, in which each dollar is written as two.
     answer: dict[str, Any] = _map_text(json.loads(done.stdout)["services"], lambda text: text.replace("$$", "$"))
@@ -93,39 +89,24 @@ def interpolate(text: str, values: Mapping[str, str]) -> str:
     Raises:
         ValueError: a `${` that is not closed or an operator that does not exist.
     """
-    parts, position = [], 0
-    while match := _REFERENCE.search(text, position):
-        parts.append(text[position : match.start()])
-        position = match.end()
-        dollar, plain, braced, operator = match.groups()
-        if dollar:
-            parts.append("$")
-        elif plain:
-            parts.append(values.get(plain, ""))
-        else:
-            end = _closing(text, position)
-            parts.append(_value(braced, operator or "", text[position:end], values))
-            position = end + 1
-    return "".join(parts) + text[position:]
 
+    def fill(reference: re.Match[str]) -> str:
+        dollar, plain, name, operator, word = reference.groups(default="")
+        if not (dollar or plain or name):
+            raise ValueError(f"{reference[0]} is no variable of Compose's")
+        value = reference[0].replace("$$", "$") if dollar else values.get(plain or name, "")
+        there = name in values and (bool(value) or not operator.startswith(":"))
+        if operator.endswith("-" if not there else "+"):
+            value = interpolate(word, values)
+        elif operator.endswith("+"):
+            value = ""
+        # What is filled in is not read again.
+        return value.translate(_SHIELDED)
 
-def _value(name: str, operator: str, word: str, values: Mapping[str, str]) -> str:
-    value = values.get(name, "")
-    there = name in values and (bool(value) or not operator.startswith(":"))
-    if operator.endswith("-"):
-        return value if there else interpolate(word, values)
-    if operator.endswith("+"):
-        return interpolate(word, values) if there else ""
-    if word and not operator:
-        raise ValueError(f"${{{name}{word}}} is no variable of Compose's")
-    return value
-
-
-def _closing(text: str, start: int) -> int:
-    """The position of the brace that closes the one before `start`. There may be others between, in a default."""
-    depth = 1
-    for brace in _BRACE.finditer(text, start):
-        depth += 1 if brace[0] == "${" else -1
-        if not depth:
-            return brace.start()
-    raise ValueError(f"a ${{ is not closed in {text!r}")
+    # Each turn fills in the innermost references; a word may have others in it.
+    filled = text
+    for _ in range(_MAX_DEPTH):
+        filled = _REFERENCE.sub(fill, filled)
+    if "${" in filled:
+        raise ValueError(f"a ${{ is not closed in {text!r}")
+    return filled.translate(_SHOWN)

@@ -157,10 +157,8 @@ def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
     nofile = (service.get("ulimits") or {}).get("nofile")
     build = service.get("build")
     build = {"context": build} if isinstance(build, str) else build
-    volumes = (
-        v if isinstance(v, str) else f"{v.get('source', '')}:{v.get('target', '')}"
-        for v in service.get("volumes") or []
-    )
+    given = service.get("volumes") or []
+    volumes = (v.split(":") if isinstance(v, str) else [v.get("source", ""), v.get("target", "")] for v in given)
     return Container(
         source=f"service {name}",
         nofile=int(nofile.get("soft", 0) if isinstance(nofile, dict) else nofile) if nofile else None,

@@ -182,6 +182,8 @@ def test_files_of_an_image_are_found_beside_its_dockerfile(capsys: pytest.Captur
     text = 'FROM a\nWORKDIR /srv\nCOPY conf /etc/uwsgi\nCMD ["uwsgi", "/etc/uwsgi/site.ini"]\n'
     (row,) = [row for row in rows("Dockerfile", text, (), capsys) if row["code"] == "not-a-number"]
     assert (row["file"], row["line"]) == ("conf/site.ini", 2)
+    text = "services: {a: {image: a, command: uwsgi /etc/uwsgi/site.ini, volumes: ['./conf:/etc/uwsgi:ro']}}"
+    assert "not-a-number" in [row["code"] for row in rows("compose.yml", text, (), capsys)]
     text = 'FROM a\nCMD ["uwsgi", "/etc/elsewhere/uwsgi.ini"]\n'
     assert "include-not-read" in [row["code"] for row in rows("Dockerfile", text, (), capsys)]
 

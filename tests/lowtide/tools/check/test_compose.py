@@ -20,6 +20,7 @@ INTERPOLATED = [
     ("${NONE:-${EMPTY:-${SET}}}", "s"),
     ("$$SET $${SET} 5$$", "$SET ${SET} 5$"),
     ("${SET:?must be there}", "s"),
+    ("${NONE:-a $SET} ${NONE:-{x}", "a s {x"),
     ("${NONE-}", ""),
 ]
 
