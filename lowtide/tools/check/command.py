@@ -98,9 +98,9 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
     target = cwd / arguments.file
     # The variables of --env override the shell's, and the shell's override those of --env-file, as in Compose.
     given = dict(pair(text) for text in arguments.env)
-    told = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **given}
-    shell = {**told, **os.environ, **given}
-    start = find_start(target, arguments.service, told, shell, not arguments.env_file)
+    variables = {**(read_env_file(arguments.env_file, strict=True) if arguments.env_file else {}), **given}
+    shell = {**variables, **os.environ, **given}
+    start = find_start(target, arguments.service, variables, shell, not arguments.env_file)
     container, environ = (start.container, start.environ) if start else (Container("command line"), shell)
     if arguments.container:
         container = read_container(arguments.container, arguments.service, shell, not arguments.env_file)
@@ -119,18 +119,14 @@ def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:
         comparison = Comparison(skipped=reason)
     else:
         comparison = compare(uwsgi, arguments.file, reading, environ, cwd)
+    told = {"memory": arguments.memory or None, "stop_grace": arguments.stop_grace, "somaxconn": arguments.somaxconn}
     context = Context(
         main=start.path if start else reading.files[0],
         cwd=cwd,
         reading=reading,
         processes=arguments.processes,
         table=table,
-        container=replace(
-            container,
-            memory=arguments.memory or container.memory,
-            stop_grace=container.stop_grace if arguments.stop_grace is None else arguments.stop_grace,
-            somaxconn=arguments.somaxconn or container.somaxconn,
-        ),
+        container=replace(container, **{name: figure for name, figure in told.items() if figure is not None}),
         uwsgi=version_key(version),
         python=version_key(arguments.python_version or platform.python_version()),
         somaxconn=arguments.somaxconn or _local_somaxconn(),

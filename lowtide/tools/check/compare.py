@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 
 from lowtide.tools.check.files import decode
 from lowtide.tools.check.magic import UNSTABLE
@@ -75,15 +76,9 @@ def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -
     """
     suffix = Path(target.partition(":")[0]).suffix
     option = {".yml": "--yaml", ".yaml": "--yaml", ".xml": "--xml", ".json": "--json"}.get(suffix, "--ini")
+    words = [str(uwsgi), "--show-config", "--clock", _CLOCK, option, target]
     done = subprocess.run(
-        [uwsgi, "--show-config", "--clock", _CLOCK, option, target],
-        env=dict(environ),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=TIMEOUT_S,
-        check=False,
+        words, env=environ, cwd=cwd, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, timeout=TIMEOUT_S, check=False
     )
     output, _ = decode(done.stdout)
     _, start, rest = output.partition(";uWSGI instance configuration\n[uwsgi]\n")
@@ -101,9 +96,8 @@ def as_text(option: Option) -> str:
 
 def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, str], cwd: Path) -> Comparison:
     """Let `uwsgi` read `target`, and compare the result with `reading`."""
-    for option in reading.options:
-        if _ACTS.match(option.name):
-            return Comparison(skipped=f"`{option.name}` would act on this machine")
+    if acts := next((option.name for option in reading.options if _ACTS.match(option.name)), None):
+        return Comparison(skipped=f"`{acts}` would act on this machine")
     if any(problem.kind in ("include-not-read", "template") for problem in reading.problems):
         return Comparison(skipped="the configuration is not whole: it is a template, or reads from elsewhere")
     version = uwsgi_version(uwsgi)
@@ -116,9 +110,8 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
     if loaded is None:
         lines = [line for line in output.splitlines() if line and not line.startswith("[uWSGI] getting")]
         return Comparison(version, refusal=lines[-1] if lines else "it gives no reason")
-    unstable = {
-        (line.file, line.number) for line in reading.lines if re.search(f"%[{''.join(sorted(UNSTABLE))}]", line.source)
-    }
+    magic = re.compile(f"%[{''.join(sorted(UNSTABLE))}]")
+    unstable = {(line.file, line.number) for line in reading.lines if magic.search(line.source)}
     differences = [
         (as_text(option), text)
         for option, text in zip(reading.options, loaded, strict=False)
@@ -131,6 +124,5 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
 
 def _same(read_here: str, loaded: str) -> bool:
     """Whether both are equal. The options of cron are too if uWSGI's ends at a blank, because it splits their value."""
-    return read_here == loaded or (
-        read_here.startswith(loaded + " ") and loaded.startswith(("cron", "unique-cron", "legion-cron"))
-    )
+    cut = loaded.startswith(("cron", "unique-cron", "legion-cron")) and read_here.startswith(loaded + " ")
+    return read_here == loaded or cut

@@ -3,6 +3,7 @@
 import textwrap
 from collections import Counter
 
+from lowtide.sizing import counted
 from lowtide.tools.check.findings import Finding, Level, Report
 
 _WIDTH = 100
@@ -14,18 +15,14 @@ def render(report: Report) -> str:
         groups.setdefault(finding.code, []).append(finding)
     parts = [_group(group) for group in groups.values()]
     counts = Counter(finding.level for finding in report.findings)
-    summary = ", ".join(_count(counts[level], level.word) for level in sorted(Level, reverse=True))
+    summary = ", ".join(counted(counts[level], level.word) for level in sorted(Level, reverse=True))
     if report.fixed:
-        parts.append(f"Rewrote {_count(report.fixed, 'line')} of {report.target}.")
+        parts.append(f"Rewrote {counted(report.fixed, 'line')} of {report.target}.")
     parts.append(f"{report.target}: {summary}. {report.compared}")
     first = next((finding for group in groups.values() for finding in group), None)
     if first and first.level > Level.NOTE:
         parts[-1] += f"\nFirst: {_place(first)}: {_short(first.instead.splitlines()[-1])} [{first.code}]"
     return "\n\n".join(parts) + "\n"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _place(finding: Finding) -> str:
