@@ -83,9 +83,7 @@ def check(arguments: argparse.Namespace) -> Report:
     fixed = 0
     for _ in range(_MAX_FIX_RUNS):
         context, findings = _check_once(arguments)
-        if not arguments.fix:
-            break
-        rewritten = apply_fixes(context.main, context.shown(context.main), findings)
+        rewritten = apply_fixes(context.main, context.shown(context.main), findings) if arguments.fix else 0
         fixed += rewritten
         if not rewritten:
             break

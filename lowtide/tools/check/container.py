@@ -73,11 +73,8 @@ def read_container(
     found: list[Container] = []
     try:
         documents = [part for document in documents for part in _listed(document)]
-        maps = {
-            document["metadata"]["name"]: document.get("data") or {}
-            for document in documents
-            if document.get("kind") == "ConfigMap"
-        }
+        configs = (document for document in documents if document.get("kind") == "ConfigMap")
+        maps = {config["metadata"]["name"]: config.get("data") or {} for config in configs}
         for document in documents:
             if isinstance(document.get("services"), dict):
                 services = compose.services(path, document, environ, dot_env)
@@ -88,10 +85,9 @@ def read_container(
                 found += _cloudformation(document)
             else:
                 found += list(_helm("values", document)) or _ecs(document.get("taskDefinition", document))
-    except KeyError as error:
-        raise UnreadableError(f"{path}: not understood: {error} is missing") from None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableError(f"{path}: not understood: {error}") from None
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        missing = " is missing" if isinstance(error, KeyError) else ""
+        raise UnreadableError(f"{path}: not understood: {error}{missing}") from None
     containers = {container.source.partition(" ")[2]: container for container in found}
     if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")

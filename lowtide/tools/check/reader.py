@@ -158,7 +158,10 @@ class Reader:
         """Load a file (uwsgi_opt_load and others, core/uwsgi.c:4658-4757). `option` is ini, include..., or empty for
         the main file. A relative name is relative to the working directory, not to the file that includes it.
         """
-        path, section = self._split_section(target)
+        name, _, section = target.rpartition(":") if ":" in target else (target, "", "")
+        path = self.locate(name) if self.locate else self.cwd / name
+        # `:section` alone means the INI file that was read last (core/ini.c:95-112).
+        path = self._last_file if self._last_file and target and not name else path
         if "://" in target or target == "-" or path is None:
             if line is None:
                 raise UnreadableError(f"{target}: not a file")
@@ -190,18 +193,9 @@ class Reader:
         if target == f":{section}":
             self.magic.reuse(section)
         else:
-            self.magic.fill(path, target.rpartition(":")[0] or target, section)
+            self.magic.fill(path, name or target, section)
         self._read_lines(path, text, key[1], form)
         self._open.pop()
-
-    def _split_section(self, target: str) -> tuple[Path | None, str]:
-        """Split `file.ini:section` (core/ini.c:95-112). `:section` alone means the INI file that was read last."""
-        name, colon, section = target.rpartition(":")
-        if not colon:
-            name, section = target, ""
-        if colon and not name and self._last_file:
-            return self._last_file, section
-        return self.locate(name) if self.locate else self.cwd / name, section
 
     def _read_lines(self, path: Path, text: str, section: str, form: str) -> None:
         mark = _STATEMENT.search(text) or (_EXPRESSION.search(text) if form != "json" else None)
@@ -233,8 +227,14 @@ class Reader:
                     self._problem("block-end-alone", key, line)
                 self._block = None
             if self._block:
+                keyword, argument, _ = self._block
+                known = self.table.get(key)
+                if known and known.kind == "logic":
+                    self._problem("block-nested", keyword, line)
+                    return
                 self._block_running = True
-                self._in_block(key, value, line)
+                for item in self._block_items(keyword, argument):
+                    self._add(key, value if item is None else value.replace("%(_)", item), line)
                 self._block_running = False
                 return
         if len(self.reading.options) >= MAX_OPTIONS:
@@ -273,19 +273,9 @@ class Reader:
         elif option.name == "early-envdir":
             self._problem("include-not-read", option.value, line)
 
-    def _in_block(self, key: str, value: str, line: RawLine) -> None:
-        """Add an option in a block as often as the block says (uwsgi_logic_opt_* functions, core/config.c:42-340)."""
-        assert self._block  # noqa: S101 - callers hold it
-        keyword, argument, _ = self._block
-        known = self.table.get(key)
-        if known and known.kind == "logic":
-            self._problem("block-nested", keyword, line)
-            return
-        for item in self._block_items(keyword, argument):
-            self._add(key, value if item is None else value.replace("%(_)", item), line)
-
     def _block_items(self, keyword: str, argument: str) -> list[str | None]:
-        """The values of %(_), one for each time that a line of the block is read; None leaves %(_) as it is."""
+        """The values of %(_), one for each time that a line of the block is read; None leaves %(_) as it is
+        (uwsgi_logic_opt_* functions, core/config.c:42-340)."""
         if keyword == "for":
             return [word for word in argument.split(" ") if word]
         if keyword == "for-glob":

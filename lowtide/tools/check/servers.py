@@ -92,8 +92,7 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
     try:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError) as error:
-        number = getattr(error, "lineno", 1) or 1
-        line = RawLine(path, number, "", "")
+        line = RawLine(path, getattr(error, "lineno", 1) or 1, "", "")
         reading.problems.append(Problem("not-parsed", f"No Python, and gunicorn exits: {error}", line))
         return
     names: dict[str, Any] = {}
@@ -109,15 +108,11 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
                     reading.lines.append(line)
                     if target.id in reading.known and not (value is False or source == "None"):
                         _add(reading, line, source, unknown=value is None)
-    used = {
-        node.id
-        for node in ast.walk(ast.Module(statements, []))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
+    variables = (node for node in ast.walk(ast.Module(statements, [])) if isinstance(node, ast.Name))
+    used = {variable.id for variable in variables if isinstance(variable.ctx, ast.Load)}
     # A name that the file itself reads is a variable and not a setting; so is one that is private or in capitals.
-    reading.declared = {
-        line.key for line in reading.lines if line.key in used or line.key.startswith("_") or line.key.isupper()
-    }
+    keys = {line.key for line in reading.lines}
+    reading.declared = {key for key in keys if key in used or key.startswith("_") or key.isupper()}
 
 
 def _value(node: ast.expr, environ: Mapping[str, str], names: Mapping[str, Any]) -> Any:

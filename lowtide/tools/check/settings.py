@@ -58,6 +58,10 @@ class Settings:
             return None
         return None if option.unknown or "%k" in option.written else read_number(known.kind, option.value)
 
+    def __getitem__(self, name: str) -> int | None:
+        """The same for the texts of messages: {c[processes]}."""
+        return self.number(name)
+
     def positive(self, name: str) -> int:
         """The number that takes effect; 0 if the option is off or the number is not known."""
         return self.number(name) or 0

@@ -25,10 +25,11 @@ DOCS = "https://uwsgi-docs.readthedocs.io/en/latest/"
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
 # Weights: in the text, findings that stop the server come first, and harmless ones last.
 ENDS, MEMORY, REQUESTS, HARMLESS = 3, 2, 1, -1
-ALL_SERVERS = ("uwsgi", "gunicorn", "granian")
+ALL = "uwsgi gunicorn granian"
 # A file with more findings of one rule is not a configuration.
 MAX_FINDINGS = 500
 Where = Option | RawLine | None
+Findings = Iterator[Finding]
 
 
 @dataclass(kw_only=True)
@@ -110,45 +111,42 @@ class Context(Settings):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule. `code` is kebab-case and never changes. `page` is below DOCS, or an address. `weight` is its place in the
-    text. `servers` are those to which it applies."""
+    """A rule. `code` is kebab-case and never changes. `weight` is its place in the text. `page` is below DOCS, or an
+    address; by default it is that of the first of its `options`. `servers` are those to which it applies."""
 
     code: str
     explanation: str
     check: Callable[[Context], Iterable[Finding]]
-    page: str
+    options: str = ""
     weight: int = 0
-    servers: tuple[str, ...] = ("uwsgi",)
+    page: str = ""
+    servers: str = "uwsgi"
 
     @property
     def docs(self) -> str:
-        return self.page if self.page.startswith("https:") else DOCS + self.page
+        page = self.page or f"Options.html#{self.options.partition(' ')[0]}"
+        return page if page.startswith("https:") else DOCS + page
 
-    def findings(self, c: Context) -> Iterator[Finding]:
-        if c.reading.server in self.servers:
+    def findings(self, c: Context) -> Findings:
+        if c.reading.server in self.servers.split():
             for finding in islice(self.check(c), MAX_FINDINGS):
                 yield replace(finding, code=self.code, docs=self.docs, weight=finding.weight or self.weight)
 
 
 def rule(
-    code: str,
-    page: str = "",
-    weight: int = 0,
-    servers: tuple[str, ...] = ("uwsgi",),
-    options: str = "",
+    code: str, page: str = "", weight: int = 0, servers: str = "uwsgi", options: str = ""
 ) -> Callable[[Callable[..., Iterable[Finding]]], Rule]:
     """Make a rule of a function that yields findings; its docstring is the explanation. With `options` it is called for
-    each of them that takes effect, and the page is by default that of the first."""
+    each of them that takes effect."""
 
     def make(check: Callable[..., Iterable[Finding]]) -> Rule:
-        def check_options(c: Context) -> Iterator[Finding]:
+        def check_options(c: Context) -> Findings:
             for name in options.split():
                 if option := c.option(name):
                     yield from check(c, option)
 
         explanation = " ".join((check.__doc__ or "").split())
-        where = page or f"Options.html#{options.partition(' ')[0]}"
-        return Rule(code, explanation, check_options if options else check, where, weight, servers)
+        return Rule(code, explanation, check_options if options else check, options, weight, page, servers)
 
     return make
 

@@ -2,12 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterator
 
 from lowtide.tools.check.findings import Finding, Fixes
 from lowtide.tools.check.options import BOOLEANS, NUMBERS, Known, is_free_text
 from lowtide.tools.check.reader import BLOCK_ENDS
-from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, HARMLESS, NOTE, WARNING, Context, Findings, rule, say
 from lowtide.tools.check.syntax import RawLine
 from lowtide.tools.check.values import effective, has_placeholder, is_false, leading_number
 
@@ -38,7 +37,7 @@ def _fix(line: RawLine, value: str) -> Fixes:
 
 
 @rule("comment-behind-value", "Configuration.html#ini-files")
-def comment_behind_value(c: Context) -> Iterator[Finding]:
+def comment_behind_value(c: Context) -> Findings:
     """In an INI file only a line that starts with `;` or `#` is a comment. Behind a value it belongs to the value:
     numbers survive because uWSGI reads their first digits, `master = false ; off` is true, a socket gets a file of that
     name. The same goes for `//` and for a `;` or `,` that ends the line."""
@@ -90,7 +89,7 @@ def _about_trailer(c: Context, line: RawLine, kind: str, trailer: re.Match[str])
 
 
 @rule("env-text", "Options.html#env")
-def env_text(c: Context) -> Iterator[Finding]:
+def env_text(c: Context) -> Findings:
     """`env` hands the text on as it stands, split at its first `=`: a blank before it belongs to the variable's name,
     quotes and a comment to its value."""
     for option in c.all("env"):
@@ -105,7 +104,7 @@ def env_text(c: Context) -> Iterator[Finding]:
 
 
 @rule("not-a-number", "Configuration.html")
-def not_a_number(c: Context) -> Iterator[Finding]:
+def not_a_number(c: Context) -> Findings:
     """Numbers have no units. uWSGI reads the digits at the start of the text and drops the rest without a word: `512MB`
     is 512, `1g` is 1, `1h` is 1, and a text without digits is 0."""
     for line, known in c.known_lines():
@@ -138,7 +137,7 @@ def _about_number(c: Context, line: RawLine, known: Known, value: str) -> Findin
 
 
 @rule("number-too-large", "Options.html#buffer-size")
-def number_too_large(c: Context) -> Iterator[Finding]:
+def number_too_large(c: Context) -> Findings:
     """Some options keep their number in 16 bits: uWSGI cuts buffer-size at 65535. Others keep it in 31."""
     limits = {"16bit": 65535, "int": 2**31 - 1, "rawint": 2**31 - 1}
     for line, known in c.known_lines():
@@ -152,7 +151,7 @@ def number_too_large(c: Context) -> Iterator[Finding]:
 
 
 @rule("not-a-boolean", "Configuration.html")
-def not_a_boolean(c: Context) -> Iterator[Finding]:
+def not_a_boolean(c: Context) -> Findings:
     """A switch is off for false, off, no and 0 and on for every other text: `flase` and `disabled` switch it on."""
     for line, known in c.known_lines():
         for value in c.values_of(line) if known.kind in BOOLEANS else ():
@@ -171,7 +170,7 @@ def not_a_boolean(c: Context) -> Iterator[Finding]:
 
 
 @rule("quoted-value", "Configuration.html")
-def quoted_value(c: Context) -> Iterator[Finding]:
+def quoted_value(c: Context) -> Findings:
     """uWSGI keeps quotes, in YAML too: `socket = "/run/app.sock"` makes a file whose name has quotes in it, and a
     number in quotes is 0."""
     for line in c.written:

@@ -1,11 +1,8 @@
 """Rules about memory: limits that never fire, fire too late, or fire for ever."""
 
-from collections.abc import Iterator
-
 from lowtide import sizing
-from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import ALL_SERVERS, ERROR, MEMORY, NOTE, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ALL, ERROR, MEMORY, NOTE, WARNING, Context, Findings, rule, say
 from lowtide.tools.check.rules.plain import IDLE_WORKER_MB
 
 MIB = 2**20
@@ -26,8 +23,8 @@ def _room(c: Context, workers: int) -> str:
     return f"{c.spell('processes')} = {fewer}, and {c.spell('reload-on-rss')} = {_fits(c, fewer)}"
 
 
-@rule("memory-over-limit", weight=MEMORY, servers=("uwsgi", "granian"), options="reload-on-rss")
-def memory_over_limit(c: Context, option: Option) -> Iterator[Finding]:
+@rule("memory-over-limit", weight=MEMORY, servers="uwsgi granian", options="reload-on-rss")
+def memory_over_limit(c: Context, option: Option) -> Findings:
     """reload-on-rss looks at one worker, the container's limit at all of them. When the workers together may reach the
     limit before one of them reaches reload-on-rss, the kernel kills first and the option never fires. It is read at the
     end of a request, so a worker may be far above it while one runs. granian starts a worker's successor before it
@@ -52,8 +49,8 @@ def memory_over_limit(c: Context, option: Option) -> Iterator[Finding]:
     yield say(c, option, ERROR if over else WARNING, message, instead)
 
 
-@rule("memory-limit-unknown", servers=("uwsgi", "granian"), options="reload-on-rss")
-def memory_limit_unknown(c: Context, option: Option) -> Iterator[Finding]:
+@rule("memory-limit-unknown", servers="uwsgi granian", options="reload-on-rss")
+def memory_limit_unknown(c: Context, option: Option) -> Findings:
     """Whether reload-on-rss can ever fire depends on the container's limit, which this check was not told."""
     workers, size = c.positive("processes"), c.positive("reload-on-rss")
     if c.container.memory is None and size:
@@ -63,8 +60,8 @@ def memory_limit_unknown(c: Context, option: Option) -> Iterator[Finding]:
         yield say(c, option, NOTE, message, "lowtide check --memory 1g, or --container docker-compose.yml")
 
 
-@rule("no-memory-recycling", "Options.html#reload-on-rss", servers=ALL_SERVERS)
-def no_memory_recycling(c: Context) -> Iterator[Finding]:
+@rule("no-memory-recycling", "Options.html#reload-on-rss", servers=ALL)
+def no_memory_recycling(c: Context) -> Findings:
     """The container has a limit and no option looks at a worker's memory: a worker that has inflated keeps what it took
     until its requests or its lifetime are used up. limit-as is no recycling: it makes an allocation fail. gunicorn has
     no such option at all."""
@@ -79,7 +76,7 @@ def no_memory_recycling(c: Context) -> Iterator[Finding]:
 
 
 @rule("workers-only", "Options.html#reload-on-rss")
-def workers_only(c: Context) -> Iterator[Finding]:
+def workers_only(c: Context) -> Findings:
     """reload-on-rss and its kin look at workers, and at the end of a request: mules, spoolers and attached daemons are
     never replaced for their memory, nor is a worker for what a thread takes between requests (enable-threads before
     2.0.28, always from then on)."""
@@ -98,7 +95,7 @@ def workers_only(c: Context) -> Iterator[Finding]:
 
 
 @rule("reload-on-as", options="reload-on-as evil-reload-on-as")
-def reload_on_as(c: Context, option: Option) -> Iterator[Finding]:
+def reload_on_as(c: Context, option: Option) -> Findings:
     """Address space is what a worker has reserved, not what it uses: it hardly falls or rises with memory in use, and
     allocators reserve much more than they touch."""
     if c.positive(option.name):
@@ -108,7 +105,7 @@ def reload_on_as(c: Context, option: Option) -> Iterator[Finding]:
 
 
 @rule("post-buffering-kept", weight=MEMORY, options="post-buffering")
-def post_buffering_kept(c: Context, option: Option) -> Iterator[Finding]:
+def post_buffering_kept(c: Context, option: Option) -> Findings:
     """post-buffering is also the size of a buffer that each thread or greenlet of each worker has (core/uwsgi.c): what
     a large body filled once stays resident as long as the worker lives, and malloc_trim cannot return it. Bodies over
     it go to a file; a very small value sends every body there."""
@@ -123,7 +120,7 @@ def post_buffering_kept(c: Context, option: Option) -> Iterator[Finding]:
 
 
 @rule("no-max-fd", "Options.html#max-fd")
-def no_max_fd(c: Context) -> Iterator[Finding]:
+def no_max_fd(c: Context) -> Findings:
     """uWSGI's routers and its async mode set memory aside for every descriptor that they may open, 8 bytes each for
     every table, and each fork closes them one by one. Container hosts often allow a thousand million: 8.6 GB a table
     at 2^30, and slow forks (uWSGI issue 2299)."""

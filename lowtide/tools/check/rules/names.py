@@ -2,12 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.options import SCALARS, version_key
 from lowtide.tools.check.reader import BLOCK_ENDS, Option
-from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Findings, rule, say
 from lowtide.tools.check.values import effective
 
 # A file with more unknown names is not a uWSGI configuration, and the search for similar names takes time.
@@ -28,8 +26,8 @@ def _plugins(c: Context) -> set[str]:
     return {name for name in own if name and not re.fullmatch(r"python[\d.]*|http|corerouter|logfile", name)}
 
 
-@rule("unknown-option", "Options.html", servers=("uwsgi", "gunicorn"))
-def unknown_option(c: Context) -> Iterator[Finding]:
+@rule("unknown-option", "Options.html", servers="uwsgi gunicorn")
+def unknown_option(c: Context) -> Findings:
     """uWSGI takes an option that it does not know for a variable of the user's, without a word: what was meant to be
     set is not. With `strict` it refuses to start. A plugin that is loaded brings options of its own. gunicorn, too,
     takes an unknown name in its file for a variable."""
@@ -55,8 +53,7 @@ def unknown_option(c: Context) -> Iterator[Finding]:
         if name in _NEVER_THERE:
             message = f"{_NEVER_THERE[name]}."
         elif used:
-            message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over "
-            message += "it."
+            message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over it."
         elif c.reading.server != "uwsgi":
             message = f"gunicorn has no setting `{name}`: it takes the line for a variable of yours."
         elif plugins:
@@ -64,10 +61,12 @@ def unknown_option(c: Context) -> Iterator[Finding]:
         if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
             near = "py-call-uwsgi-fork-hooks"
         value = re.sub(r"\s+[;#].*", "", line.value)
-        instead = f"{near} = {value}" if near else "Remove the line, or check the name with uwsgi --help."
+        instead = "Remove the line, or check the name with uwsgi --help."
         if used:
             instead = f"set-placeholder = {name}={line.value}"
-        elif name in _NEVER_THERE and near is None:
+        elif near:
+            instead = f"{near} = {value}"
+        elif name in _NEVER_THERE:
             instead = "End the block and start another with the opposite condition, such as if-not-env."
         level = WARNING if near or name in _NEVER_THERE else NOTE
         yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
@@ -81,7 +80,7 @@ def unknown_option(c: Context) -> Iterator[Finding]:
 
 
 @rule("option-too-new", "Options.html")
-def option_too_new(c: Context) -> Iterator[Finding]:
+def option_too_new(c: Context) -> Findings:
     """The option came with a later release than the uWSGI in use, which treats it as unknown."""
     version = ".".join(str(part) for part in c.uwsgi)
     for line, known in c.known_lines():
@@ -93,7 +92,7 @@ def option_too_new(c: Context) -> Iterator[Finding]:
 
 
 @rule("repeated-option", "Configuration.html")
-def repeated_option(c: Context) -> Iterator[Finding]:
+def repeated_option(c: Context) -> Findings:
     """Of several lines for one number, switch or text the last one counts, under any of its names. What `inherit` reads
     comes after everything else and so wins over the file that inherits; the environment comes first and loses."""
     done: set[str] = set()
@@ -120,7 +119,7 @@ def _name(c: Context, option: Option) -> str:
 
 
 @rule("block-keyword-text", "ConfigLogic.html", weight=ENDS)
-def block_keyword_text(c: Context) -> Iterator[Finding]:
+def block_keyword_text(c: Context) -> Findings:
     """A comment behind a line without `=` becomes part of the option's name: `endif ; production` ends no block."""
     for line in c.reading.lines:
         text = re.match(r"(\S+)\s+([;#].*)", line.key)

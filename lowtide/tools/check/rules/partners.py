@@ -1,10 +1,8 @@
 """Rules about options that do nothing, because the option that would use them is missing."""
 
 import re
-from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules.base import NOTE, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import NOTE, WARNING, Context, Findings, rule, say
 
 # A pattern of names, the options of which one must be set, and what uses them. `master` stands for a master process.
 _ROUTER = "http https http2 https2 http-to-https httprouter http-socket-router http-subscription-server"
@@ -34,8 +32,8 @@ _PARTNERS = tuple(
 _GUNICORN_CLASSES = {"threads": "gthread", "worker-connections": "gthread gevent eventlet uvicorn tornado asgi"}
 
 
-@rule("option-without-partner", "Options.html", servers=("uwsgi", "gunicorn"))
-def option_without_partner(c: Context) -> Iterator[Finding]:
+@rule("option-without-partner", "Options.html", servers="uwsgi gunicorn")
+def option_without_partner(c: Context) -> Findings:
     """The option is read and nothing uses it, because the option that would is not there: `http-timeout` belongs to
     the HTTP router of `http`, not to `http-socket`; `cheaper-...` needs `cheaper`; master hooks need a master."""
     if c.reading.server == "gunicorn":
@@ -69,7 +67,7 @@ def _is_there(c: Context, name: str) -> bool:
     return option is not None and (not wanted or option.value == wanted or "$" in option.value)
 
 
-def _gunicorn(c: Context) -> Iterator[Finding]:
+def _gunicorn(c: Context) -> Findings:
     worker = c.option("worker-class")
     kind = worker.value if worker else "sync"
     kind = "gthread" if kind == "sync" and c.positive("threads") > 1 else kind
@@ -85,8 +83,8 @@ def _gunicorn(c: Context) -> Iterator[Finding]:
         yield say(c, option, NOTE, message, "worker_class = gthread, or no line")
 
 
-@rule("delta-without-limit", "Options.html#max-requests-delta", servers=("uwsgi", "gunicorn"))
-def delta_without_limit(c: Context) -> Iterator[Finding]:
+@rule("delta-without-limit", "Options.html#max-requests-delta", servers="uwsgi gunicorn")
+def delta_without_limit(c: Context) -> Findings:
     """A delta is added to its limit; without the limit it does nothing."""
     for limit in ("max-requests", "max-worker-lifetime"):
         option = c.option(f"{limit}-delta")

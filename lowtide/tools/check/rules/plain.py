@@ -1,11 +1,12 @@
 """Rules that consist of a condition on one option and a message. They are rows of a table."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from lowtide import sizing
 from lowtide.tools.check.findings import Finding, Level
-from lowtide.tools.check.rules.base import ALL_SERVERS, ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
+from lowtide.tools.check.rules.base import ALL, ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Rule, say
 from lowtide.tools.check.rules.stopping import term_hook
 
 # RSS in MB. An idle worker of a small Django application has about 52, so a limit below this replaces idle workers.
@@ -14,46 +15,24 @@ _GUNICORN = "https://docs.gunicorn.org/en/stable/settings.html"
 _GRANIAN = "https://github.com/emmett-framework/granian"
 
 
-def _rule(
-    code: str,
-    options: str,
-    level: Level,
-    when: Callable[[Context], object],
-    explanation: str,
-    message: str,
-    instead: str,
-    weight: int = 0,
-    page: str = "",
-    servers: tuple[str, ...] = ("uwsgi",),
-) -> Rule:
-    """The rule of one row: the options that it is about (none: the file as a whole), when it holds, what it says. {n}
-    is the option's number, {workers}, {memory} and {timeout} are what they are called."""
-    names = options.split()
-
-    def check(c: Context) -> Iterator[Finding]:
-        name = next((name for name in names if c.option(name)), "")
-        if (not name and (names or not c.whole)) or not when(c):
-            return
-        memory, number, gentle = c.container.memory or 0, c.positive(name), c.positive("reload-on-rss")
-        later = f"reload-on-rss, {gentle} MB, would come later."
-        words = {
-            "n": number,
-            "half": max(number // 2, 1),
-            "longer": number + 5,
-            "workers": c.positive("processes"),
-            "memory": f"{memory:.0f}",
-            "timeout": c.positive("http-timeout"),
-            "idle": IDLE_WORKER_MB,
-            "evil": sizing.highest_reload_on_rss(1, memory),
-            "gentle": later if gentle else "There is no reload-on-rss to come before.",
-        }
-        now = "0" if name and c.number(name) == 0 else None
-        yield say(c, c.option(name), level, message.format(**words), instead.format(**words), now)
-
-    return Rule(code, explanation, check, page or f"Options.html#{names[0]}", weight, servers)
+def _check(
+    options: list[str], level: Level, when: Callable[[Context], object], message: str, instead: str, c: Context
+) -> Iterator[Finding]:
+    """What one row finds: the options that it is about (none: the file as a whole), when it holds, what it says. {n} is
+    the option's number, and {c[...]} another's."""
+    name = next((name for name in options if c.option(name)), "")
+    if (not name and (options or not c.whole)) or not when(c):
+        return
+    number, gentle = c.positive(name), c.positive("reload-on-rss")
+    later = f"reload-on-rss, {gentle} MB, would come later."
+    words = {"n": number, "half": max(number // 2, 1), "longer": number + 5, "c": c}
+    words["evil"] = sizing.highest_reload_on_rss(1, c.container.memory or 0)
+    words["gentle"] = later if gentle else "There is no reload-on-rss to come before."
+    now = "0" if name and c.number(name) == 0 else None
+    yield say(c, c.option(name), level, message.format(**words), instead.format(**words), now)
 
 
-# Code, options, level, when, explanation, message, instead, weight, page, servers.
+# Code, options, level, when, explanation, message, instead, and the rest of a Rule.
 _ROWS: tuple[tuple[Any, ...], ...] = (
     ("no-workers", "processes", ERROR, lambda c: c.number("processes") == 0,
      "With 0 processes the server starts and answers nobody.",
@@ -61,17 +40,17 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("daemonize-in-container", "daemonize daemonize2 daemon", ERROR, lambda c: c.in_container,
      "A container ends when its first process does. daemonize goes to the background, so the container stops at once.",
      "The server goes to the background and the container ends.",
-     "Remove the line; the server logs to standard error.", ENDS, "", ("uwsgi", "gunicorn")),
+     "Remove the line; the server logs to standard error.", ENDS, "", "uwsgi gunicorn"),
     ("reload-on-rss-low", "reload-on-rss", WARNING, lambda c: 0 < c.positive("reload-on-rss") <= IDLE_WORKER_MB,
      "A limit below what an idle worker holds replaces every worker after every request, for ever. Pages shared with "
      "the master count in a worker's RSS.",
-     "An idle worker with a small Django application holds about {idle} MB, the pages it shares with the master "
-     "included: every request would end in a new worker.",
-     "Measure an idle worker's RSS and set two or three times that.", MEMORY, "", ("uwsgi", "granian")),
+     f"An idle worker with a small Django application holds about {IDLE_WORKER_MB} MB, the pages it shares with the "
+     "master included: every request would end in a new worker.",
+     "Measure an idle worker's RSS and set two or three times that.", MEMORY, "", "uwsgi granian"),
     ("evil-over-limit", "evil-reload-on-rss", ERROR,
      lambda c: 0 < (c.container.memory or 0) <= c.positive("evil-reload-on-rss"),
      "evil-reload-on-rss is there to lose one worker instead of the container. Above the container's limit it cannot.",
-     "The container is killed at {memory} MB, before one worker reaches {n} MB.",
+     "The container is killed at {c.container.memory:.0f} MB, before one worker reaches {n} MB.",
      "evil-reload-on-rss = {evil}", MEMORY),
     ("evil-below-reload", "evil-reload-on-rss", WARNING,
      lambda c: (gentle := c.number("reload-on-rss")) is not None
@@ -99,8 +78,8 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      lambda c: c.any("http", "https", "http2") and 0 < c.positive("http-timeout") < c.positive("harakiri"),
      "The HTTP router of `http` gives up on a worker that is silent for http-timeout, 60 seconds unless set: the "
      "client gets nothing, and the worker goes on until harakiri.",
-     "A request may take {n} seconds, and the router ends its connection after {timeout}.", "http-timeout = {n}",
-     REQUESTS, "HTTP.html"),
+     "A request may take {n} seconds, and the router ends its connection after {c[http-timeout]}.",
+     "http-timeout = {n}", REQUESTS, "HTTP.html"),
     ("listen-default", "", NOTE,
      lambda c: (
          c.any("socket", "fastcgi-socket", "http-socket", "https-socket", "http", "https")
@@ -116,7 +95,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "grace period.",
      "Requests still arrive in the first seconds after SIGTERM, and a server that has stopped refuses them.",
      'lifecycle: {{preStop: {{exec: {{command: ["sleep", "5"]}}}}}}', 0, "Management.html",
-     ALL_SERVERS),
+     ALL),
     ("changes-uid", "uid", NOTE, lambda c: c.in_container,
      "A process that changes its user is not readable through /proc/PID/smaps_rollup by that user, so its memory "
      "cannot be measured. A container has a user of its own for that.",
@@ -132,28 +111,31 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
      "gunicorn's workers touch a file in worker_tmp_dir, /tmp unless set, to say that they live. On a container's disk "
      "that write may block for longer than `timeout`, and the worker is killed for nothing.",
      "The heartbeat file is on the container's disk; a write that blocks looks like a dead worker.",
-     'worker_tmp_dir = "/dev/shm"', 0, f"{_GUNICORN}#worker-tmp-dir", ("gunicorn",)),
+     'worker_tmp_dir = "/dev/shm"', 0, f"{_GUNICORN}#worker-tmp-dir", "gunicorn"),
     ("no-preload", "", NOTE, lambda c: c.positive("processes") > 1 and not c.any("preload", "reload"),
      "Without preload_app every worker imports the application itself and shares none of its pages with the others.",
-     "Each of {workers} workers imports the application anew and shares nothing.",
+     "Each of {c[processes]} workers imports the application anew and shares nothing.",
      "preload_app = True (--preload), with connections opened after the fork", 0, f"{_GUNICORN}#preload-app",
-     ("gunicorn",)),
+     "gunicorn"),
     ("timeout-off", "harakiri", NOTE, lambda c: c.number("harakiri") == 0,
      "With timeout = 0 gunicorn never ends a worker that hangs.",
-     "A worker that hangs is never replaced.", "timeout = 30, or more", 0, f"{_GUNICORN}#timeout", ("gunicorn",)),
+     "A worker that hangs is never replaced.", "timeout = 30, or more", 0, f"{_GUNICORN}#timeout", "gunicorn"),
     ("workers-not-respawned", "", NOTE, lambda c: c.option("respawn-failed-workers") is None,
      "granian ends with the first worker that dies, by the kernel's hand for instance, unless respawn-failed-workers "
      "is on.", "One worker that the kernel kills is the end of the server and of every request in it.",
-     "--respawn-failed-workers", MEMORY, _GRANIAN, ("granian",)),
+     "--respawn-failed-workers", MEMORY, _GRANIAN, "granian"),
     ("rss-sampled", "reload-on-rss", NOTE, lambda c: c.option("rss-sample-interval") is None,
      "granian looks at its workers' memory every rss-sample-interval, 30 seconds unless set: a burst of large requests "
      "inflates all of them in less.",
      "workers-max-rss is looked at every 30 seconds, the default.",
-     "--rss-sample-interval 1", 0, _GRANIAN, ("granian",)),
+     "--rss-sample-interval 1", 0, _GRANIAN, "granian"),
     ("kill-timeout", "reload-on-rss", WARNING, lambda c: c.option("workers-kill-timeout") is None,
      "granian starts a worker's successor and waits for the old one to end, without end unless workers-kill-timeout is "
      "set: a worker that hangs keeps its memory beside the new one.",
      "The old worker beside its successor is waited for without end.", "--workers-kill-timeout 30", MEMORY, _GRANIAN,
-     ("granian",)),
+     "granian"),
 )  # fmt: skip
-RULES = [_rule(*row) for row in _ROWS]
+RULES = [
+    Rule(code, explanation, partial(_check, options.split(), level, when, message, instead), options, *rest)
+    for code, options, level, when, explanation, message, instead, *rest in _ROWS
+]

@@ -1,14 +1,11 @@
 """Rules about how a real uWSGI on this machine reads the same file."""
 
-from collections.abc import Iterator
-
-from lowtide.tools.check.findings import Finding
-from lowtide.tools.check.rules.base import ERROR, MEMORY, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ERROR, MEMORY, WARNING, Context, Findings, rule, say
 
 
 # Below ENDS, so that a rule that knows the reason comes first.
 @rule("uwsgi-refuses", "Configuration.html", weight=MEMORY)
-def uwsgi_refuses(c: Context) -> Iterator[Finding]:
+def uwsgi_refuses(c: Context) -> Findings:
     """The uWSGI installed here was given the file, without serving, and exited before it had read all of it."""
     if c.comparison and c.comparison.refusal:
         message = f"uWSGI {c.comparison.version} refuses this configuration: {c.comparison.refusal}"
@@ -16,7 +13,7 @@ def uwsgi_refuses(c: Context) -> Iterator[Finding]:
 
 
 @rule("reading-differs", "Configuration.html")
-def reading_differs(c: Context) -> Iterator[Finding]:
+def reading_differs(c: Context) -> Findings:
     """The uWSGI installed here loaded other values than this check read, so findings about them may be wrong: a
     mistake in this check, worth reporting."""
     for read_here, loaded in c.comparison.differences if c.comparison else ():

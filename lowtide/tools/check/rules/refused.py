@@ -1,12 +1,11 @@
 """Rules about values that uWSGI refuses at its start: a table, with the line of uWSGI 2.0.31's source in each row."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
-from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Rule, rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, NOTE, WARNING, Context, Findings, Rule, rule, say
 
 # Code, page, explanation.
 _CODES = (
@@ -48,10 +47,10 @@ _Refused = Callable[[Context, str], bool]
 _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
     ("cheaper-not-below-processes", "cheaper", "core/init.c:452",
      lambda c, _: 0 < (c.number("processes") or 0) <= c.positive("cheaper"),
-     "cheaper is {0} and has to be below processes, {processes}", "processes = {more}"),
+     "cheaper is {0} and has to be below processes, {c[processes]}", "processes = {more}"),
     ("lifetime-order", "max-worker-lifetime", "core/init.c:476",
      lambda c, _: 0 < c.positive("max-worker-lifetime") <= (c.number("min-worker-lifetime") or 0),
-     "min-worker-lifetime is {youngest}, and has to be below {0}", "min-worker-lifetime = 0"),
+     "min-worker-lifetime is {c[min-worker-lifetime]}, and has to be below {0}", "min-worker-lifetime = 0"),
     ("start-refused", "cheaper-rss-limit-soft", "core/init.c:482",
      lambda c, _: c.positive("cheaper-rss-limit-soft") > 0 and not c.any(*_MEASURES),
      "the option needs one that measures memory", "memory-report = true"),
@@ -63,10 +62,10 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
      "cheaper-rss-limit-hard has to be above cheaper-rss-limit-soft", "cheaper-rss-limit-soft = ..., below {0}"),
     ("start-warned", "cheaper-initial", "core/init.c:461",
      lambda c, _: 0 < c.positive("cheaper-initial") < c.positive("cheaper"),
-     "cheaper-initial is below cheaper, and cheaper counts", "cheaper-initial = {cheaper}"),
+     "cheaper-initial is below cheaper, and cheaper counts", "cheaper-initial = {c[cheaper]}"),
     ("start-warned", "cheaper-initial", "core/init.c:466",
      lambda c, _: c.positive("cheaper") > 0 and 0 < (c.number("processes") or 0) < c.positive("cheaper-initial"),
-     "cheaper-initial is above processes, and processes counts", "cheaper-initial = {processes}"),
+     "cheaper-initial is above processes, and processes counts", "cheaper-initial = {c[processes]}"),
     ("start-warned", "cheaper-algo", "core/cheaper.c",
      lambda c, value: c.positive("cheaper") > 0 and value not in _ALGORITHMS and not c.any("plugin", "plugins"),
      "there is no such algorithm, and it takes spare", "cheaper-algo = spare"),
@@ -100,33 +99,29 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
 )  # fmt: skip
 
 
-def _refused(code: str, c: Context) -> Iterator[Finding]:
+def _refused(code: str, c: Context) -> Findings:
     """What the rows of one code find."""
     for row, names, source, refuses, wrong, instead in _TABLE:
         for option in (o for name in names.split() for o in c.all(name)) if row == code else ():
             value = option.value
             if "$" in value or "%(" in value or not refuses(c, value):
                 continue
-            words = {
-                "processes": c.number("processes"),
-                "more": c.positive("cheaper") + 1,
-                "cheaper": c.positive("cheaper"),
-                "youngest": c.number("min-worker-lifetime"),
-                "first": re.split(r"[\s;,=]", value)[0],
-                "needed": _workers(value),
-            }
+            numbers, first = (
+                {"more": c.positive("cheaper") + 1, "needed": _workers(value)},
+                re.split(r"[\s;,=]", value)[0],
+            )
+            objection, advice = (text.format(value, c=c, first=first, **numbers) for text in (wrong, instead))
             warns = code == "start-warned"
             does = _DOES.get(source, "warns as it starts" if warns else "refuses to start")
-            message = f"uWSGI {does}: {wrong.format(value, **words)} ({source})."
-            instead_ = instead.format(value, **words)
-            yield say(c, option, WARNING if warns else ERROR, message, instead_, weight=0 if warns else ENDS)
+            message = f"uWSGI {does}: {objection} ({source})."
+            yield say(c, option, WARNING if warns else ERROR, message, advice, weight=0 if warns else ENDS)
 
 
-RULES = [Rule(code, text, partial(_refused, code), page) for code, page, text in _CODES]
+RULES = [Rule(code, text, partial(_refused, code), page=page) for code, page, text in _CODES]
 
 
 @rule("no-socket", "Options.html#socket", weight=ENDS)
-def no_socket(c: Context) -> Iterator[Finding]:
+def no_socket(c: Context) -> Findings:
     """Without a socket, a router, an emperor or another task uWSGI exits at once, unless standard input is a socket
     (core/uwsgi.c:2947). A fragment that is included, or whose socket the command line gives, is none."""
     names = {option.name for option in c.reading.options if c.table.get(option.name)}
@@ -148,7 +143,7 @@ _BLANKS = {"unix_signal": 1, "alarm": 1, "chmod": 1, "chown": 1, "chown2": 1, "w
 
 
 @rule("hook-fails", "Hooks.html", weight=ENDS)
-def hook_fails(c: Context) -> Iterator[Finding]:
+def hook_fails(c: Context) -> Findings:
     """A hook is an action, a colon and its arguments. uWSGI exits over an action that it does not know, and destroys
     the instance when one fails as it starts (core/hooks.c): a comment behind the name of a function is looked for as
     part of that name."""

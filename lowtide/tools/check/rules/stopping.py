@@ -2,11 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import ALL_SERVERS, ENDS, ERROR, NOTE, REQUESTS, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ALL, ENDS, ERROR, NOTE, REQUESTS, WARNING, Context, Findings, rule, say
 
 GRACEFUL = "hook-master-start = unix_signal:15 gracefully_kill_them_all"
 
@@ -30,20 +28,14 @@ def _not_graceful(c: Context) -> tuple[str, str] | None:
     return None
 
 
-def _advice(c: Context) -> str:
-    reason = _not_graceful(c)
-    return f"die-on-term = true; to let requests finish, {reason[1]}" if reason else GRACEFUL
-
-
 @rule("sigterm-reloads", "Management.html#signals-for-controlling-uwsgi", weight=REQUESTS)
-def sigterm_reloads(c: Context) -> Iterator[Finding]:
+def sigterm_reloads(c: Context) -> Findings:
     """On SIGTERM uWSGI reloads unless told otherwise: a container that is asked to stop goes on until it is killed."""
     if not c.has_master() or c.is_on("die-on-term") or term_hook(c) or c.is_on("exit-on-reload"):
         return
     managed = c.in_container or c.container.stop_grace is not None
-    if managed and c.container.stop_signal not in (None, "SIGTERM", "TERM", "15"):
-        return
-    if not managed and c.option("emperor"):
+    signalled = managed and c.container.stop_signal not in (None, "SIGTERM", "TERM", "15")
+    if signalled or (not managed and c.option("emperor")):
         return
     message = "On SIGTERM uWSGI reloads instead of stopping"
     if c.container.stop_grace is None:
@@ -52,11 +44,13 @@ def sigterm_reloads(c: Context) -> Iterator[Finding]:
         message += f", and the {c.container.kind} waits for it without end."
     else:
         message += f", so the {c.container.kind} is killed after {c.container.stop_grace:.0f} seconds."
-    yield say(c, c.option("master"), WARNING if managed else NOTE, message, _advice(c))
+    reason = _not_graceful(c)
+    instead = f"die-on-term = true; to let requests finish, {reason[1]}" if reason else GRACEFUL
+    yield say(c, c.option("master"), WARNING if managed else NOTE, message, instead)
 
 
 @rule("die-on-term", options="die-on-term")
-def die_on_term(c: Context, option: Option) -> Iterator[Finding]:
+def die_on_term(c: Context, option: Option) -> Findings:
     """die-on-term stops the server at once: requests in flight are cut off."""
     if c.is_on("die-on-term") and not term_hook(c):
         reason = _not_graceful(c)
@@ -66,7 +60,7 @@ def die_on_term(c: Context, option: Option) -> Iterator[Finding]:
 
 
 @rule("hook-not-graceful", "Management.html#signals-for-controlling-uwsgi", weight=REQUESTS)
-def hook_not_graceful(c: Context) -> Iterator[Finding]:
+def hook_not_graceful(c: Context) -> Findings:
     """gracefully_kill_them_all tells each worker to stop after its request. With gevent and async a worker exits at
     once all the same (core/uwsgi.c, gracefully_kill), before 2.0.27 one with threads hangs, before 2.0.28 the HTTP
     router cuts what is in flight, and where the service manager signals every process the workers are told by it."""
@@ -77,8 +71,8 @@ def hook_not_graceful(c: Context) -> Iterator[Finding]:
         yield say(c, hook, WARNING if told else NOTE, message, f"{reason[1][0].upper()}{reason[1][1:]}")
 
 
-@rule("mercy-over-grace", "Options.html#worker-reload-mercy", weight=REQUESTS, servers=("uwsgi", "gunicorn"))
-def mercy_over_grace(c: Context) -> Iterator[Finding]:
+@rule("mercy-over-grace", "Options.html#worker-reload-mercy", weight=REQUESTS, servers="uwsgi gunicorn")
+def mercy_over_grace(c: Context) -> Findings:
     """A container gets SIGKILL some seconds after SIGTERM: 10 in Compose, 30 in Kubernetes and ECS unless set. What
     uWSGI gives its workers to finish has to be less. While gracefully_kill_them_all waits, neither mercy nor harakiri
     is looked at, so the grace is the limit, and has to be longer than harakiri lets a request take. gunicorn gives its
@@ -95,8 +89,8 @@ def mercy_over_grace(c: Context) -> Iterator[Finding]:
         yield say(c, option, WARNING if uwsgi else NOTE, f"{message}{grace:.0f}.", instead)
 
 
-@rule("shell-form", "Management.html#signals-for-controlling-uwsgi", weight=REQUESTS, servers=ALL_SERVERS)
-def shell_form(c: Context) -> Iterator[Finding]:
+@rule("shell-form", "Management.html#signals-for-controlling-uwsgi", weight=REQUESTS, servers=ALL)
+def shell_form(c: Context) -> Findings:
     """In the shell form (CMD without brackets, `command` as one text, a script) a shell is the first process of the
     container and gets SIGTERM, which it does not hand on: the server runs until it is killed. bash and newer dash
     replace themselves by a single command; behind `&&` or in a script only `exec` does."""
@@ -110,7 +104,7 @@ def shell_form(c: Context) -> Iterator[Finding]:
 
 
 @rule("listen-over-somaxconn", weight=ENDS, options="listen")
-def listen_over_somaxconn(c: Context, option: Option) -> Iterator[Finding]:
+def listen_over_somaxconn(c: Context, option: Option) -> Findings:
     """uWSGI refuses to start when `listen` is above the kernel's net.core.somaxconn (core/socket.c:119), which is 4096
     on Linux 5.4 and newer, 128 before, and a container's own."""
     queue, limit = c.number("listen"), c.container.somaxconn or c.somaxconn

@@ -1,13 +1,12 @@
 """Rules about the structure of the file: sections, blocks, includes, variables."""
 
 import re
-from collections.abc import Iterator
 from functools import partial
 
-from lowtide.tools.check.findings import Finding, Level
+from lowtide.tools.check.findings import Level
 from lowtide.tools.check.magic import DEFINED
 from lowtide.tools.check.options import NUMBERS, is_free_text
-from lowtide.tools.check.rules.base import ALL_SERVERS, ENDS, ERROR, NOTE, WARNING, Context, Rule, rule, say
+from lowtide.tools.check.rules.base import ALL, ENDS, ERROR, NOTE, WARNING, Context, Findings, Rule, rule, say
 from lowtide.tools.check.syntax import RawLine
 
 _DATE_OPTIONS = frozenset({"log-date", "logdate", "log-format-strftime"})
@@ -83,7 +82,7 @@ _PROBLEMS = (
 )  # fmt: skip
 
 
-def _problems(code: str, level: Level, texts: tuple[str, str], c: Context) -> Iterator[Finding]:
+def _problems(code: str, level: Level, texts: tuple[str, str], c: Context) -> Findings:
     """What one row says of the problems of its kind."""
     marked = {problem.line.file for problem in c.reading.problems if problem.kind == "byte-order-mark"}
     for problem in c.reading.problems:
@@ -100,13 +99,13 @@ def _problems(code: str, level: Level, texts: tuple[str, str], c: Context) -> It
 
 
 RULES = [
-    Rule(code, explanation, partial(_problems, code, level, (message, instead)), page, weight, ALL_SERVERS)
+    Rule(code, explanation, partial(_problems, code, level, (message, instead)), "", weight, page, ALL)
     for code, level, weight, page, explanation, message, instead in _PROBLEMS
 ]
 
 
 @rule("percent-sign", "Configuration.html#magic-variables")
-def percent_sign(c: Context) -> Iterator[Finding]:
+def percent_sign(c: Context) -> Findings:
     """`%` and the character after it are a magic variable anywhere in the file, comments included. One that uWSGI does
     not know vanishes, a `%` at the end of a line takes the line's end with it, and %d, %p or %s in a date format turn
     into parts of the file's path."""
@@ -126,7 +125,7 @@ def percent_sign(c: Context) -> Iterator[Finding]:
 
 
 @rule("condition-blanks", _LOGIC)
-def condition_blanks(c: Context) -> Iterator[Finding]:
+def condition_blanks(c: Context) -> Findings:
     """if-env = NAME=value and if-opt compare both sides as they are: a blank beside the second `=` belongs to the name
     or to the value, so the block is never taken."""
     for line, _ in c.known_lines():
@@ -138,7 +137,7 @@ def condition_blanks(c: Context) -> Iterator[Finding]:
 
 
 @rule("variable-not-expanded", _PLACEHOLDERS)
-def variable_not_expanded(c: Context) -> Iterator[Finding]:
+def variable_not_expanded(c: Context) -> Findings:
     """uWSGI expands $(VARIABLE), %(option) and @(file) after the files are read. Options that are applied while reading
     (listen, include, if-env, plugins and others) and whole files read by `inherit` come too early or too late, and keep
     the text as it stands: listen = $(LISTEN) listens with a queue of 0."""
@@ -151,16 +150,15 @@ def variable_not_expanded(c: Context) -> Iterator[Finding]:
         free = (is_free_text(line.key) and not placeholder) or line.form == "shell"
         if not left or free or not (immediate or line.inherited):
             continue
-        reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the "
-        reason += "" if immediate else "expansion"
+        reason = "applied while the file is read" if immediate else "in a file read by `inherit`, after the expansion"
         message = f"`{line.key}` is {reason}, so {left.group()} stays as it is written."
         instead = f"Write the value itself{'' if line.inherited else ', or put the line into blocks of if-env'}"
         instead += "." if immediate or not line.inherited else "; or read the file with include instead of inherit."
         yield say(c, line, ERROR, message, instead, "0" if known and known.kind == "int" else line.value)
 
 
-@rule("variable-unset", _PLACEHOLDERS, servers=ALL_SERVERS)
-def variable_unset(c: Context) -> Iterator[Finding]:
+@rule("variable-unset", _PLACEHOLDERS, servers=ALL)
+def variable_unset(c: Context) -> Findings:
     """A $(VARIABLE) that is not in the environment, or a %(name) that no line sets, stays in the value as text: a
     number is then 0, a path has the dollar sign in it. A note where this check was not told uWSGI's environment."""
     for line in c.reading.lines:
@@ -190,8 +188,8 @@ def _is_number(c: Context, line: RawLine) -> bool:
     return known is not None and known.kind in NUMBERS - {"rawint"} and not line.value[:1].isdigit()
 
 
-@rule("shell-variable", _PLACEHOLDERS, servers=ALL_SERVERS)
-def shell_variable(c: Context) -> Iterator[Finding]:
+@rule("shell-variable", _PLACEHOLDERS, servers=ALL)
+def shell_variable(c: Context) -> Findings:
     """uWSGI's variables are written $(NAME). ${NAME} and $NAME mean nothing to it and stay as text, unless something
     else, envsubst for instance, rewrites the file before. In a list of words (the exec form of CMD, `command` and
     `args`) no shell puts them in either."""

@@ -1,11 +1,9 @@
 """Rules about workers: who replaces them, when, and how many at once."""
 
 import re
-from collections.abc import Iterator
 
-from lowtide.tools.check.findings import Finding
 from lowtide.tools.check.reader import Option
-from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, rule, say
+from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Findings, rule, say
 
 # Options that end a worker and rely on the master to start it again.
 _ENDS_WORKERS = "max-requests max-worker-lifetime reload-on-rss reload-on-as harakiri"
@@ -18,7 +16,7 @@ def _set(c: Context, *names: str) -> list[Option]:
 
 
 @rule("no-master", "Options.html#master", weight=ENDS)
-def no_master(c: Context) -> Iterator[Finding]:
+def no_master(c: Context) -> Findings:
     """Only the master starts workers again. Without one, a worker that reaches max-requests or reload-on-rss, or that
     harakiri ends, is the end of the server; one of several that is killed stays a zombie and is never replaced."""
     if c.has_master() or not c.whole:
@@ -36,7 +34,7 @@ def no_master(c: Context) -> Iterator[Finding]:
 
 
 @rule("min-worker-lifetime", "Options.html#min-worker-lifetime")
-def min_worker_lifetime(c: Context) -> Iterator[Finding]:
+def min_worker_lifetime(c: Context) -> Findings:
     """max-requests and reload-on-rss spare every worker younger than min-worker-lifetime, 10 seconds unless set
     (core/utils.c:1192). A burst of large requests inflates all workers in less."""
     recycling = _set(c, "max-requests", "reload-on-rss", "reload-on-as")
@@ -50,8 +48,8 @@ def min_worker_lifetime(c: Context) -> Iterator[Finding]:
     yield say(c, option or recycling[-1], level, message, "min-worker-lifetime = 0")
 
 
-@rule("recycle-together", "Options.html#max-requests-delta", weight=REQUESTS, servers=("uwsgi", "gunicorn"))
-def recycle_together(c: Context) -> Iterator[Finding]:
+@rule("recycle-together", "Options.html#max-requests-delta", weight=REQUESTS, servers="uwsgi gunicorn")
+def recycle_together(c: Context) -> Findings:
     """Workers that start together reach the same limit together and are replaced together. While the new ones start,
     nobody serves; with lazy-apps or slow imports that is an outage. A delta gives each worker a limit of its own;
     gunicorn's is max_requests_jitter."""
@@ -74,7 +72,7 @@ def recycle_together(c: Context) -> Iterator[Finding]:
 
 
 @rule("lifetime-unbounded", options="max-worker-lifetime")
-def lifetime_unbounded(c: Context, option: Option) -> Iterator[Finding]:
+def lifetime_unbounded(c: Context, option: Option) -> Findings:
     """max-worker-lifetime asks a worker to stop and goes on waiting: worker-reload-mercy does not bound it
     (core/master_checks.c:254). A worker that hangs while it ends is lost for good, and with threads a worker past its
     lifetime waits for one more request, which harakiri and max-requests do not change (uWSGI issue 2320)."""
@@ -87,14 +85,8 @@ def lifetime_unbounded(c: Context, option: Option) -> Iterator[Finding]:
         yield say(c, option, NOTE, message, instead)
 
 
-@rule(
-    "host-processors",
-    "Configuration.html#magic-variables",
-    weight=MEMORY,
-    servers=("uwsgi", "gunicorn"),
-    options="processes cheaper threads",
-)
-def host_processors(c: Context, option: Option) -> Iterator[Finding]:
+@rule("host-processors", "Configuration.html#magic-variables", MEMORY, "uwsgi gunicorn", "processes cheaper threads")
+def host_processors(c: Context, option: Option) -> Findings:
     """A number of workers that comes from the number of processors (`%k`, multiprocessing.cpu_count()) counts the
     host's, not the container's share of them, and not those of the machine that runs this check: a container with one
     processor and 1 GB may start 128 workers on a large host."""
@@ -106,7 +98,7 @@ def host_processors(c: Context, option: Option) -> Iterator[Finding]:
 
 
 @rule("map-socket", weight=REQUESTS, options="map-socket")
-def map_socket(c: Context, option: Option) -> Iterator[Finding]:
+def map_socket(c: Context, option: Option) -> Findings:
     """A worker that is mapped to no socket, or only to one that the file does not open, starts and answers nobody.
     Sockets are counted from 0 in the order of their lines, workers from 1."""
     lines, workers = c.all("map-socket"), c.positive("processes")
@@ -125,8 +117,8 @@ def map_socket(c: Context, option: Option) -> Iterator[Finding]:
         yield say(c, lines[-1], ERROR, message, f"{instead}, or one more `socket =` line")
 
 
-@rule("harakiri-threads", weight=REQUESTS, servers=("uwsgi", "gunicorn"), options="harakiri")
-def harakiri_threads(c: Context, option: Option) -> Iterator[Finding]:
+@rule("harakiri-threads", weight=REQUESTS, servers="uwsgi gunicorn", options="harakiri")
+def harakiri_threads(c: Context, option: Option) -> Findings:
     """A worker has one harakiri timer (core/utils.c:1123). With threads, any request that ends clears it, so one that
     hangs may go unnoticed; and when it fires, the requests of all threads are lost. gunicorn's timeout, with threads or
     greenlets, asks whether the worker is alive, not whether a request is."""
@@ -143,7 +135,7 @@ def harakiri_threads(c: Context, option: Option) -> Iterator[Finding]:
 
 
 @rule("py-call-osafterfork", weight=ENDS, options="py-call-osafterfork")
-def py_call_osafterfork(c: Context, option: Option) -> Iterator[Finding]:
+def py_call_osafterfork(c: Context, option: Option) -> Findings:
     """On CPython 3.13 py-call-osafterfork crashes every worker as it starts, over and over (uWSGI issue 2710). With
     py-call-uwsgi-fork-hooks uWSGI does not make the call."""
     if not c.is_on("py-call-osafterfork") or c.is_on("py-call-uwsgi-fork-hooks"):
