@@ -87,8 +87,7 @@ def check(arguments: argparse.Namespace) -> Report:
         fixed += rewritten
         if not rewritten:
             break
-    compared = context.comparison.sentence() if context.comparison else ""
-    return Report(arguments.file, context.shown(context.main), findings, compared, fixed)
+    return Report(arguments.file, context.shown(context.main), findings, context.comparison.sentence(), fixed)
 
 
 def _check_once(arguments: argparse.Namespace) -> tuple[Context, list[Finding]]:

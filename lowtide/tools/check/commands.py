@@ -17,10 +17,9 @@ from lowtide.tools.check.compose import interpolate
 from lowtide.tools.check.container import Container, parse_duration, read_container, sets_option
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
-from lowtide.tools.check.syntax import Command, RawLine
+from lowtide.tools.check.syntax import SERVER, Command, RawLine
 from lowtide.tools.sizes import docker_mb
 
-_SERVER = re.compile(r"(.*/)?(py)?(uwsgi(_python3?|-core)?|gunicorn3?|granian)")
 # Words that may stand before a server's name: programs that run the rest of the line, and behind them their options and
 # the name of a user.
 _RUNNERS = re.compile(
@@ -73,7 +72,7 @@ class Start:
     def set_command(self, words: list[str], line: RawLine, shell: str = "") -> None:
         """Find the server's command in these words. If they start a script, read the script."""
         for number, word in enumerate(words):
-            if _SERVER.fullmatch(word):
+            if SERVER.fullmatch(word):
                 self.command = Command(tuple(words[number:]), shell, line)
                 return
             if _SHELLS.fullmatch(word) and len(words) > number + 2 and re.fullmatch("-[a-z]*c", words[number + 1]):
@@ -111,7 +110,7 @@ class Start:
 
     def _segment(self, words: list[str], values: _Values, line: RawLine, several: bool) -> None:
         words = words[1:] if words and words[0] in ("if", "then", "else") else words
-        place = next((n for n, word in enumerate(words) if _SERVER.fullmatch(word)), None)
+        place = next((n for n, word in enumerate(words) if SERVER.fullmatch(word)), None)
         quoted = next((n for n, word in enumerate(words) if re.fullmatch("-[a-z]*c|--command", word)), None)
         if place is None and quoted is not None and len(words) > quoted + 1:
             self.read_shell(words[quoted + 1], line.file or self.path, line.number)

@@ -17,7 +17,7 @@ from subprocess import DEVNULL, PIPE, STDOUT
 
 from lowtide.tools.check.files import decode
 from lowtide.tools.check.magic import UNSTABLE
-from lowtide.tools.check.reader import Option, Reading
+from lowtide.tools.check.reader import FORMS, Option, Reading
 
 TIMEOUT_S = 10
 _CLOCK = "lowtide-stops-here"
@@ -74,8 +74,7 @@ def load_with(uwsgi: Path, target: str, environ: Mapping[str, str], cwd: Path) -
 
     Raises OSError or subprocess.TimeoutExpired.
     """
-    suffix = Path(target.partition(":")[0]).suffix
-    option = {".yml": "--yaml", ".yaml": "--yaml", ".xml": "--xml", ".json": "--json"}.get(suffix, "--ini")
+    option = f"--{FORMS.get(Path(target.partition(':')[0]).suffix, 'ini')}"
     words = [str(uwsgi), "--show-config", "--clock", _CLOCK, option, target]
     done = subprocess.run(
         words, env=environ, cwd=cwd, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, timeout=TIMEOUT_S, check=False

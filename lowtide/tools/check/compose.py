@@ -61,18 +61,14 @@ def _complete(service: Any, values: Mapping[str, str], folder: Path) -> Any:
     if isinstance(environment, list):
         pairs = (item.partition("=") for item in environment)
         environment = {name: value if equals else None for name, equals, value in pairs}
-    given = {name: values.get(name) if value is None else value for name, value in environment.items()}
-    return {**filled, "environment": {**_env_files(filled.get("env_file") or [], folder), **given}}
-
-
-def _env_files(given: Any, folder: Path) -> dict[str, str]:
-    """The variables of a service's env_file. A later file overrides an earlier one; a missing file is left out."""
-    variables: dict[str, str] = {}
-    for entry in given if isinstance(given, list) else [given]:
+    variables: dict[str, str | None] = {}
+    files = filled.get("env_file") or []
+    for entry in files if isinstance(files, list) else [files]:
         path = folder / (entry["path"] if isinstance(entry, dict) else entry)
-        if path.is_file():
-            variables |= read_env_file(path)
-    return variables
+        # A later file overrides an earlier one; a missing file is left out.
+        variables |= read_env_file(path) if path.is_file() else {}
+    variables |= {name: values.get(name) if value is None else value for name, value in environment.items()}
+    return {**filled, "environment": variables}
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:

@@ -29,7 +29,7 @@ BLOCK_ENDS = frozenset({"end", "endfor", "endif", "end-if", "end-for"})
 _NOT_OPTIONS = re.compile(
     "UWSGI_(RELOADS|VASSALS_DIR|EMPEROR_FD|BROODLORD_NUM|EMPEROR_FD_CONFIG|EMPEROR_PROXY|JAIL_PID|ORIGINAL_PROC_NAME)"
 )
-_FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
+FORMS = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json", ".js": "json", ".xml": "xml"}
 _READERS = {"ini": read_ini, "yaml": read_yaml, "json": read_json, "xml": read_xml}
 Locate = Callable[[str], Path | None]
 # The marks of a template (Jinja, Helm, ERB, EJS). A statement or a comment becomes nothing, an expression becomes a
@@ -121,7 +121,7 @@ class Reader:
             else:
                 words.append(line.value)
         for word in words:
-            if Path(word.partition(":")[0]).suffix in _FORMS:
+            if Path(word.partition(":")[0]).suffix in FORMS:
                 self._load(word, command.line)
         return self._finish()
 
@@ -377,10 +377,10 @@ class Reader:
 def _form(option: str, target: str, path: Path) -> str:
     """The reader that uWSGI chooses. include and inherit look at the end of the whole text, which may be a section, and
     in a default build they refuse any file whose ending is unknown."""
-    named = _FORMS.get(f".{option.removesuffix('config')}")
+    named = FORMS.get(f".{option.removesuffix('config')}")
     if named or option == "config":
         return named or "refused"
-    form = _FORMS.get(Path(target).suffix if option else path.suffix)
+    form = FORMS.get(Path(target).suffix if option else path.suffix)
     return form or ("refused" if option else "ini")
 
 

@@ -7,19 +7,9 @@ from lowtide.tools.check.reader import Option, Reading
 from lowtide.tools.check.values import has_placeholder, is_false, read_number
 
 # The servers' own defaults (uWSGI: core/init.c:95-135); every other number is 0 by default.
-DEFAULTS = {
-    "uwsgi": {
-        "processes": 1,
-        "threads": 1,
-        "async": 1,
-        "buffer-size": 4096,
-        "worker-reload-mercy": 60,
-        "min-worker-lifetime": 10,
-        "http-timeout": 60,
-    },
-    "gunicorn": {"processes": 1, "threads": 1, "worker-reload-mercy": 30, "harakiri": 30},
-    "granian": {"processes": 1, "threads": 1},
-}
+_ALL = {"processes": 1, "threads": 1}
+_UWSGI = {"async": 1, "buffer-size": 4096, "worker-reload-mercy": 60, "min-worker-lifetime": 10, "http-timeout": 60}
+DEFAULTS = {"uwsgi": _ALL | _UWSGI, "gunicorn": _ALL | {"worker-reload-mercy": 30, "harakiri": 30}, "granian": _ALL}
 
 
 @dataclass

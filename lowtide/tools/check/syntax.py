@@ -14,7 +14,7 @@ from lowtide.tools.check.magic import Lines
 
 _BLANK = " \t\r"
 _BYTE_ORDER_MARK = "\ufeff"
-_SERVER = re.compile(r"^(?:py)?(uwsgi|gunicorn|granian).*")
+SERVER = re.compile(r"(?:.*/)?(?:py)?(uwsgi|gunicorn|granian)(?:_python3?|-core|3)?")
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Command:
 
     @property
     def server(self) -> str:
-        return _SERVER.sub(r"\1", Path(self.words[0]).name)
+        return SERVER.sub(r"\1", self.words[0])
 
     def lines(self, find: Callable[[str], tuple[str, str] | str], problems: list[Problem]) -> Iterator[RawLine]:
         """The settings as lines, split as getopt_long and argparse do: a value stands behind `=`, behind a short flag
@@ -167,19 +167,15 @@ def read_yaml(path: Path, text: Lines, wanted: str) -> Read:
                 break
         elif not inside:
             continue
-        if not key or (key[0] in "-[{" and not inside):
-            continue
-        content = content.lstrip(_BLANK)
         if not inside:
-            name, colon, _ = content.partition(":")
-            inside = bool(colon) and name == wanted
-            continue
-        name, separator, value = content.partition(": " if ": " in content else ":\t")
-        if key[0] in "-[{" or not separator:
-            yield _problem("yaml-stops", path, number, key)
-            break
-        there = True
-        yield RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t"))
+            inside = key.startswith(f"{wanted}:")
+        elif key:
+            name, separator, value = content.lstrip(_BLANK).partition(": " if ": " in content else ":\t")
+            if key[0] in "-[{" or not separator:
+                yield _problem("yaml-stops", path, number, key)
+                break
+            there = True
+            yield RawLine(path, number, name.rstrip(" \t"), value.lstrip(_BLANK).rstrip(" \t"))
     if not there:
         yield _problem("section-missing", path, 1, wanted)
 

@@ -7,7 +7,7 @@ makes one of a function. Rules that differ only in their data are rows of a tabl
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from lowtide.tools.check.compare import Comparison
 from lowtide.tools.check.container import Container
 from lowtide.tools.check.files import shown
 from lowtide.tools.check.findings import Finding, Fixes, Level
-from lowtide.tools.check.options import Known, version_key
+from lowtide.tools.check.options import Known
 from lowtide.tools.check.reader import Option
 from lowtide.tools.check.settings import Settings
 from lowtide.tools.check.syntax import RawLine
@@ -43,7 +43,7 @@ class Context(Settings):
     uwsgi: tuple[int, ...] = (2, 0, 31)
     python: tuple[int, ...] = (3, 13)
     somaxconn: int | None = None
-    comparison: Comparison | None = None
+    comparison: Comparison = field(default_factory=Comparison)
     environment_told: bool = True
 
     @cached_property
@@ -73,11 +73,6 @@ class Context(Settings):
     def spell(self, name: str) -> str:
         """The option's name in the server that is checked."""
         return self.reading.spelling.get(name, name)
-
-    def has_release(self, name: str) -> bool:
-        """Whether the uWSGI in use knows the option."""
-        known = self.table.get(name)
-        return known is not None and (known.since is None or version_key(known.since) <= self.uwsgi)
 
     def values_of(self, line: RawLine) -> Iterable[str]:
         """The expanded values of a line, several in a loop; its value as written if uWSGI skips the line, as in a block
@@ -164,10 +159,8 @@ def say(
     """Make a finding about an option, a line or a problem's line; None stands for the whole file."""
     if where is None:
         return Finding(level, c.shown(c.main), 1, None, None, effective, message, instead, fixes, weight=weight)
-    if isinstance(where, RawLine):
-        name, line = where.key, where.number
-    else:
-        name, line = c.spell(where.name), where.line
-        effective = where.value if effective is None and where.value != where.written else effective
+    if isinstance(where, Option) and effective is None and where.value != where.written:
+        effective = where.value
+    name, line = (where.key, where.number) if isinstance(where, RawLine) else (c.spell(where.name), where.line)
     file = c.shown(where.file) if where.file else "environment"
     return Finding(level, file, line, name or None, where.written, effective, message, instead, fixes, weight=weight)

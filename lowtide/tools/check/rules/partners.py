@@ -6,27 +6,24 @@ from lowtide.tools.check.rules.base import NOTE, WARNING, Context, Findings, rul
 
 # A pattern of names, the options of which one must be set, and what uses them. `master` stands for a master process.
 _ROUTER = "http https http2 https2 http-to-https httprouter http-socket-router http-subscription-server"
-_PARTNERS = tuple(
-    (re.compile(pattern), partners.split(), user)
-    for pattern, partners, user in (
-        (r"https?-(?!socket)(?!subscription-server$)(?!to-https$).+", _ROUTER, "the HTTP router"),
-        (r"cheaper-busyness-.+", "cheaper-algo=busyness", "the busyness algorithm"),
-        (r"cheaper-(?!algos?-list$|list$|busyness-).+", "cheaper", "the cheaper subsystem"),
-        (r"stats-(?!push|server$).+", "stats stats-server stats-push emperor-stats", "the stats server"),
-        (r"harakiri-(verbose|graceful-.+|queue-threshold|no-arh)", "harakiri", "the harakiri timer"),
-        (r"spooler-(?!external|(py-?|python-)?import).+", "spooler spooler-external", "the spooler"),
-        (r"(mule-harakiri|mule-reload-mercy|mule-msg-.+)", "mule mules farm", "a mule"),
-        (r"gevent-.+", "gevent", "gevent"),
-        (r"(emperor|vassals)-.+", "emperor", "the emperor"),
-        (r"threads-stack-?size", "threads", "the threads of a worker"),
-        (r"cron-harakiri", "cron cron2 unique-cron legion-cron", "a cron task"),
-        (r"(hook-(master-start|touch)|worker-reload-mercy|reload-mercy|min-worker-lifetime)", "master", "the master"),
-        (r"log-(maxsize|backupname)", "logto logto2 daemonize daemonize2 logger log-master", "a log file"),
-        (r"static-(gzip|expires|skip|safe|index|cache)-?.*", "static-map static-map2 check-static static-check",
-         "the server of static files"),
-        (r"(chmod|chown)-socket", "socket uwsgi-socket http-socket fastcgi-socket scgi-socket shared-socket "
-         "http11-socket raw-socket https-socket stats zerg-pool", "a socket"),
-    )
+_PARTNERS = (
+    (r"https?-(?!socket)(?!subscription-server$)(?!to-https$).+", _ROUTER, "the HTTP router"),
+    (r"cheaper-busyness-.+", "cheaper-algo=busyness", "the busyness algorithm"),
+    (r"cheaper-(?!algos?-list$|list$|busyness-).+", "cheaper", "the cheaper subsystem"),
+    (r"stats-(?!push|server$).+", "stats stats-server stats-push emperor-stats", "the stats server"),
+    (r"harakiri-(verbose|graceful-.+|queue-threshold|no-arh)", "harakiri", "the harakiri timer"),
+    (r"spooler-(?!external|(py-?|python-)?import).+", "spooler spooler-external", "the spooler"),
+    (r"(mule-harakiri|mule-reload-mercy|mule-msg-.+)", "mule mules farm", "a mule"),
+    (r"gevent-.+", "gevent", "gevent"),
+    (r"(emperor|vassals)-.+", "emperor", "the emperor"),
+    (r"threads-stack-?size", "threads", "the threads of a worker"),
+    (r"cron-harakiri", "cron cron2 unique-cron legion-cron", "a cron task"),
+    (r"(hook-(master-start|touch)|worker-reload-mercy|reload-mercy|min-worker-lifetime)", "master", "the master"),
+    (r"log-(maxsize|backupname)", "logto logto2 daemonize daemonize2 logger log-master", "a log file"),
+    (r"static-(gzip|expires|skip|safe|index|cache)-?.*", "static-map static-map2 check-static static-check",
+     "the server of static files"),
+    (r"(chmod|chown)-socket", "socket uwsgi-socket http-socket fastcgi-socket scgi-socket shared-socket "
+     "http11-socket raw-socket https-socket stats zerg-pool", "a socket"),
 )  # fmt: skip
 # The same for the other servers: the option, what it needs, and what would use it.
 _GUNICORN_CLASSES = {"threads": "gthread", "worker-connections": "gthread gevent eventlet uvicorn tornado asgi"}
@@ -42,18 +39,16 @@ def option_without_partner(c: Context) -> Findings:
     fragment = not c.whole or not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
     for option in c.reading.options:
         known = c.table.get(option.name)
-        row = next((row for row in _PARTNERS if row[0].fullmatch(option.name)), None) if known else None
-        if row is None or fragment or any(_is_there(c, name) for name in row[1]):
+        rows = (row for row in _PARTNERS if known and re.fullmatch(row[0], option.name))
+        _, partners, user = next(rows, ("", "", ""))
+        if not partners or fragment or any(_is_there(c, name) for name in partners.split()):
             continue
         if option.value.lower() in ("0", "false", "no", "off") and option.name.startswith("http"):
             continue
-        name = {"master": "master = true"}.get(row[1][0], row[1][0].replace("=", " = "))
-        quiet = option.file is None or (
-            row[2] in ("the master", "a log file", "a socket") and "hook" not in option.name
-        )
-        message = f"{row[2][0].upper()}{row[2][1:]} would use `{option.name}`, and there is none here: it does "
-        message += "nothing."
-        if row[1] == _ROUTER.split() and c.any("http-socket", "http11-socket"):
+        name = re.sub("^master$", "master = true", partners.split()[0].replace("=", " = "))
+        quiet = option.file is None or (user in ("the master", "a log file", "a socket") and "hook" not in option.name)
+        message = f"{user[0].upper()}{user[1:]} would use `{option.name}`, and there is none here: it does nothing."
+        if partners == _ROUTER and c.any("http-socket", "http11-socket"):
             message += " http-socket is not that router: the workers themselves speak HTTP there."
         instead = f"{name}{'' if '=' in name else ' = ...'}, or no line"
         yield say(c, option, NOTE if quiet else WARNING, message, instead)

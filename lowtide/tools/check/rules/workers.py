@@ -2,6 +2,7 @@
 
 import re
 
+from lowtide.tools.check.options import version_key
 from lowtide.tools.check.reader import Option
 from lowtide.tools.check.rules.base import ENDS, ERROR, MEMORY, NOTE, REQUESTS, WARNING, Context, Findings, rule, say
 
@@ -58,16 +59,16 @@ def recycle_together(c: Context) -> Findings:
     together = c.positive("cheaper-initial") or c.positive("cheaper") or workers
     for name in ("max-requests", "max-worker-lifetime") if workers > 1 and together > 1 else ():
         step, option, limit = f"{name}-delta", c.option(name), c.positive(name)
-        served = c.reading.server != "uwsgi" or c.has_release(step)
+        since = c.table.names[step].since or ""
+        served = c.reading.server != "uwsgi" or version_key(since) <= c.uwsgi
         if not option or not limit or (c.number(step) != 0 and served):
             continue
-        known = c.table.get(step)
         lazy = c.is_on("lazy-apps") or c.is_on("lazy") or (c.reading.server == "gunicorn" and not c.option("preload"))
         count = f"All {workers} workers" if together == workers else f"The {together} workers that start together"
         message = f"{count} reach {limit} at about the same time and are replaced together"
         message += ", each importing the application anew." if lazy else "."
         instead = f"{c.spell(step)} = {max(limit // 10, 1)}"
-        instead += "" if served else f" (needs uWSGI {known.since if known else 'newer'})"
+        instead += "" if served else f" (needs uWSGI {since})"
         yield say(c, option, WARNING if together == workers else NOTE, message, instead)
 
 

@@ -50,7 +50,7 @@ def findings_in(tmp_path: Path) -> Findings:
                 uwsgi=version_key(uwsgi),
                 python=version_key(python),
                 somaxconn=somaxconn,
-                comparison=comparison,
+                comparison=comparison or Comparison(),
                 environment_told=environment_told,
             )
         )
