@@ -89,8 +89,7 @@ class Start:
         values = _Values(self.environ)
         for number, row in _joined(text):
             row = _SUBSTITUTION.sub(_marked, row)
-            assignment = re.fullmatch(r"\s*(export\s+)?(\w+)=(\S+|\"[^\"]*\"|'[^']*')\s*", row)
-            if assignment:
+            if assignment := re.fullmatch(r"\s*(export\s+)?(\w+)=(\S+|\"[^\"]*\"|'[^']*')\s*", row):
                 word = _expand(assignment[3].strip("\"'"), values)
                 values[assignment[2]] = word
                 if assignment[1] or assignment[2] in self.environ:
@@ -224,11 +223,10 @@ def _dockerfile(start: Start, text: str) -> None:
 
 def _form(rest: str) -> list[str]:
     """The words of CMD or ENTRYPOINT: a JSON list is the exec form, anything else is run by a shell."""
-    try:
-        words = json.loads(rest)
-        return [str(word) for word in words] if isinstance(words, list) else ["/bin/sh", "-c", rest]
-    except ValueError:
-        return ["/bin/sh", "-c", rest]
+    with contextlib.suppress(ValueError):
+        if isinstance(words := json.loads(rest), list):
+            return [str(word) for word in words]
+    return ["/bin/sh", "-c", rest]
 
 
 def _contained(start: Start, service: str | None, shell: Mapping[str, str], dot_env: bool) -> None:

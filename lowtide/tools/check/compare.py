@@ -99,8 +99,7 @@ def compare(uwsgi: Path, target: str, reading: Reading, environ: Mapping[str, st
         return Comparison(skipped=f"`{acts}` would act on this machine")
     if any(problem.kind in ("include-not-read", "template") for problem in reading.problems):
         return Comparison(skipped="the configuration is not whole: it is a template, or reads from elsewhere")
-    version = uwsgi_version(uwsgi)
-    if version is None:
+    if (version := uwsgi_version(uwsgi)) is None:
         return Comparison(skipped=f"{uwsgi} does not run")
     try:
         loaded, output = load_with(uwsgi, target, environ, cwd)

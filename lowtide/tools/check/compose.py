@@ -32,8 +32,7 @@ def services(path: Path, document: dict[str, Any], environ: Mapping[str, str], d
     Raises:
         ValueError: a `${` that is not closed or an operator that does not exist.
     """
-    asked = _ask_compose(path, environ, dot_env)
-    if asked is not None:
+    if (asked := _ask_compose(path, environ, dot_env)) is not None:
         return asked
     beside = path.parent / ".env"
     values = {**(read_env_file(beside) if dot_env and beside.is_file() else {}), **environ}

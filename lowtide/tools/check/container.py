@@ -147,8 +147,7 @@ def _compose(name: str, service: dict[str, Any], folder: Path) -> Container:
     memory = service.get("mem_limit") or limits.get("memory")
     grace = service.get("stop_grace_period")
     sysctls = service.get("sysctls") or {}
-    if isinstance(sysctls, list):
-        sysctls = dict(item.split("=", 1) for item in sysctls)
+    sysctls = dict(item.split("=", 1) for item in sysctls) if isinstance(sysctls, list) else sysctls
     somaxconn = sysctls.get("net.core.somaxconn")
     nofile = (service.get("ulimits") or {}).get("nofile")
     build = service.get("build")

@@ -127,8 +127,7 @@ class Reader:
 
     def _find_flag(self, flag: str) -> tuple[str, str] | str:
         name = flag[2:] if flag.startswith("--") else self.table.short.get(flag[1], flag)
-        known = self.table.get(complete(name, self.table.names))
-        if known:
+        if known := self.table.get(complete(name, self.table.names)):
             return known.name, known.argument
         near = self.table.nearest(name) if len(self.reading.problems) < MAX_FILES else None
         return f"--{near}" if near else ""
@@ -198,8 +197,7 @@ class Reader:
         self._open.pop()
 
     def _read_lines(self, path: Path, text: str, section: str, form: str) -> None:
-        mark = _STATEMENT.search(text) or (_EXPRESSION.search(text) if form != "json" else None)
-        if mark:
+        if mark := _STATEMENT.search(text) or (_EXPRESSION.search(text) if form != "json" else None):
             place = text.count("\n", 0, mark.start()) + 1
             self._problem("template", " ".join(mark[0].split())[:60], RawLine(path, place, "", mark[0]))
             # The line ends in a text that is removed stay, so that the other lines keep their numbers.
@@ -228,8 +226,7 @@ class Reader:
                 self._block = None
             if self._block:
                 keyword, argument, _ = self._block
-                known = self.table.get(key)
-                if known and known.kind == "logic":
+                if (known := self.table.get(key)) and known.kind == "logic":
                     self._problem("block-nested", keyword, line)
                     return
                 self._block_running = True
@@ -242,17 +239,13 @@ class Reader:
         option = Option(key, value, line.written, line.file, line.number, inherited=self._inheriting)
         line.active = True
         self.reading.options.append(option)
-        known = self.table.get(key)
-        if known and known.immediate:
+        if (known := self.table.get(key)) and known.immediate:
             option.configured = True
             self._apply_immediate(known, option, line)
 
     def _apply_immediate(self, known: Known, option: Option, line: RawLine) -> None:
         """Apply an option with the flag UWSGI_OPT_IMMEDIATE, which acts while the file is being read."""
         if known.kind == "logic":
-            if self._block:
-                self._problem("block-nested", self._block[0], line)
-                return
             self._block = (option.name, option.value, line)
         elif known.kind == "load":
             self._load(option.value, line, option.name)

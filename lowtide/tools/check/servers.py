@@ -24,7 +24,6 @@ _NAMES = json.loads(Path(__file__).with_name("servers.json").read_text(encoding=
 _CANONICAL = {
     "gunicorn": {
         "workers": "processes",
-        "max_requests": "max-requests",
         "max_requests_jitter": "max-requests-delta",
         "graceful_timeout": "worker-reload-mercy",
         "timeout": "harakiri",
@@ -99,15 +98,14 @@ def _read_file(path: Path, environ: Mapping[str, str], reading: Reading) -> None
     for statement in statements:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    value = names[target.id] = _value(statement.value, environ, names)
-                    source = ast.get_source_segment(text, statement.value) or ""
-                    shown = source if value is None else str(value)
-                    line = RawLine(path, statement.lineno, target.id, shown, active=True, form="python")
-                    reading.lines.append(line)
-                    if target.id in reading.known and not (value is False or source == "None"):
-                        _add(reading, line, source, unknown=value is None)
+            for target in (target for target in targets if isinstance(target, ast.Name)):
+                value = names[target.id] = _value(statement.value, environ, names)
+                source = ast.get_source_segment(text, statement.value) or ""
+                shown = source if value is None else str(value)
+                line = RawLine(path, statement.lineno, target.id, shown, active=True, form="python")
+                reading.lines.append(line)
+                if target.id in reading.known and not (value is False or source == "None"):
+                    _add(reading, line, source, unknown=value is None)
     variables = (node for node in ast.walk(ast.Module(statements, [])) if isinstance(node, ast.Name))
     used = {variable.id for variable in variables if isinstance(variable.ctx, ast.Load)}
     # A name that the file itself reads is a variable and not a setting; so is one that is private or in capitals.

@@ -28,8 +28,7 @@ class Settings:
 
     def option(self, name: str) -> Option | None:
         """The option that takes effect; None if nothing sets it."""
-        options = self.all(name)
-        return options[-1] if options else None
+        return next(reversed(self.all(name)), None)
 
     def any(self, *names: str) -> Option | None:
         """The first of these that something sets."""
@@ -40,17 +39,15 @@ class Settings:
         known here: a variable in it has no value, it depends on the machine (%k), or uWSGI refuses it."""
         if name == "processes" and self.processes is not None:
             return self.processes
-        option = self.option(name)
-        if option is None:
+        if (option := self.option(name)) is None:
             return DEFAULTS[self.reading.server].get(name, 0)
         known = self.table.get(option.name)
         if known is None or known.kind not in NUMBERS or "$" in option.value or has_placeholder(option.value):
             return None
         return None if option.unknown or "%k" in option.written else read_number(known.kind, option.value)
 
-    def __getitem__(self, name: str) -> int | None:
-        """The same for the texts of messages: {c[processes]}."""
-        return self.number(name)
+    # For the texts of messages: {c[processes]}.
+    __getitem__ = number
 
     def positive(self, name: str) -> int:
         """The number that takes effect; 0 if the option is off or the number is not known."""

@@ -47,8 +47,7 @@ def read_number(kind: str, text: str) -> int | None:
 def effective(kind: str, text: str) -> str:
     """The value that uWSGI uses, as text for people; for a switch, whether it is on."""
     if kind in NUMBERS:
-        number = read_number(kind, text)
-        if number is None:
+        if (number := read_number(kind, text)) is None:
             return "refused: negative"
         return f"{number} MB" if kind == "megabytes" else str(number)
     if kind in BOOLEANS:

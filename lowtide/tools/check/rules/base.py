@@ -30,6 +30,7 @@ ALL = "uwsgi gunicorn granian"
 MAX_FINDINGS = 500
 Where = Option | RawLine | None
 Findings = Iterator[Finding]
+Check = Callable[..., Findings]
 
 
 @dataclass(kw_only=True)
@@ -49,11 +50,8 @@ class Context(Settings):
     @cached_property
     def written(self) -> list[RawLine]:
         """The options that the environment sets, then every line of the files."""
-        environment = [
-            RawLine(None, 0, option.name, option.written, active=True)
-            for option in self.reading.options
-            if option.file is None and self.table.get(option.name)
-        ]
+        options = (option for option in self.reading.options if option.file is None and self.table.get(option.name))
+        environment = (RawLine(None, 0, option.name, option.written, active=True) for option in options)
         return [*environment, *self.reading.lines]
 
     @property
@@ -88,8 +86,7 @@ class Context(Settings):
 
     def known_lines(self) -> Iterator[tuple[RawLine, Known]]:
         for line in self.written:
-            known = self.table.get(line.key)
-            if known:
+            if known := self.table.get(line.key):
                 yield line, known
 
     @cached_property
@@ -111,7 +108,7 @@ class Rule:
 
     code: str
     explanation: str
-    check: Callable[[Context], Iterable[Finding]]
+    check: Check
     options: str = ""
     weight: int = 0
     page: str = ""
@@ -130,11 +127,11 @@ class Rule:
 
 def rule(
     code: str, page: str = "", weight: int = 0, servers: str = "uwsgi", options: str = ""
-) -> Callable[[Callable[..., Iterable[Finding]]], Rule]:
+) -> Callable[[Check], Rule]:
     """Make a rule of a function that yields findings; its docstring is the explanation. With `options` it is called for
     each of them that takes effect."""
 
-    def make(check: Callable[..., Iterable[Finding]]) -> Rule:
+    def make(check: Check) -> Rule:
         def check_options(c: Context) -> Findings:
             for name in options.split():
                 if option := c.option(name):

@@ -15,6 +15,7 @@ _TRAILER = re.compile(r"(?:^|\s)([;#].*|(?<=.)//.*)$|(?<=[^\s;,])([;,]+)$")
 _SECONDS = re.compile(r"(mule-|spooler-|cron-)?harakiri$|.*-(mercy|lifetime|timeout|delta|delay)$|idle$")
 _SECONDS_IN = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _MEGABYTES_IN = {"m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
+_OFF = ["false", "disable", "disabled", "off", "no", "none", "never", "n", "f"]
 # What to write if the value has no digit from which to guess.
 _USUAL = {"processes": 4, "workers": 4, "post-buffering": 8192, "cheaper": 1, "threads": 2}
 
@@ -160,10 +161,8 @@ def not_a_boolean(c: Context) -> Findings:
             if usual or is_false(word) or not _is_plain(value):
                 continue
             now = effective(known.kind, value)
-            on, off = (
-                difflib.get_close_matches(word, words.split(), n=1, cutoff=0.7)
-                for words in ("true yes on", "false disable disabled off no none never n f")
-            )
+            on = difflib.get_close_matches(word, ("true", "yes", "on"), n=1, cutoff=0.7)
+            off = difflib.get_close_matches(word, _OFF, n=1, cutoff=0.7)
             message = f"uWSGI knows false, off, no and 0; {value!r} is none of them, so `{line.key}` is {now}."
             instead = f"{line.key} = {'false' if off else 'true'}"
             yield say(c, line, ERROR if off else NOTE if on else WARNING, message, instead, now)

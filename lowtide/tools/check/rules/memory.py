@@ -31,10 +31,7 @@ def memory_over_limit(c: Context, option: Option) -> Findings:
     stops the old one, so one more counts there."""
     limit, size, count = c.container.memory, c.positive("reload-on-rss"), c.positive("processes")
     workers = count + (c.reading.server == "granian")
-    if not limit or not size or not count:
-        return
-    needed = sizing.unmeasured_bound(workers, size).total_mb
-    if needed <= limit:
+    if not (limit and size and count) or (needed := sizing.unmeasured_bound(workers, size).total_mb) <= limit:
         return
     over = workers * size >= limit
     compared = "nearly" if not over else "more than" if workers * size > limit else "all of"
@@ -127,12 +124,12 @@ def no_max_fd(c: Context) -> Findings:
     nofile = c.container.nofile
     if c.option("max-fd") or not c.whole or (nofile and nofile <= MIB):
         return
-    router = c.any("http", "https", "http2", "fastrouter", "rawrouter", "sslrouter")
+    routers = ("http", "https", "http2", "fastrouter", "rawrouter", "sslrouter")
+    router = c.any(*routers) if c.container.memory else None
     told = f" (here {nofile}, {8 * nofile / 1e9:.1f} GB a table)" if nofile else ""
     message = "`max-fd` is not set: uWSGI prepares for every descriptor that the host allows, on some a thousand "
     message += f"million{told}."
-    if router and c.container.memory:
+    if router:
         message += f" `{router.name}` takes 8 bytes for each: 8.6 GB at 2^30, and the container has "
         message += f"{c.container.memory:.0f} MB."
-    heavy = router and c.container.memory
-    yield say(c, None, WARNING if heavy else NOTE, message, "max-fd = 4096", weight=MEMORY if heavy else 0)
+    yield say(c, None, WARNING if router else NOTE, message, "max-fd = 4096", weight=MEMORY if router else 0)

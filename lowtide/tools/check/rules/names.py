@@ -10,13 +10,9 @@ from lowtide.tools.check.values import effective
 
 # A file with more unknown names is not a uWSGI configuration, and the search for similar names takes time.
 MAX_UNKNOWN = 100
-_NO_ELSE = "the lines below stay in the block above"
-_NEVER_THERE = {
-    "reload-on-pss": "reload-on-pss does not exist in uWSGI 2.0; reload-on-rss does",
-    "reload-on-uss": "reload-on-uss does not exist in uWSGI 2.0; reload-on-rss does",
-    "else": f"uWSGI has no else: {_NO_ELSE}",
-    "elif": f"uWSGI has no elif: {_NO_ELSE}",
-}
+_ONLY_RSS = "does not exist in uWSGI 2.0; reload-on-rss does"
+_NEVER_THERE = {name: f"{name} {_ONLY_RSS}" for name in ("reload-on-pss", "reload-on-uss")}
+_NEVER_THERE |= {word: f"uWSGI has no {word}: the lines below stay in the block above" for word in ("else", "elif")}
 
 
 def _plugins(c: Context) -> set[str]:
@@ -48,26 +44,23 @@ def unknown_option(c: Context) -> Findings:
         if near is None and name not in _NEVER_THERE and (name in seen or c.reading.server != "uwsgi"):
             continue
         seen.add(name)
+        if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
+            near = "py-call-uwsgi-fork-hooks"
+        value = re.sub(r"\s+[;#].*", "", line.value)
+        instead = f"{near} = {value}" if near else "Remove the line, or check the name with uwsgi --help."
         message = f"uWSGI has no option `{name}`"
         message += " and, with `strict`, refuses to start." if fatal else ": it ignores the line."
         if name in _NEVER_THERE:
             message = f"{_NEVER_THERE[name]}."
+            opposite = "End the block and start another with the opposite condition, such as if-not-env."
+            instead = instead if near else opposite
         elif used:
             message = f"`{name}` is a variable of this file's own, and with `strict` uWSGI refuses to start over it."
+            instead = f"set-placeholder = {name}={line.value}"
         elif c.reading.server != "uwsgi":
             message = f"gunicorn has no setting `{name}`: it takes the line for a variable of yours."
         elif plugins:
             message += f" Unless the plugin {' or '.join(sorted(plugins))} brings it."
-        if near in ("py-call-osafterfork", "py-call-os-after-fork") and c.python >= (3, 13):
-            near = "py-call-uwsgi-fork-hooks"
-        value = re.sub(r"\s+[;#].*", "", line.value)
-        instead = "Remove the line, or check the name with uwsgi --help."
-        if used:
-            instead = f"set-placeholder = {name}={line.value}"
-        elif near:
-            instead = f"{near} = {value}"
-        elif name in _NEVER_THERE:
-            instead = "End the block and start another with the opposite condition, such as if-not-env."
         level = WARNING if near or name in _NEVER_THERE else NOTE
         yield say(c, line, ERROR if fatal else level, message, instead, weight=ENDS if fatal else 0)
     for option in c.reading.options:
@@ -104,8 +97,7 @@ def repeated_option(c: Context) -> Findings:
         *others, last = c.all(option.name)
         now = effective(known.kind, last.value)
         place = (last.file, last.line)
-        lost = [o for o in others if effective(known.kind, o.value) != now and (o.file, o.line) != place]
-        if lost:
+        if lost := [o for o in others if effective(known.kind, o.value) != now and (o.file, o.line) != place]:
             message = f"This line counts, and {_name(c, lost[-1])} does not."
             message += " A file read by `inherit` wins over the one that inherits it." if last.inherited else ""
             instead = "Read the template first, with include." if last.inherited else "Keep one of them."

@@ -38,8 +38,7 @@ def option_without_partner(c: Context) -> Findings:
         return
     fragment = not c.whole or not c.any("socket", "http-socket", "http", "emperor", "module", "wsgi-file")
     for option in c.reading.options:
-        known = c.table.get(option.name)
-        rows = (row for row in _PARTNERS if known and re.fullmatch(row[0], option.name))
+        rows = (row for row in _PARTNERS if c.table.get(option.name) and re.fullmatch(row[0], option.name))
         _, partners, user = next(rows, ("", "", ""))
         if not partners or fragment or any(_is_there(c, name) for name in partners.split()):
             continue

@@ -126,9 +126,8 @@ def no_socket(c: Context) -> Findings:
     (core/uwsgi.c:2947). A fragment that is included, or whose socket the command line gives, is none."""
     names = {option.name for option in c.reading.options if c.table.get(option.name)}
     unread = {"template", "include-not-read", "section-missing", "not-parsed"}
-    if any(map(_SERVES.fullmatch, names)) or unread & {problem.kind for problem in c.reading.problems}:
-        return
-    if not names or c.any("plugin", "plugins", "need-plugin"):
+    unread &= {problem.kind for problem in c.reading.problems}
+    if not names or any(map(_SERVES.fullmatch, names)) or unread or c.any("plugin", "plugins", "need-plugin"):
         return
     message = f"No line opens a socket: uWSGI exits{'' if c.reading.command else ' unless its command line does'}."
     level = ERROR if c.reading.command else NOTE
@@ -147,16 +146,14 @@ def hook_fails(c: Context) -> Findings:
     """A hook is an action, a colon and its arguments. uWSGI exits over an action that it does not know, and destroys
     the instance when one fails as it starts (core/hooks.c): a comment behind the name of a function is looked for as
     part of that name."""
-    for option in c.reading.options:
-        if re.match(r"hook-(?!touch)", option.name) and c.table.get(option.name) and "$" not in option.value:
-            wrong = _wrong_with(c, option)
-            if wrong:
-                fatal = not re.search(r"atexit|stop|reload|lost", option.name)
-                clean = re.sub(r"(unix_signal:\d+ \w+).*|\s+[;#].*$", r"\1", option.value)
-                does = "uWSGI ends as it starts" if fatal else "the hook fails"
-                known = "; this check knows" not in wrong
-                level = ERROR if fatal and known else WARNING
-                yield say(c, option, level, f"{wrong}: {does}.", f"{option.name} = {clean}")
+    hooks = (o for o in c.reading.options if re.match(r"hook-(?!touch)", o.name) and c.table.get(o.name))
+    for option in hooks:
+        if "$" not in option.value and (wrong := _wrong_with(c, option)):
+            fatal = not re.search(r"atexit|stop|reload|lost", option.name)
+            clean = re.sub(r"(unix_signal:\d+ \w+).*|\s+[;#].*$", r"\1", option.value)
+            does = "uWSGI ends as it starts" if fatal else "the hook fails"
+            level = ERROR if fatal and "; this check knows" not in wrong else WARNING
+            yield say(c, option, level, f"{wrong}: {does}.", f"{option.name} = {clean}")
 
 
 def _wrong_with(c: Context, option: Option) -> str | None:

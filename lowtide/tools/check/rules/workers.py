@@ -110,8 +110,7 @@ def map_socket(c: Context, option: Option) -> Findings:
     sockets = range(sum(len(c.all(name)) for name in _SOCKETS.split()))
     if not sockets or any(number not in served for number in sockets):
         return
-    idle = set(range(1, workers + 1)).difference(*(served.get(number, ()) for number in sockets))
-    if idle:
+    if idle := set(range(1, workers + 1)).difference(*(served.get(number, ()) for number in sockets)):
         message = f"The file opens {len(sockets)} socket{'s' * (len(sockets) != 1)}, and no line maps one to worker "
         message += f"{', '.join(map(str, sorted(idle)))}: it starts and answers nobody."
         instead = f"map-socket = {sockets[-1]}:{','.join(map(str, sorted(served[sockets[-1]] | idle)))}"

@@ -78,6 +78,7 @@ UNREADABLE: dict[str, tuple[list[str], bytes | None, str]] = {
     "recursive": ([], b"[uwsgi]\nini = uwsgi.ini\n", "includes itself"),
     "long-name": (["x" * 5000], None, "name too long"),
     "json": (["uwsgi.json"], None, "no such file"),
+    "gunicorn": (["gunicorn.conf.py"], None, "no such file"),
     "standard-input": (["-"], None, "not a file"),
     "url": (["http://127.0.0.1:1/x.ini"], None, "not a file"),
     "no-manifest": (["--container", "nowhere.yml"], GOOD.encode(), "no such file"),

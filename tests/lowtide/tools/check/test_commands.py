@@ -205,6 +205,20 @@ def test_a_container_s_environment_alone_configures_uwsgi(capsys: pytest.Capture
     assert "no-socket" not in found
 
 
+def test_the_variables_of_another_file_s_container_reach_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("compose.yml").write_text("services: {a: {image: a, environment: {UWSGI_PROCESSES: 4x}}}")
+    found = rows("start.sh", "exec uwsgi --socket a", ("--container", "compose.yml"), capsys)
+    assert ("not-a-number", "environment") in [(row["code"], row["file"]) for row in found]
+
+
+def test_a_flag_in_the_environment_is_placed_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--wrokers 2")
+    (row,) = [row for row in rows("gunicorn.conf.py", "", (), capsys) if row["code"] == "not-parsed"]
+    assert (row["file"], row["line"]) == ("environment", 0)
+
+
 ENVIRONMENTS = {
     "Dockerfile": "FROM a\nENV UWSGI_PROCESSES=4x UWSGI_RELOAD_ON_RSS=500 UWSGI_MASTER=1",
     "compose.yml": "services:\n  web:\n    image: a\n    environment: {UWSGI_PROCESSES: 4x, UWSGI_RELOAD_ON_RSS: 500}\n"
