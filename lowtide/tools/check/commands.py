@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lowtide.tools.check.compose import interpolate
-from lowtide.tools.check.container import Container, parse_duration, read_container, sets_option
+from lowtide.tools.check.container import Container, parse_duration, read_container
 from lowtide.tools.check.env_file import read_env_file
 from lowtide.tools.check.files import UnreadableError, read_text
+from lowtide.tools.check.options import load_options
 from lowtide.tools.check.syntax import SERVER, Command, RawLine
 from lowtide.tools.sizes import docker_mb
 
@@ -172,11 +173,17 @@ def find_start(
             return None
     except ValueError as error:
         raise UnreadableError(f"{path}: not understood: {error}") from None
-    if start.command is None and any(map(sets_option, start.environ)):
+    if start.command is None and any(map(_sets_option, start.environ)):
         start.command = image
     if start.command is None:
         raise UnreadableError(f"{path}: no command of uWSGI, gunicorn or granian in it")
     return start
+
+
+def _sets_option(variable: str) -> bool:
+    """Whether a variable of the environment is an option of uWSGI."""
+    name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
+    return variable.startswith("UWSGI_") and load_options().get(name) is not None
 
 
 def _split(text: str, number: int) -> list[str]:

@@ -16,7 +16,6 @@ from typing import Any
 
 from lowtide.tools.check import compose
 from lowtide.tools.check.files import UnreadableError, read_text
-from lowtide.tools.check.options import load_options
 from lowtide.tools.sizes import docker_mb, kubernetes_mb
 
 # Seconds between SIGTERM and SIGKILL when the file says nothing.
@@ -27,7 +26,8 @@ ECS_GRACE = 30
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3}
 _SECONDS |= {"m": 60, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600}
 _SECONDS |= {"d": 86400, "day": 86400, "days": 86400}
-SERVERS = r"\b(uwsgi|gunicorn|granian)\b"
+# In the command or among the variables of a container that runs a server.
+_SERVES = re.compile(r"\b(uwsgi|gunicorn|granian)\b|\bUWSGI_")
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,8 @@ def read_container(
     containers = {container.source.partition(" ")[2]: container for container in found}
     if not containers:
         raise UnreadableError(f"{path}: no Compose service, Kubernetes container or ECS container in it")
-    serving = [
-        name
-        for name, container in containers.items()
-        if re.search(SERVERS, " ".join(container.command)) or any(map(sets_option, container.environment))
-    ]
+    texts = {name: " ".join((*container.command, *container.environment)) for name, container in containers.items()}
+    serving = [name for name, text in texts.items() if _SERVES.search(text)]
     likely = list(containers) if len(containers) == 1 else serving
     service = likely[0] if service is None and len(likely) == 1 else service
     if service not in containers:
@@ -198,18 +195,12 @@ def _kubernetes(document: dict[str, Any], maps: Mapping[Any, Any]) -> Iterator[C
         )
 
 
-def sets_option(variable: Any) -> bool:
-    """Whether a variable of the environment is an option of uWSGI."""
-    name = str(variable).removeprefix("UWSGI_").lower().replace("_", "-")
-    return str(variable).startswith("UWSGI_") and load_options().get(name) is not None
-
-
 def _helm(name: str, values: Any) -> Iterator[Container]:
     """The containers that the values of a chart describe: wherever UWSGI_... is set, with the limits beside it."""
     for key, value in values.items() if isinstance(values, dict) else ():
         listed = isinstance(value, list) and all(isinstance(item, dict) for item in value)
         environment = {item.get("name"): item.get("value") for item in value} if listed else value
-        if isinstance(environment, dict) and any(map(sets_option, environment)):
+        if isinstance(environment, dict) and any(str(name).startswith("UWSGI_") for name in environment):
             memory = ((values.get("resources") or {}).get("limits") or {}).get("memory")
             yield Container(
                 source=f"container {name}",

@@ -43,6 +43,7 @@ def read_server(command: Command, environ: Mapping[str, str], locate: Locate, ma
         spelling.setdefault(name.replace("_", "-"), name)
     reading = Reading(server=server, spelling=spelling, known=frozenset(names), command=command, files=[main])
     flags = {flag: name for name, (all_flags, _) in names.items() for flag in all_flags}
+    # These print something and set nothing.
     flags |= dict.fromkeys(("--help", "--version", "-v", "-h"), "")
 
     def find(flag: str) -> tuple[str, str] | str:

@@ -106,11 +106,9 @@ def _refused(code: str, c: Context) -> Findings:
             value = option.value
             if "$" in value or "%(" in value or not refuses(c, value):
                 continue
-            numbers, first = (
-                {"more": c.positive("cheaper") + 1, "needed": _workers(value)},
-                re.split(r"[\s;,=]", value)[0],
-            )
-            objection, advice = (text.format(value, c=c, first=first, **numbers) for text in (wrong, instead))
+            words = {"c": c, "more": c.positive("cheaper") + 1, "needed": _workers(value)}
+            words["first"] = re.split(r"[\s;,=]", value)[0]
+            objection, advice = (text.format(value, **words) for text in (wrong, instead))
             warns = code == "start-warned"
             does = _DOES.get(source, "warns as it starts" if warns else "refuses to start")
             message = f"uWSGI {does}: {objection} ({source})."
