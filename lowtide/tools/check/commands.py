@@ -70,22 +70,21 @@ class Start:
             paths.insert(0, outside) if posixpath.join(inside, outside.name) == full else None
         return next((path for path in paths if path.is_file()), None)
 
-    def set_command(self, words: list[str], line: RawLine, shell: str = "") -> None:
+    def set_command(self, words: list[str], line: RawLine) -> None:
         """Find the server's command in these words. If they start a script, read the script."""
         for number, word in enumerate(words):
             if SERVER.fullmatch(word):
-                self.command = Command(tuple(words[number:]), shell, line)
+                self.command = Command(tuple(words[number:]), "", line)
                 return
             if _SHELLS.fullmatch(word) and len(words) > number + 2 and re.fullmatch("-[a-z]*c", words[number + 1]):
-                self.read_shell(words[number + 2], line.file or self.path, line.number)
+                self.read_shell(words[number + 2], line)
                 return
-            path = self.locate(word) if word.endswith(".sh") or "entrypoint" in word else None
-            if path:
-                self.read_shell(read_text(path), path, 1, script=True)
+            if (word.endswith(".sh") or "entrypoint" in word) and (path := self.locate(word)):
+                self.read_shell(read_text(path), RawLine(path, 1, "", ""), script=True)
                 if self.command:
                     return
 
-    def read_shell(self, text: str, path: Path, first: int, script: bool = False) -> None:
+    def read_shell(self, text: str, first: RawLine, script: bool = False) -> None:
         """Find the last server that a shell script starts, and apply the assignments before it."""
         values = _Values(self.environ)
         for number, row in _joined(text):
@@ -106,14 +105,15 @@ class Start:
             for word in words:
                 segments.append([]) if word and set(word) <= set("();<>|&") else segments[-1].append(word)
             for segment in segments:
-                self._segment(segment, values, RawLine(path, first + number - 1, "", ""), script or len(segments) > 1)
+                line = RawLine(first.file, first.number + number - 1, "", "")
+                self._segment(segment, values, line, script or len(segments) > 1)
 
     def _segment(self, words: list[str], values: _Values, line: RawLine, several: bool) -> None:
         words = words[1:] if words and words[0] in ("if", "then", "else") else words
         place = next((n for n, word in enumerate(words) if SERVER.fullmatch(word)), None)
         quoted = next((n for n, word in enumerate(words) if re.fullmatch("-[a-z]*c|--command", word)), None)
         if place is None and quoted is not None and len(words) > quoted + 1:
-            self.read_shell(words[quoted + 1], line.file or self.path, line.number)
+            self.read_shell(words[quoted + 1], line)
         if place is None or (place and not _RUNNERS.fullmatch(words[0])):
             return
         if not all(_BEHIND_RUNNERS.fullmatch(word) for word in words[:place]):
@@ -163,9 +163,9 @@ def find_start(
                 kind, _, command = row.partition(":")
                 if kind == (service or "web"):
                     # The shell does not stay in front of a single command.
-                    start.read_shell(f"exec {command}", path, number)
+                    start.read_shell(f"exec {command}", RawLine(path, number, "", ""))
         elif suffix in (".sh", ".bash") or re.match(r"#!.*\b(ba|da|a)?sh\b", text):
-            start.read_shell(text, path, 1, script=True)
+            start.read_shell(text, image.line, script=True)
         elif suffix == ".py":
             start.environ = dict(shell)
             start.command = Command(("gunicorn", "-c", path.name), "", image.line)

@@ -61,9 +61,7 @@ class Settings:
     def is_on(self, name: str) -> bool:
         option = self.option(name)
         known = self.table.get(name)
-        if option is None or known is None or known.kind not in BOOLEANS:
-            return False
-        return not is_false(option.value)
+        return bool(option and known and known.kind in BOOLEANS and not is_false(option.value))
 
     def has_master(self) -> bool:
         """Whether there is a master: `master` asks for it, or an option that needs it switches it on
