@@ -1,17 +1,22 @@
-"""The picture of an experiment: memory in blue and cumulative requests in red, a panel a variant, shared axes."""
+"""The picture of an experiment: memory in blue and cumulative requests in red, a panel a variant, shared axes.
+
+Matplotlib is imported where something is drawn, because it takes longer to load than all the rest of a command, and
+many commands end without a picture.
+"""
+
+from __future__ import annotations
 
 import io
 import math
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from loadtest.results import words
 from loadtest.results.types import Event, Results, Sample, Summary, Variant
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colour-blind readers can tell Paul Tol's "vibrant" blue and red apart. No two names have the same value, so that a
 # page can replace each value in the SVG by a custom property of its own.
@@ -61,9 +66,16 @@ STYLE: Any = {
 }
 
 
+def styled() -> AbstractContextManager[None]:
+    """In this context pictures have our fonts and colours, whatever the machine's own configuration says."""
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
 def write(results: Results) -> None:
     """Write `memory.png` (1800 px wide, to be shown at 900) and `memory.svg` into the result directory."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         picture = figure(results)
         picture.savefig(results.directory / "memory.png", dpi=200, metadata={"Software": None})
     (results.directory / "memory.svg").write_text(svg(results), encoding="utf-8")
@@ -71,7 +83,7 @@ def write(results: Results) -> None:
 
 def svg(results: Results, narrow: bool = False) -> str:
     """The picture as SVG, the same text for the same results. `narrow` as for `figure`."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         text = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Title": "Memory and cumulative requests over time"}
         figure(results, narrow).savefig(text, format="svg", metadata=metadata)
@@ -83,6 +95,8 @@ def figure(results: Results, narrow: bool = False) -> Figure:
 
     `narrow` is for a phone.
     """
+    from matplotlib.figure import Figure
+
     variants = results.summary.variants
     many = len(variants) > words.MANY
     wide = 4 if many else 2 if len(variants) == 4 else min(3, len(variants))
@@ -90,7 +104,7 @@ def figure(results: Results, narrow: bool = False) -> Figure:
     rows = math.ceil(len(variants) / columns)
     width = 3.7 if narrow and len(variants) > 1 else 9.0
     height = 1.15 + rows * (1.6 if many else 3.0 if rows == 1 else 2.1)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         picture = Figure(figsize=(width, height), layout="constrained")
         grid = picture.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         lanes = [name for name in MARKS if any(_marks(events, name) for events in results.events.values())]
@@ -232,6 +246,9 @@ def _limits(axes: Axes, rights: list[Axes], results: Results, lanes: int) -> Non
 
 
 def _legend(picture: Figure, results: Results, lanes: list[str], columns: int) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     summary = results.summary
     entries: list[Line2D | Patch] = [Line2D([], [], color=COLOURS["requests"], linewidth=1.1, label="requests")]
     if summary.memory == "PSS":

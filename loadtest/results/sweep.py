@@ -1,16 +1,19 @@
 """The files and the picture of `make sweep`: memory by workers, by the share of large requests and by their size."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from msgspec import Struct
 
 from loadtest.results import files, plot, words
 from loadtest.results.tables import Table
 from loadtest.results.types import Environment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # In the order of the panels, with what is written below each.
 LABELS = {"workers": "workers", "share": "large requests, % of all", "size": "body of a large request, MiB"}
@@ -41,6 +44,8 @@ class Sweep(Struct):
 
 def figure(rows: list[Row]) -> Figure:
     """One panel for each axis, all on one scale: the mean as a line, the peak dotted."""
+    from matplotlib.figure import Figure
+
     picture = Figure(figsize=(9.0, 3.6), layout="constrained")
     panels: list[Axes] = list(picture.subplots(1, len(LABELS), sharey=True))
     for panel, axis in zip(panels, LABELS, strict=True):
@@ -69,7 +74,7 @@ def write(directory: Path, sweep: Sweep) -> None:
     """sweep.json, sweep.csv, sweep.png and sweep.svg."""
     files.write_whole(directory / "sweep.json", sweep)
     files.write_rows(directory / "sweep.csv", Row, sweep.rows)
-    with matplotlib.rc_context(plot.STYLE):
+    with plot.styled():
         picture = figure(sweep.rows)
         picture.savefig(directory / "sweep.png", dpi=200, metadata={"Software": None})
         picture.savefig(directory / "sweep.svg", metadata={"Date": None, "Creator": None})
