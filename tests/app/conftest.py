@@ -17,7 +17,7 @@ on_postgresql = loaded.DATABASES["default"]["ENGINE"].endswith("postgresql")
 collect_ignore = ["test_server_side_cursors.py"]
 if on_postgresql:
     collect_ignore = ["test_postgresql.py", "test_database_away.py", "test_costs.py", "test_settings.py"]
-    collect_ignore += ["test_users.py", "test_cache.py", "test_first_day.py"]
+    collect_ignore += ["test_users.py", "test_cache.py", "test_first_day.py", "test_runtime_role.py"]
 
 
 @pytest.fixture(autouse=True)
