@@ -64,7 +64,9 @@ def turn(item: pytest.Item) -> int:
         return 0
     if "diagnoses" in getattr(item, "fixturenames", ()):
         return 1
-    return 2 if item.get_closest_marker("stack") else 3
+    if item.get_closest_marker("stack"):
+        return 2
+    return 3 if item.get_closest_marker("slow") else 4
 
 
 # Before pytest-xdist's hook, which reads the groups.
