@@ -26,16 +26,12 @@ _LOOPS = {"simple", "async", "gevent"}
 _DOES = dict.fromkeys(("core/uwsgi.c:3620", "core/socket.c:1681"), "starts, and each worker exits")
 _DOES["core/uwsgi.c:4359"] = "ends as it starts"
 _ALGORITHMS = {"spare", "backlog", "manual", "busyness"}
-
-
-def _octal(value: str, *also: str) -> bool:
-    return bool(re.fullmatch("[0-7]{3}", value)) or value in also
-
-
-def _socket_known(c: Context) -> bool:
-    """Whether the file opens a socket, or something that is not read here may open one."""
-    names = {option.name for option in c.reading.options if re.fullmatch(r"(?!ch|map-)(.*-)?socket", option.name)}
-    return bool(names) or not c.whole
+# Options that open a socket, and all that give uWSGI something to do.
+_SOCKET = re.compile(r"(?!ch|map-)(.*-)?socket")
+_SERVES = re.compile(
+    rf"{_SOCKET.pattern}|https?2?|http-(to.*|subscription-server)|emperor.*|.*attach-daemon2?|.*cron2?|spooler|"
+    r"(http|fast|raw|ssl)router|legion|zerg.*|udp|gevent|loop|fastcgi|scgi|raw|command-mode|no-server|proxy"
+)
 
 
 def _workers(value: str) -> int:
@@ -43,7 +39,7 @@ def _workers(value: str) -> int:
 
 
 # Code, options, place in the source, when it is refused, what uWSGI objects to, what to write. {0} is the value.
-_Refused = Callable[[Context, str], bool]
+_Refused = Callable[[Context, str], object]
 _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
     ("cheaper-not-below-processes", "cheaper", "core/init.c:452",
      lambda c, _: 0 < (c.number("processes") or 0) <= c.positive("cheaper"),
@@ -69,19 +65,20 @@ _TABLE: tuple[tuple[str, str, str, _Refused, str, str], ...] = (
     ("start-warned", "cheaper-algo", "core/cheaper.c",
      lambda c, value: c.positive("cheaper") > 0 and value not in _ALGORITHMS and not c.any("plugin", "plugins"),
      "there is no such algorithm, and it takes spare", "cheaper-algo = spare"),
-    ("start-refused", "chmod-socket", "core/uwsgi.c:4609", lambda _, value: bool(value) and not _octal(value, "1"),
+    ("start-refused", "chmod-socket", "core/uwsgi.c:4609", lambda _, value: not re.fullmatch("([0-7]{3}|1)?", value),
      "the mode is written with exactly three octal digits", "chmod-socket = 660"),
-    ("start-refused", "logfile-chmod", "core/uwsgi.c:4631", lambda _, value: not _octal(value),
+    ("start-refused", "logfile-chmod", "core/uwsgi.c:4631", lambda _, value: not re.fullmatch("[0-7]{3}", value),
      "the mode is written with exactly three octal digits", "logfile-chmod = 640"),
-    ("start-refused", "uid", "core/uwsgi.c:4052", lambda _, value: bool(re.search(r"[\s;,=]", value)),
+    ("start-refused", "uid", "core/uwsgi.c:4052", lambda _, value: re.search(r"[\s;,=]", value),
      "there is no user of that name", "uid = {first}"),
-    ("start-refused", "gid", "core/uwsgi.c:4071", lambda _, value: bool(re.search(r"[\s;,=]", value)),
+    ("start-refused", "gid", "core/uwsgi.c:4071", lambda _, value: re.search(r"[\s;,=]", value),
      "there is no group of that name", "gid = {first}"),
     ("start-refused", "static-map", "core/uwsgi.c:4521", lambda _, value: "=" not in value,
      "a static map is MOUNTPOINT=FOLDER", "static-map = /static=/srv/static"),
     ("start-refused", "https-socket", "core/uwsgi.c:4242", lambda _, value: value.count(",") < 2,
      "the syntax is address,certificate,key", "https-socket = :8443,site.crt,site.key"),
-    ("start-refused", "http-to", "core/uwsgi.c:2955", lambda c, _: not c.has_master() and not _socket_known(c),
+    ("start-refused", "http-to", "core/uwsgi.c:2955",
+     lambda c, _: c.whole and not c.has_master() and not any(_SOCKET.fullmatch(o.name) for o in c.reading.options),
      "a router that sends elsewhere, without a socket or a master beside it, is nothing to stay for", "master = true"),
     ("start-refused", "map-socket", "core/socket.c:1672", lambda _, value: ":" not in value,
      "the syntax is socket:worker[,worker...]", "map-socket = 0:1"),
@@ -132,10 +129,6 @@ def no_socket(c: Context) -> Findings:
     yield say(c, None, level, message, "socket = /run/app.sock, or http-socket = :8080")
 
 
-_SERVES = re.compile(
-    r"(?!ch|map-)(.*-)?socket|https?2?|http-(to.*|subscription-server)|emperor.*|.*attach-daemon2?|.*cron2?|spooler|"
-    r"(http|fast|raw|ssl)router|legion|zerg.*|udp|gevent|loop|fastcgi|scgi|raw|command-mode|no-server|proxy"
-)
 _BLANKS = {"unix_signal": 1, "alarm": 1, "chmod": 1, "chown": 1, "chown2": 1, "write": 1, "writen": 1, "append": 1}
 
 
