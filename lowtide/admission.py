@@ -9,6 +9,9 @@ taken at most (lowtide.kinds); while nothing is known, LARGE_NEED_MB. It waits u
 when the request has waited for QUEUE_S seconds. A request that is alone is always admitted. What a request takes beyond
 its reservation counts too. A reservation ends with the request or its worker.
 
+One request of those that run may need more than any of its kind before (NEED_MARGIN). The margin is kept free once, for
+the largest of them: that several exceed their reservations at the same moment is far less likely.
+
 Workers for small requests do none of this. This module does not depend on a particular server.
 """
 
@@ -82,12 +85,12 @@ class Budget:
     def need_mb(self, wanted: int) -> float:
         """What a request of this kind reserves."""
         highest_mb = self._kinds.highest_mb(wanted)
-        return self._need_mb if highest_mb is None else highest_mb * NEED_MARGIN
+        return self._need_mb if highest_mb is None else highest_mb
 
     def _admits(self, need_mb: float, since: float) -> bool:
         """Whether a request that has waited since then may run beside those that run."""
-        now, reserved_mb, used_mb = time.monotonic(), 0.0, 0.0
-        alone = True
+        now, used_mb = time.monotonic(), 0.0
+        reserved_mb = [need_mb]
         for pid, others_mb, before_mb, waits_since in self._slots():
             try:
                 grown_mb = max(0.0, memory.rss_mb(pid) - before_mb)
@@ -100,10 +103,10 @@ class Budget:
                 if waits_since < since and now - waits_since > _PATIENCE_S:
                     return False
                 continue
-            alone = False
             used_mb += grown_mb
-            reserved_mb += max(others_mb, grown_mb)
-        return alone or reserved_mb + need_mb <= self._free_mb(used_mb)
+            reserved_mb.append(max(others_mb, grown_mb))
+        margin_mb = (NEED_MARGIN - 1) * max(reserved_mb)
+        return len(reserved_mb) == 1 or sum(reserved_mb) + margin_mb <= self._free_mb(used_mb)
 
     def _free_mb(self, used_mb: float) -> float:
         """How much all large requests may take together, when those that run have taken `used_mb` so far."""

@@ -73,9 +73,7 @@ SCENARIOS = {
         # One large request after the other, for a container that is hardly larger than what one of them needs.
         Scenario("tight", 400, 500, 2, 2, 10, 13_000, 10_000, 6, 32, 1500),
         # Several large requests at once, with bodies of 2, 10, 30 and 60 MiB, as fast as the server answers.
-        Scenario(
-            "mixed", 200, 160, 2, 2, 1000, 900, 10_000, 6, 64, 1500, large_users=4, sizes=(1, 1, 1, 5, 5, 15, 15, 30)
-        ),
+        Scenario("mixed", 130, 260, 2, 2, 1000, 900, 5_000, 6, 64, 1500, 4, (1, 5, 15) * 4 + (30,)),
         # 100,000 requests and hundreds of recycles, to see whether a recycle ever costs a request.
         Scenario("soak", 99_700, 300, 20, 1000, 1, 13_000, 10_000, 6, 32, 1500),
         Scenario("article", 5984, 16, 10, 100, 0.25, 90_000, 10_000, 15, 256, 6000),

@@ -154,8 +154,9 @@ VARIANTS = {
         Variant("streaming", "What the stack ships, asked through its streaming endpoints.", {}, streaming=True),
         Variant(
             "admitted",
-            "What the stack ships, with two workers for large requests, which are admitted by memory.",
-            {"LARGE_WORKERS": "2", "ADMISSION": "auto"},
+            "What the stack ships, with three workers for large requests, which are admitted by memory.",
+            # One of them may wait for memory while two run.
+            {"LARGE_WORKERS": "3", "ADMISSION": "auto"},
             by_name_only=True,
         ),
         Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),

@@ -59,13 +59,13 @@ def test_large_requests_come_by_weight() -> None:
     assert names == {"import, dry run": 42, "import": 6, "export.json": 6, "report": 6}
     mixed = Counter(asked.name for asked in scenarios.requests(scenarios.SCENARIOS["mixed"], "large", 1))
     assert mixed == {
-        "import, dry run": 42,
-        "import, dry run x 5": 28,
-        "import, dry run x 15": 28,
+        "import, dry run": 56,
+        "import, dry run x 5": 56,
+        "import, dry run x 15": 56,
         "import, dry run x 30": 14,
-        "import": 16,
-        "export.json": 16,
-        "report": 16,
+        "import": 26,
+        "export.json": 26,
+        "report": 26,
     }
     tight = Counter(asked.row.name for asked in scenarios.requests(scenarios.named("tight large=90"), "large", 1))
     assert tight == {"import, dry run": 70, "import": 10, "export.json": 10}

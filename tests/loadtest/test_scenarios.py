@@ -51,13 +51,13 @@ def test_sizes_come_as_often_as_the_scenario_has_them(tmp_path: Path, monkeypatc
     (tmp_path / "asked_bodies.py").write_text((ASKED / "asked_bodies.py").read_text())
     monkeypatch.setenv("APP_DIR", str(tmp_path))
     scenarios.described.cache_clear()
-    asked = list(scenarios.requests(scenarios.named("mixed large=144"), "large", 1))
-    assert asked == list(scenarios.requests(scenarios.named("mixed large=144"), "large", 1))
+    asked = list(scenarios.requests(scenarios.named("mixed large=117"), "large", 1))
+    assert asked == list(scenarios.requests(scenarios.named("mixed large=117"), "large", 1))
     assert asked != sorted(asked, key=lambda asked: asked.size)
     counts = Counter(one.name for one in asked)
-    assert counts == {"upload": 48, "upload x 5": 32, "upload x 15": 32, "upload x 30": 16, "download": 16}
-    short = list(scenarios.requests(scenarios.named("mixed large=24"), "large", 1))
-    assert (len(short), {one.name for one in short}) == (24, set(counts))
+    assert counts == {"upload": 32, "upload x 5": 32, "upload x 15": 32, "upload x 30": 8, "download": 13}
+    short = list(scenarios.requests(scenarios.named("mixed large=39"), "large", 1))
+    assert (len(short), {one.name for one in short}) == (39, set(counts))
     bodies = {one.size: scenarios.body(one.call, scenario, 7, tmp_path, one.size) for one in asked if one.row.make_body}
     assert {size: len(body) for size, body in bodies.items()} == {size: 2 + 900 * size for size in (1, 5, 15, 30)}
     assert scenarios.largest_body_mb(scenario, 7, tmp_path) == max(map(len, bodies.values())) / 2**20

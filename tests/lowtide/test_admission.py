@@ -19,7 +19,7 @@ Hold = Callable[[Budget, int, int, float], tuple[Any, Connection]]
 
 @pytest.fixture
 def budget() -> Budget:
-    """Room for 100 MiB. A small request needs 11 MiB, a large one 66, and one of an unknown kind 90."""
+    """Room for 100 MiB. A small request needs 10 MiB, a large one 60, and one of an unknown kind 90."""
     made = Budget(3, 100, 90)
     made._kinds.note(SMALL, 10)
     made._kinds.note(LARGE, 60)
@@ -70,6 +70,17 @@ def test_those_that_fit_together_run_together(budget: Budget, hold: Hold) -> Non
     assert other.recv() == "ended"
     assert fits(budget, LARGE)
     assert fits(budget, UNKNOWN)
+
+
+def test_the_margin_is_kept_free_once(hold: Hold) -> None:
+    """60 MiB and 40 need 106: with a margin for each it would be 110."""
+    for room_mb, runs in ((107, True), (105, False)):
+        budget = Budget(3, room_mb, 90)
+        budget._kinds.note(SMALL, 40)
+        budget._kinds.note(LARGE, 60)
+        _, other = hold(budget, 1, LARGE, 5)
+        assert other.recv() is True
+        assert fits(budget, SMALL) is runs
 
 
 def test_what_is_killed_gives_back(budget: Budget, hold: Hold) -> None:
