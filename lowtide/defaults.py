@@ -22,6 +22,8 @@ WORKER_CEILING = "auto"
 ADMISSION = "off"
 # Whether small workers hand requests that have turned out to be large to the large pool: 1, or 0 for no.
 LEARN_ROUTES = "0"
+# Whether what is loaded before the fork is made immortal where Python can: 1, or 0 for no.
+IMMORTAL = "1"
 WORKER_MANAGEMENT = "lowtide"
 # The settings below are in MiB.
 RELOAD_ON_RSS = 128

@@ -56,9 +56,11 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     admission = environment.get("ADMISSION") or defaults.ADMISSION
     if admission not in ("auto", "off") and not (admission.isdecimal() and int(admission)):
         raise Unusable(f"ADMISSION={admission} cannot be used: write auto, off, or a whole number of MiB.")
-    learn = environment.get("LEARN_ROUTES") or defaults.LEARN_ROUTES
-    if learn not in ("0", "1"):
-        raise Unusable(f"LEARN_ROUTES={learn} cannot be used: write 1 or 0.")
+    switches = {"LEARN_ROUTES": defaults.LEARN_ROUTES, "IMMORTAL": defaults.IMMORTAL}
+    switches = {name: environment.get(name) or default for name, default in switches.items()}
+    for name, switch in switches.items():
+        if switch not in ("0", "1"):
+            raise Unusable(f"{name}={switch} cannot be used: write 1 or 0.")
     if problem := telemetry.problem(environment):
         raise Unusable(problem)
     need = environment.get("LARGE_NEED_MB") and str(number(environment, "LARGE_NEED_MB", 0, 0))
@@ -76,7 +78,7 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         "QUEUE_S": str(number(environment, "QUEUE_S", defaults.QUEUE_S, 0)),
         "WORKER_CEILING": ceiling,
         "ADMISSION": admission,
-        "LEARN_ROUTES": learn,
+        **switches,
     }
 
 

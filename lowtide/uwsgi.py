@@ -14,6 +14,8 @@ It works on the application that `module =` names, without a change to its code:
 - refuses requests whose client has disconnected or that waited for more than QUEUE_S seconds (`lowtide.overload`);
 - freezes what is loaded before the fork (gc.freeze): otherwise a worker's garbage collector would write into every
   object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
+- makes it immortal where Python can (`lowtide.immortal`): otherwise a worker would copy the pages of all objects that
+  it uses; IMMORTAL=0 turns that off;
 - with ADMISSION admits large requests by the memory that they need (`lowtide.admission`), and with LEARN_ROUTES=1 hands
   requests that have turned out to be large to the workers for them (`lowtide.handoff`);
 - counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
@@ -66,6 +68,7 @@ from lowtide import (
     counts,
     defaults,
     handoff,
+    immortal,
     ledger,
     logs,
     memory,
@@ -472,4 +475,6 @@ if _IDLE_S and _give_back and _wrapped and _MASTER and _number("threads") < 2:
     uwsgi.add_timer(_number_of_look, 1)
 if not _LAZY and os.environ.get("GC_FREEZE") != "0":
     gc.collect()
+    if (os.environ.get("IMMORTAL") or defaults.IMMORTAL) == "1":
+        immortal.immortalize()
     gc.freeze()

@@ -35,12 +35,14 @@ from loadtest.results.types import Environment
 from lowtide import sample
 
 ROUNDS = 12
+MORTAL = {"IMMORTAL": "0"}
 MEASURES = {
-    "uWSGI as it comes": {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
-    "the master woken by SIGCHLD": {"PRELOAD": "off", "GC_FREEZE": "0"},
-    "and the garbage collector frozen": {"PRELOAD": "off"},
-    "and URLconf and templates loaded": {"PRELOAD": "code"},
-    "and requests answered (what ships)": {},
+    "uWSGI as it comes": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
+    "the master woken by SIGCHLD": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0"},
+    "and the garbage collector frozen": MORTAL | {"PRELOAD": "off"},
+    "and URLconf and templates loaded": MORTAL | {"PRELOAD": "code"},
+    "and requests answered": MORTAL,
+    "and what is loaded immortal, from Python 3.12 on (what ships)": {},
 }
 
 

@@ -160,5 +160,6 @@ VARIANTS = {
             by_name_only=True,
         ),
         Variant("no-ledger", "What the stack ships, without the ledger.", {"LEDGER": "0"}, by_name_only=True),
+        Variant("mortal", "What the stack ships, without immortal objects.", {"IMMORTAL": "0"}, by_name_only=True),
     )
 }

@@ -48,6 +48,7 @@ def test_one_pool(environment: dict[str, str]) -> None:
         ("ADMISSION", "0"),
         ("ADMISSION", "100m"),
         ("LEARN_ROUTES", "yes"),
+        ("IMMORTAL", "off"),
     ],
 )
 def test_what_uwsgi_would_misread_is_refused(name: str, value: str) -> None:
