@@ -253,7 +253,7 @@ def test_health_check_notices_workers_that_hang(healthy: Stack) -> None:
     stop, go_on = 19, 18
     assert int(healthy.python(signal_workers.format(stop))) == 4
     try:
-        wait_until("unhealthy", lambda: health() == "unhealthy")
+        wait_until("unhealthy", lambda: health() == "unhealthy", 40)
     finally:
         healthy.python(signal_workers.format(go_on))
     wait_until("healthy", lambda: health() == "healthy")
