@@ -28,12 +28,15 @@ from lowtide import defaults, memory
 from lowtide.busy import answer_busy
 from lowtide.kinds import Kinds, kind
 from lowtide.overload import waited_s
-from lowtide.sizing import HEADROOM_MB, NEED_MARGIN
+from lowtide.sizing import NEED_MARGIN
 from lowtide.wsgi import Application, Environ
 
 # What a worker has reserved: its pid (0 when it serves no request), MiB, its RSS before the request, and since when the
 # request waits (monotonic clock; 0 once it is admitted).
 _SLOT = struct.Struct("=qddd")
+# MiB of the container's limit that stay free: the health check's Python (10), and a reserve (8). The rest of
+# HEADROOM_MB (lowtide.sizing), the kernel's memory and a sampler, is in the working set, which each decision reads.
+_FREE_MB = 18
 # How often a worker that waits looks, in seconds.
 _LOOK_S = 0.01
 # A smaller request may run before one that waits for more memory, until that one has waited for this many seconds.
@@ -115,7 +118,7 @@ class Budget:
         limit_mb, now_mb = memory.limit_mb(), memory.working_set_mb()
         if limit_mb is None or now_mb is None:
             return math.inf
-        return limit_mb - HEADROOM_MB - (now_mb - used_mb)
+        return limit_mb - _FREE_MB - (now_mb - used_mb)
 
     def reserve(self, worker: int, wanted: int, longest_s: float, gone: Callable[[], bool]) -> bool:
         """Wait until the memory for a request of this kind is free, and reserve it; False when it took too long.

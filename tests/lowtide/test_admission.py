@@ -1,5 +1,6 @@
 """Reservations of memory by large requests: who runs, who waits, and what a worker that was killed had reserved."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lowtide import admission
+from lowtide import admission, memory
 from lowtide.admission import Budget
 from lowtide.kinds import kind
 
@@ -81,6 +82,16 @@ def test_the_margin_is_kept_free_once(hold: Hold) -> None:
         _, other = hold(budget, 1, LARGE, 5)
         assert other.recv() is True
         assert fits(budget, SMALL) is runs
+
+
+def test_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 MiB, 120 are in use, 40 of them by large requests that run, and 18 stay free."""
+    budget = Budget(3, None, 90)
+    monkeypatch.setattr(memory, "limit_mb", lambda: 300.0)
+    monkeypatch.setattr(memory, "working_set_mb", lambda: 120.0)
+    assert budget._free_mb(40.0) == 202
+    monkeypatch.setattr(memory, "limit_mb", lambda: None)
+    assert budget._free_mb(40.0) == math.inf
 
 
 def test_what_is_killed_gives_back(budget: Budget, hold: Hold) -> None:
