@@ -186,8 +186,8 @@ def test_cloudformation(tmp_path: Path) -> None:
         ("a.yml", "services: {app: [1]}", "not understood"),
         ("a.yml", "services: {app: &a {labels: *a}}", "not understood: maximum recursion"),
         ("a.json", "{", "no valid JSON"),
-        ("a.json", "[" * 100_000, "no valid JSON"),
-        ("a.yml", "[" * 5_000, "no valid YAML"),
+        pytest.param("a.json", "[" * 100_000, "no valid JSON", id="deep JSON"),
+        pytest.param("a.yml", "[" * 5_000, "no valid YAML", id="deep YAML"),
     ],
 )
 def test_odd_files_are_refused_in_one_line(name: str, text: str, words: str, tmp_path: Path) -> None:
