@@ -56,8 +56,10 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
     admission = environment.get("ADMISSION") or defaults.ADMISSION
     if admission not in ("auto", "off") and not (admission.isdecimal() and int(admission)):
         raise Unusable(f"ADMISSION={admission} cannot be used: write auto, off, or a whole number of MiB.")
-    switches = {"LEARN_ROUTES": defaults.LEARN_ROUTES, "IMMORTAL": defaults.IMMORTAL}
-    switches = {name: environment.get(name) or default for name, default in switches.items()}
+    switches = {
+        "LEARN_ROUTES": environment.get("LEARN_ROUTES") or defaults.LEARN_ROUTES,
+        "IMMORTAL": environment.get("IMMORTAL") or defaults.IMMORTAL,
+    }
     for name, switch in switches.items():
         if switch not in ("0", "1"):
             raise Unusable(f"{name}={switch} cannot be used: write 1 or 0.")

@@ -35,7 +35,7 @@ from loadtest.results.types import Environment
 from lowtide import sample
 
 ROUNDS = 12
-MORTAL = {"IMMORTAL": "0"}
+MORTAL = VARIANTS["mortal"].environment
 MEASURES = {
     "uWSGI as it comes": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
     "the master woken by SIGCHLD": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0"},
