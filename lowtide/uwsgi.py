@@ -16,6 +16,8 @@ It works on the application that `module =` names, without a change to its code:
   object, and so copy every page that the worker shares with the others; GC_FREEZE=0 turns that off;
 - makes it immortal where Python can (`lowtide.immortal`): otherwise a worker would copy the pages of all objects that
   it uses; IMMORTAL=0 turns that off;
+- fills the holes between what is loaded (`lowtide.holes`): otherwise a worker would copy pages to write into them;
+  FILL_HOLES=0 turns that off;
 - with ADMISSION admits large requests by the memory that they need (`lowtide.admission`), and with LEARN_ROUTES=1 hands
   requests that have turned out to be large to the workers for them (`lowtide.handoff`);
 - counts what requests take at their peak, by route (`lowtide.ledger`); LEDGER=0 turns that off;
@@ -68,6 +70,7 @@ from lowtide import (
     counts,
     defaults,
     handoff,
+    holes,
     immortal,
     ledger,
     logs,
@@ -477,4 +480,6 @@ if not _LAZY and os.environ.get("GC_FREEZE") != "0":
     gc.collect()
     if (os.environ.get("IMMORTAL") or defaults.IMMORTAL) == "1":
         immortal.immortalize()
+    if os.environ.get("FILL_HOLES") != "0":
+        _fillers = holes.fill()
     gc.freeze()

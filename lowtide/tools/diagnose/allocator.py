@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lowtide import memory
+from lowtide.holes import Mallinfo2
 from lowtide.memory import MIB
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -16,18 +17,6 @@ _CLASS = re.compile(r"^ +\d+ +(\d+) +\d+ +\d+ +(\d+)$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(r"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
 _BYTES_OVERHEAD = sys.getsizeof(b"")
 _BLOCKS = re.compile(r"^# bytes in allocated blocks\s+=\s+([\d,]+)", re.MULTILINE)
-
-
-class _Mallinfo2(ctypes.Structure):
-    """struct mallinfo2, mallinfo(3): ten numbers of bytes."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
 
 
 def anonymous_mb() -> float:
@@ -61,7 +50,7 @@ def malloc_in_use() -> int | None:
         mallinfo2 = ctypes.CDLL(None).mallinfo2
     except AttributeError:
         return None
-    mallinfo2.restype = _Mallinfo2
+    mallinfo2.restype = Mallinfo2
     info = mallinfo2()
     return int(info.uordblks) + int(info.hblkhd)
 
