@@ -7,12 +7,12 @@ ARG VERSION=0.1.0
 # The base of all stages, named once. `make images` pins it by digest, as it does the images in docker-compose.yml.
 FROM debian:trixie-slim AS base
 
-# Dependencies of the application, with the compilers that uWSGI needs.
+# Dependencies of the application, with the compilers that uWSGI and psycopg need.
 FROM base AS compilers
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        ca-certificates gcc libc6-dev libpcre2-dev python3-dev python3-pip python3-venv \
+        ca-certificates gcc libc6-dev libpcre2-dev libpq-dev python3-dev python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /srv/venv
 ENV PATH=/srv/venv/bin:$PATH
@@ -46,9 +46,15 @@ RUN [ ! -s /srv/build-packages ] || { apt-get update \
 
 # With TELEMETRY=1 also the libraries that report to OpenTelemetry and Sentry (observe/telemetry.yml).
 ARG TELEMETRY
-COPY requirements/app.txt requirements/telemetry.txt /tmp/
+COPY requirements/app.txt requirements/postgresql.txt requirements/telemetry.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /srv/venv install --require-hashes -r /tmp/app.txt ${TELEMETRY:+-r /tmp/telemetry.txt}
+# psycopg's wheel has an OpenSSL and a Kerberos of its own, which take 4 MiB of memory beside Python's. So psycopg is compiled for
+# Debian's libpq, where the application has the version that is locked for it.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    ! grep -q "^$(grep -o '^psycopg==[^ ]*' /tmp/postgresql.txt) " /tmp/app.txt \
+    || { pip --python /srv/venv install --require-hashes -r /tmp/postgresql.txt \
+    && pip --python /srv/venv uninstall --yes psycopg-binary; }
 
 # What the application's build commands make, such as static files, and nginx's configuration for it.
 FROM build AS static
@@ -69,7 +75,7 @@ RUN mkdir /srv/static \
 FROM base AS app
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 \
+    && apt-get install --yes --no-install-recommends libpq5 python3 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 app \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app \

@@ -14,7 +14,7 @@ from typing import Any
 from stack import CHECKOUT
 
 PIP_AUDIT = CHECKOUT / ".venv-audit/bin/pip-audit"
-FILES = ("app", "uwsgi", "telemetry", "locust")
+FILES = ("app", "postgresql", "uwsgi", "telemetry", "locust")
 
 
 def report(pip_audit: Path) -> tuple[list[dict[str, Any]], str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lowtide import application
 from stack import CHECKOUT
 
-NAMES = ("app", "uwsgi", "telemetry", "locust", "peers", "dev", "deploy", "audit")
+NAMES = ("app", "postgresql", "uwsgi", "telemetry", "locust", "peers", "dev", "deploy", "audit")
 
 
 def main(arguments: list[str]) -> int:

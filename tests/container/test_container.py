@@ -210,7 +210,7 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
     output = built.stdout + built.stderr
     names = dict(re.findall(r"^#(\d+) (\[.*)$", output, re.MULTILINE))
     cached = {names[number] for number in re.findall(r"^#(\d+) CACHED$", output, re.MULTILINE) if number in names}
-    for expected in ("apt-get install --yes --no-install-recommends python3 ", "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
+    for expected in ("install --yes --no-install-recommends libpq5 python3 ", "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
         assert any(expected in name for name in cached), f"built again: {expected}\n{output[-4000:]}"
     assert not any("COPY app app" in name for name in cached), "the change did not reach the image"
 
