@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 
+from lowtide.give_back import Unavailable, malloc_trim
+
 # Python takes objects of up to 512 bytes from pools, which hold one size each, a multiple of 16 (Objects/obmalloc.c).
 _SIZES = range(16, 513, 16)
 _POOL_BYTES = 16 * 1024 - 48
-# Where pools are not filled in order, because another allocator stands in for Python's.
-_AT_MOST_BYTES = 4 * 1024 * 1024
+# More free places of one size mean that another allocator stands in for Python's, which has no pools.
+_AT_MOST_BYTES = 2 * 1024 * 1024
 # The largest free chunk of malloc that is looked for, and the smallest that there is.
 _LARGEST, _SMALLEST = 64 * 1024, 24
 
@@ -39,7 +41,13 @@ def fill() -> list[object]:
         What fills Python's, to be kept for as long as there are workers. What fills malloc's is never freed.
     """
     fill_malloc()
-    return [filler for size in _SIZES for filler in _fillers(size)]
+    taken: list[object] = []
+    for size in _SIZES:
+        fillers = _fillers(size)
+        if len(fillers) * size >= _AT_MOST_BYTES:
+            return []
+        taken += fillers
+    return taken
 
 
 def _maker(size: int) -> Callable[[], object]:
@@ -66,19 +74,21 @@ def _fillers(size: int) -> list[object]:
 def fill_malloc() -> int:
     """Take all free chunks of glibc's malloc but the last, from which the heap grows; how many bytes that were.
 
-    Before glibc 2.33 and in other libraries, which do not say where the last one begins, nothing happens.
+    With another allocator nothing happens, nor before glibc 2.33, which does not say where the last chunk begins.
     """
     process = ctypes.CDLL(None)
     try:
+        malloc_trim()
         malloc, free, sbrk, mallinfo2 = process.malloc, process.free, process.sbrk, process.mallinfo2
-    except AttributeError:
+    except (Unavailable, AttributeError):
         return 0
     malloc.restype = sbrk.restype = ctypes.c_void_p
     malloc.argtypes, free.argtypes, sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_void_p], [ctypes.c_ssize_t]
     mallinfo2.restype = Mallinfo2
-    last = sbrk(0) - mallinfo2().keepcost
+    info = mallinfo2()
+    last = sbrk(0) - info.keepcost
     taken, size = 0, _LARGEST
-    while size >= _SMALLEST:
+    while size >= _SMALLEST and taken < info.fordblks:
         chunk = malloc(size)
         if chunk and chunk < last:
             taken += size

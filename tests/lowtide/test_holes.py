@@ -48,3 +48,11 @@ def test_a_forked_process_copies_no_pages_to_write_into_them(allocator: str) -> 
     done = subprocess.run([sys.executable, "-c", SCRIPT, allocator], capture_output=True, text=True, check=True)
     beside, filled = json.loads(done.stdout)
     assert filled < beside / 3, (beside, filled)
+
+
+def test_where_python_has_no_pools_nothing_is_filled() -> None:
+    script = "from lowtide import holes; print(len(holes.fill()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONMALLOC": "malloc"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0\n"
