@@ -65,6 +65,7 @@ def _fillers(size: int) -> list[object]:
     fillers: list[object] = []
     while len(fillers) * size < _AT_MOST_BYTES:
         pool = [make() for _ in range(places)]
+        # Not all of them, because this loop makes and frees objects too.
         if sum(id(after) - id(before) == size for before, after in pairwise(pool)) > 0.9 * places - 2:
             break
         fillers += pool
