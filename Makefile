@@ -14,7 +14,7 @@ $(error RUNTIME=$(RUNTIME) is not a runtime: use docker or local)
 endif
 export RUNTIME
 
-# Images of Python set it, and with it each start compiles all of the project again.
+# Many images set it, and with it each start compiles all of the project again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # In Docker the machine's own Python is enough, so no tools are installed.

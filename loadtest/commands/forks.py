@@ -35,14 +35,15 @@ from loadtest.results.types import Environment
 from lowtide import sample
 
 ROUNDS = 12
-MORTAL = VARIANTS["mortal"].environment | {"FILL_HOLES": "0"}
+NOT_FILLED = {"FILL_HOLES": "0"}
+MORTAL = VARIANTS["mortal"].environment | NOT_FILLED
 MEASURES = {
     "uWSGI as it comes": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0", "WAKE_MASTER": "0"},
     "the master woken by SIGCHLD": MORTAL | {"PRELOAD": "off", "GC_FREEZE": "0"},
     "and the garbage collector frozen": MORTAL | {"PRELOAD": "off"},
     "and URLconf and templates loaded": MORTAL | {"PRELOAD": "code"},
     "and requests answered": MORTAL,
-    "and what is loaded immortal, from Python 3.12 on": {"FILL_HOLES": "0"},
+    "and what is loaded immortal, from Python 3.12 on": NOT_FILLED,
     "and holes filled (what ships)": {},
 }
 

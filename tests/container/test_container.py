@@ -210,9 +210,16 @@ def test_change_of_the_application_reuses_the_dependencies(stack: Stack, tmp_pat
     output = built.stdout + built.stderr
     names = dict(re.findall(r"^#(\d+) (\[.*)$", output, re.MULTILINE))
     cached = {names[number] for number in re.findall(r"^#(\d+) CACHED$", output, re.MULTILINE) if number in names}
-    for expected in ("install --yes --no-install-recommends libpq5 python3 ", "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
+    packages = "apt-get install --yes --no-install-recommends libpq5 python3 "
+    for expected in (packages, "-r /tmp/uwsgi.txt", "-r /tmp/app.txt"):
         assert any(expected in name for name in cached), f"built again: {expected}\n{output[-4000:]}"
     assert not any("COPY app app" in name for name in cached), "the change did not reach the image"
+
+
+def test_one_openssl_is_loaded(stack: Stack) -> None:
+    """psycopg and Python use the same one; with its wheel psycopg would bring another."""
+    loaded = stack.execute("app", "cat", "/proc/1/maps").stdout
+    assert len({line.split()[-1] for line in loaded.splitlines() if "libcrypto" in line}) == 1
 
 
 def test_further_processes_have_a_container_of_their_own(stack: Stack, tmp_path: Path) -> None:

@@ -33,9 +33,3 @@ def test_a_worker_copies_less_of_what_is_loaded(healthy: Stack) -> None:
         return float(healthy.python(PRIVATE))
 
     assert private_mb("1") < 0.75 * private_mb("0")
-
-
-def test_one_openssl_is_loaded(stack: Stack) -> None:
-    """psycopg and Python use the same one; with its wheel psycopg would bring another."""
-    loaded = stack.execute("app", "cat", "/proc/1/maps").stdout
-    assert len({line.split()[-1] for line in loaded.splitlines() if "libcrypto" in line}) == 1
