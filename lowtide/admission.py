@@ -132,7 +132,8 @@ class Budget:
             with self._locked():
                 need_mb = self.need_mb(wanted)
                 admitted = self._admits(need_mb, since)
-                _SLOT.pack_into(self._memory, at, os.getpid(), need_mb, memory.rss_mb(), 0.0 if admitted else since)
+                waits_since = 0.0 if admitted else since
+                memory.put(self._memory, at, _SLOT, os.getpid(), need_mb, memory.rss_mb(), waits_since)
             if admitted:
                 self._mine = worker, wanted
                 return True
@@ -143,7 +144,7 @@ class Budget:
 
     def clear(self, worker: int) -> None:
         """Forget what `worker` has reserved: its request has ended, or it is a new process."""
-        _SLOT.pack_into(self._memory, worker * _SLOT.size, 0, 0.0, 0.0, 0.0)
+        memory.put(self._memory, worker * _SLOT.size, _SLOT, 0, 0.0, 0.0, 0.0)
 
     def end(self, peak_mb: float | None) -> None:
         """Call this at the end of a request. `peak_mb` is what it took; None where that is not known."""

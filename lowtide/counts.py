@@ -25,14 +25,14 @@ class Counts:
 
     def __init__(self, workers: int, file: Path) -> None:
         self._rows = memory.shared(_HEAD.size + workers * _ROW.size, file)
-        _HEAD.pack_into(self._rows, 0, _MAGIC, workers)
+        memory.put(self._rows, 0, _HEAD, _MAGIC, workers)
 
     def add(self, worker: int, name: str, amount: int = 1) -> None:
         start = _HEAD.size + (worker - 1) * _ROW.size
         at = start + NAMES.index(name) * _COUNTER.size
-        _COUNTER.pack_into(self._rows, at, _COUNTER.unpack_from(self._rows, at)[0] + amount)
+        memory.put(self._rows, at, _COUNTER, _COUNTER.unpack_from(self._rows, at)[0] + amount)
         if name in REASONS:
-            _COUNTER.pack_into(self._rows, start + len(NAMES) * _COUNTER.size, NAMES.index(name))
+            memory.put(self._rows, start + len(NAMES) * _COUNTER.size, _COUNTER, NAMES.index(name))
 
 
 def _rows(file: Path) -> list[tuple[int, ...]]:

@@ -7,8 +7,9 @@ worker with live memory is replaced once, and if its successor grows as much aga
 then on, in all workers. This module does not depend on a particular server.
 """
 
-import mmap
 import struct
+
+from lowtide import memory
 
 # A figure in MiB. The first is live memory that every worker needs; then, for each worker, the live memory that its
 # predecessor gave up when it was replaced. 0 is nothing.
@@ -25,7 +26,7 @@ class Learned:
 
     def __init__(self, workers: int, threshold_mb: float) -> None:
         self._threshold_mb = threshold_mb
-        self._memory = mmap.mmap(-1, _MIB.size * (workers + 1))
+        self._memory = memory.shared(_MIB.size * (workers + 1))
 
     @property
     def needed_mb(self) -> float:
@@ -56,4 +57,4 @@ class Learned:
         return value
 
     def _write(self, place: int, mb: float) -> None:
-        _MIB.pack_into(self._memory, place * _MIB.size, mb)
+        memory.put(self._memory, place * _MIB.size, _MIB, mb)

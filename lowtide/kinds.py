@@ -60,7 +60,7 @@ class Kinds:
             large += 1
         else:
             small += 1
-        _ENTRY.pack_into(self._memory, self._at(wanted), wanted, max(highest_mb, peak_mb), large, small)
+        memory.put(self._memory, self._at(wanted), _ENTRY, wanted, max(highest_mb, peak_mb), large, small)
 
     def highest_mb(self, wanted: int) -> float | None:
         """The highest peak of this kind; None while none is known."""

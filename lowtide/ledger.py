@@ -53,7 +53,8 @@ _MAGIC = b"ledger-2"
 _NAME_BYTES = 160
 _SUMS, _COUNT = struct.Struct("=qqdddd"), struct.Struct("=I")
 _FIGURES = struct.Struct(f"=qqdddd{_STEPS}I")
-_ROW = _NAME_BYTES + _FIGURES.size
+_EMPTY = struct.Struct(f"={_NAME_BYTES}s{_FIGURES.size}x")
+_ROW = _EMPTY.size
 _PART = _ROW * ROUTES
 
 
@@ -142,7 +143,7 @@ class Ledger:
     ) -> None:
         self._line_mb = line_mb
         self._table = memory.shared(_HEAD.size + workers * _PART, file)
-        _HEAD.pack_into(self._table, 0, _MAGIC, workers, large_workers, b"")
+        memory.put(self._table, 0, _HEAD, _MAGIC, workers, large_workers, b"")
         self._worker = 0
         self._rows: dict[str, int] = {}
         self._reset: Callable[[], object] | None = None
@@ -167,7 +168,7 @@ class Ledger:
         *head, said = _HEAD.unpack_from(self._table)
         if why and not said.strip(b"\0"):
             # The first worker prints the reason for all, because it is the same for each.
-            _HEAD.pack_into(self._table, 0, *head, why.encode()[:112])
+            memory.put(self._table, 0, _HEAD, *head, why.encode()[:112])
             print(f"lowtide: the ledger knows no peaks: {why}", file=sys.stderr, flush=True)
         self._held_mb = memory.rss_mb()
         if self._reset:
@@ -251,9 +252,10 @@ class Ledger:
             errors += 1
         if peak > highest:
             highest = peak
-        _SUMS.pack_into(self._table, at, count + 1, errors, highest, kept + retained, back + given_back, took + seconds)
+        sums = (count + 1, errors, highest, kept + retained, back + given_back, took + seconds)
+        memory.put(self._table, at, _SUMS, *sums)
         at += _SUMS.size + 4 * _step(peak)
-        _COUNT.pack_into(self._table, at, _COUNT.unpack_from(self._table, at)[0] + 1)
+        memory.put(self._table, at, _COUNT, _COUNT.unpack_from(self._table, at)[0] + 1)
 
     def _new_row(self, name: str) -> int:
         """Make a row for a route that is new to this worker. When the table is full, new routes share the last row."""
@@ -263,7 +265,7 @@ class Ledger:
                 return index
         taken = set(self._rows.values())
         index = self._rows[name] = next(index for index in range(ROUTES) if index not in taken)
-        struct.pack_into(f"={_NAME_BYTES}s{_FIGURES.size}x", self._table, self._start(index), name.encode())
+        memory.put(self._table, self._start(index), _EMPTY, name.encode())
         return index
 
 

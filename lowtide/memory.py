@@ -7,6 +7,7 @@ times; PSS (proportional set size, proc(5), smaps_rollup) divides it by the numb
 import mmap
 import os
 import re
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def shared(size: int, file: Path | None = None) -> mmap.mmap:
     with file.open("xb+") as opened:
         opened.truncate(size)
         return mmap.mmap(opened.fileno(), size)
+
+
+def put(memory: mmap.mmap, at: int, form: struct.Struct, *values: object) -> None:
+    """Write values from offset `at` on into memory that other processes read without a lock.
+
+    struct.pack_into would set all bytes to 0 first, and for a moment a reader would see a counter at 0.
+    """
+    memory[at : at + form.size] = form.pack(*values)
 
 
 def fields_mb(pid: int | str, file: str, *names: str) -> list[float] | None:

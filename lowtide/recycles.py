@@ -14,7 +14,6 @@ depend on a particular server; `lowtide.uwsgi` is the adapter.
 
 import fcntl
 import json
-import mmap
 import os
 import struct
 import sys
@@ -27,6 +26,7 @@ REASONS = ("requests", "rss", "lifetime", "idle", "signal", "hung", "ceiling", "
 # Start of the worker and of its current request (0: none), on the monotonic clock, which all processes of a machine
 # share and which nobody sets; pid. The reason of its end follows as JSON.
 _HEAD = struct.Struct("=ddq")
+_TIME = struct.Struct("=d")
 _SLOT = 256
 _KILLS = struct.Struct("=q")
 # How often a worker that waits for its turn checks, in seconds.
@@ -61,15 +61,15 @@ class Slots:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._memory = mmap.mmap(-1, _SLOT * (workers + 1))
+        self._memory = memory.shared(_SLOT * (workers + 1))
         self._turn = os.memfd_create("lowtide-turn")
-        _KILLS.pack_into(self._memory, 0, memory.oom_kills() or 0)
+        memory.put(self._memory, 0, _KILLS, memory.oom_kills() or 0)
 
     def begin_request(self, worker: int) -> None:
-        struct.pack_into("=d", self._memory, worker * _SLOT + 8, time.monotonic())
+        memory.put(self._memory, worker * _SLOT + 8, _TIME, time.monotonic())
 
     def end_request(self, worker: int) -> None:
-        struct.pack_into("=d", self._memory, worker * _SLOT + 8, 0.0)
+        memory.put(self._memory, worker * _SLOT + 8, _TIME, 0.0)
 
     def say(self, worker: int, reason: str, requests: int, rss_mb: float) -> None:
         """Note why `worker` ends normally, for its successor."""
@@ -116,12 +116,13 @@ class Slots:
         start = worker * _SLOT
         birth, request, old_pid = _HEAD.unpack_from(self._memory, start)
         words = self._words(worker)
-        now = time.monotonic()
+        # Both clocks are read before the slot is taken over, because the next worker may leave from then on.
+        now, when = time.monotonic(), round(time.time(), 3)
         self._memory[start : start + _SLOT] = bytes(_SLOT)
-        _HEAD.pack_into(self._memory, start, now, 0.0, pid)
+        memory.put(self._memory, start, _HEAD, now, 0.0, pid)
         if not old_pid:
             return None
-        when, age_s = round(time.time(), 3), round(now - birth, 3)
+        age_s = round(now - birth, 3)
         if not words:
             return Recycle(when, worker, old_pid, self._sudden(now, request, harakiri_s), age_s, None, None)
         reason, requests, rss_mb, left = words
@@ -131,7 +132,7 @@ class Slots:
         (accounted,) = _KILLS.unpack_from(self._memory, 0)
         if (memory.oom_kills() or 0) > accounted:
             # Each OOM kill explains the end of one worker.
-            _KILLS.pack_into(self._memory, 0, accounted + 1)
+            memory.put(self._memory, 0, _KILLS, accounted + 1)
             return "oom"
         # uWSGI counts harakiri in whole seconds, from a moment before it calls the application.
         return "hung" if harakiri_s and request and now - request >= harakiri_s - 1 else "died"

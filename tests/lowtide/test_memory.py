@@ -2,9 +2,13 @@
 
 import mmap
 import os
+import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +70,25 @@ def test_rss_grows_by_what_is_touched() -> None:
 
 def test_own_tree_starts_with_the_process_itself() -> None:
     assert memory.tree(os.getpid())[0] == os.getpid()
+
+
+def test_a_reader_never_sees_what_is_written_at_zero() -> None:
+    form = struct.Struct("=qd")
+    block = memory.shared(form.size)
+    memory.put(block, 0, form, 1, 1.0)
+    writer = os.fork()
+    if not writer:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            memory.put(block, 0, form, 1, 1.0)
+        os._exit(0)
+    seen = {form.unpack_from(block) for _ in range(3_000_000)}
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    assert seen == {(1, 1.0)}
+
+
+def test_all_modules_write_to_shared_memory_that_way() -> None:
+    modules = {path.name: path.read_text() for path in Path(memory.__file__).parent.glob("*.py")}
+    assert [name for name, text in modules.items() if ".pack_into(" in text] == []
+    assert [name for name, text in modules.items() if "mmap.mmap(-1" in text] == ["ledger.py", "memory.py"]

@@ -29,10 +29,15 @@ def orders(stack: Stack) -> list[list[Any]]:
 
 
 def wait_for(stack: Stack, count: int) -> None:
-    """A request is entered after its answer was sent."""
+    """A request is entered and its kind is learned after its answer was sent, and then its worker is idle."""
+
+    def entered() -> bool:
+        routes, _ = ledger.read(stack.var / "run/ledger")
+        return sum(row.count for row in routes if "order" in row.route) >= count
+
     wait_until(
-        f"{count} requests are entered",
-        lambda: sum(row.count for row in ledger.read(stack.var / "run/ledger")[0] if "order" in row.route) >= count,
+        f"{count} requests are entered and learned",
+        lambda: entered() and all(worker["status"] == "idle" for worker in stack.workers()),
     )
 
 
