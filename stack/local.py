@@ -26,7 +26,7 @@ from typing import Any
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-from lowtide import application, defaults, sample
+from lowtide import application, defaults, memory, sample
 from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 BIN = Path(sys.executable).parent
@@ -166,7 +166,7 @@ def check_packages(app: application.Application) -> None:
         )
 
 
-def supervisor(env: dict[str, str], method: str, *arguments: str) -> Any:
+def supervisor(env: dict[str, str], method: str, *arguments: str | bool) -> Any:
     """Call this VAR_DIR's supervisord over XML-RPC. Returns its answer; None where it does not run or refuses."""
     transport = SupervisorTransport(serverurl=f"unix://{env['RUN_DIR']}/supervisor.sock")
     try:
@@ -358,16 +358,20 @@ class Local:
         pid = supervisor(self.env, "getPID")
         if pid is None:
             return "Nothing is running."
-        # nginx has to end before uWSGI does, so that requests in flight are still answered. The programs are stopped by
-        # name because supervisord returns as soon as they have ended; its shutdown only checks once a second.
-        for name in ("nginx", "uwsgi", "processes", "metrics", "prometheus"):
-            supervisor(self.env, "stopProcess", name)
-        supervisor(self.env, "shutdown")
+        # nginx has to end before uWSGI does, so that requests in flight are still answered. supervisord is not asked to
+        # wait for the end of a program, because it would take a whole processor while it waits.
         deadline = time.monotonic() + STOP_SECONDS
-        while Path(f"/proc/{pid}").exists() or supervisor(self.env, "getPID"):
+        for name in ("nginx", "uwsgi", "processes", "metrics", "prometheus"):
+            supervisor(self.env, "stopProcess", name, False)
+            while (supervisor(self.env, "getProcessInfo", name) or {}).get("pid") and time.monotonic() < deadline:
+                time.sleep(0.05)
+        supervisor(self.env, "shutdown")
+        # By itself supervisord checks once a second whether it should end, and each question makes it check.
+        # A process that has ended holds no memory, even where the machine's init has not yet cleared it away.
+        while supervisor(self.env, "getPID") or memory.fields_mb(pid, "status", "VmRSS"):
             if time.monotonic() > deadline:
                 raise Failed(f"supervisord (pid {pid}) is still stopping after {STOP_SECONDS} s: see {self.var}/log")
-            time.sleep(0.1)
+            time.sleep(0.05)
         return ""
 
     def logs(self) -> int:
