@@ -272,7 +272,8 @@ for number in range(2):
         if number:
             more = b"m" * (64 << 20)
             del more
-        print("ready", flush=True)
+        # In one piece, because both workers write to the same pipe.
+        os.write(1, b"ready\\n")
         time.sleep(60)
         os._exit(0)
 sys.stdin.read()
@@ -281,8 +282,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def prefork() -> Iterator[int]:
+    # Without a buffer, in which the second line would wait where select does not see it.
     process = subprocess.Popen(
-        [sys.executable, "-c", PREFORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", PREFORK],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert process.stdout
