@@ -3,6 +3,7 @@
 Also says which tests run side by side, and which `make test FAST=1` leaves out.
 """
 
+import gc
 import os
 import re
 import tempfile
@@ -79,3 +80,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("stack", "container", "deploy") and not item.get_closest_marker("smoke"):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    # The tests stay until the end, so no garbage collection needs to look at all their objects again.
+    gc.collect()
+    gc.freeze()

@@ -244,6 +244,15 @@ def test_what_the_server_frees_later_goes_back_after_the_next_response(monkeypat
     assert log == ["over 5", "look", "look", "rest"]
 
 
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    """The processes of the tests freeze what they have loaded (tests/conftest.py); this one has frozen nothing."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("unfrozen")
 def test_a_gunicorn_worker_freezes_what_it_has_loaded() -> None:
     class Worker:
         def handle(self, answer: str) -> str:
@@ -269,6 +278,7 @@ def test_a_gunicorn_worker_of_another_kind_is_told_so() -> None:
     assert worker.wsgi is application
 
 
+@pytest.mark.usefixtures("unfrozen")
 def test_a_gunicorn_worker_with_a_threshold_of_nothing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIVE_BACK_MB", "0")
 
