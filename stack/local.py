@@ -32,6 +32,7 @@ from stack import CHECKOUT, Failed, database, logs, page, secrets
 BIN = Path(sys.executable).parent
 SUPERVISOR_CONF = str(CHECKOUT / "stack/supervisord.conf")
 START_SECONDS = 60
+STATISTICS_SECONDS = 5
 # Where OBSERVE=1 serves the metrics (lowtide/metrics.py) and Prometheus.
 OBSERVE_PORTS = {"METRICS_PORT": 9117, "PROMETHEUS_PORT": 9090}
 # Longer than supervisord waits for nginx and uWSGI together (stopwaitsecs).
@@ -322,15 +323,21 @@ class Local:
         return f"{observed}{where} {status} `make down` stops it."
 
     def too_low(self) -> str:
-        """A sentence where workers are replaced all the time; empty for a server that is not uWSGI."""
-        socket_path = self.run_dir / "stats.sock"
-        if not socket_path.exists() or (self.env.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT) != "lowtide":
+        """A sentence where workers are replaced all the time; empty for a server that does not read uwsgi.ini."""
+        lowtide = (self.env.get("WORKER_MANAGEMENT") or defaults.WORKER_MANAGEMENT) == "lowtide"
+        if not lowtide or "uwsgi.ini" not in self.env["SERVER_COMMAND"]:
             return ""
-        try:
-            sampled = sample.once(sample.uwsgi(str(socket_path)))
-        except (OSError, ValueError):
-            # The site answers, so it is left alone.
-            return ""
+        # A worker may answer a moment before the master has its socket of statistics.
+        deadline = time.monotonic() + STATISTICS_SECONDS
+        while True:
+            try:
+                sampled = sample.once(sample.uwsgi(str(self.run_dir / "stats.sock")))
+                break
+            except (OSError, ValueError):
+                # The site answers, so it is left alone.
+                if time.monotonic() > deadline:
+                    return ""
+                time.sleep(0.05)
         return page.too_low(sampled, self.env.get("RELOAD_ON_RSS") or str(defaults.RELOAD_ON_RSS))
 
     def replace(self) -> str:

@@ -1,8 +1,13 @@
 """Small parts of the controller: .env, and which variables of the shell reach a stack under test."""
 
+import json
+import os
 import re
+import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 
 from stack import Failed, own, write_env
 from stack.__main__ import process_ids
+from stack.local import Local
 from tests.machine import CHECKOUT
 
 
@@ -110,3 +116,23 @@ def test_what_cannot_be_done_is_said_in_one_line(words: list[str], says: str, tm
 def test_a_kill_reaches_no_groups_of_processes(word: str) -> None:
     with pytest.raises(Failed, match=rf"kill {re.escape(word)}: give ids of processes"):
         process_ids(["1", word])
+
+
+def test_workers_are_judged_though_the_statistics_come_a_moment_after_the_site(tmp_path: Path) -> None:
+    own_rss = {"pid": os.getpid(), "status": "idle", "requests": 1}
+    answer = json.dumps({"pid": os.getpid(), "workers": [own_rss]}).encode()
+
+    def serve() -> None:
+        time.sleep(0.3)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(tmp_path / "stats.sock"))
+            listening.listen()
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(answer)
+
+    variables = {"RUN_DIR": str(tmp_path), "SERVER_COMMAND": "uwsgi --ini uwsgi.ini", "RELOAD_ON_RSS": "1"}
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        assert "MiB and RELOAD_ON_RSS is 1, so workers are replaced too often" in Local(variables).too_low()
+        serving.result(10)
