@@ -13,10 +13,13 @@ COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of this checkout without the files that were made in it. make uses the tools of this checkout there."""
+    """A copy of this checkout without the files that were made in it. make uses the tools of this checkout there.
+
+    What Python has compiled comes along: it knows the size and the time of each source, so a changed one is compiled.
+    """
     copy = folder / "checkout"
     for name in COPIED:
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CHECKOUT / name, copy / name)
     for path in CHECKOUT.iterdir():
         if path.is_file() and path.name not in (".env", ".git"):
             shutil.copy2(path, copy)
