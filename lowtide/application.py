@@ -670,7 +670,10 @@ def main(arguments: list[str]) -> int:
             case ["manage", *words]:
                 read_secrets()
                 os.environ.update(application.environment)
-                os.execv(sys.executable, application.managing(words))  # noqa: S606
+                # Imported here, because the stage of the Dockerfile that reads the packages has this file alone.
+                from lowtide.django import manage
+
+                manage.main(str(application.folder / application.manage), words)
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2

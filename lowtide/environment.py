@@ -10,6 +10,7 @@ SECRETS_FILE names a JSON file with an object, {"SECRET_KEY": "..."}; in Compose
 import json
 import os
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 
 
@@ -17,13 +18,13 @@ class Unreadable(Exception):
     """The file of SECRETS_FILE cannot be used; the message says why."""
 
 
-def read_secrets() -> None:
-    """Put the secrets of SECRETS_FILE into this process's environment.
+def read_secrets(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Put the secrets of SECRETS_FILE into an environment, by default that of this process.
 
     Raises:
         Unreadable: the file is missing or has other content.
     """
-    if not (name := os.environ.get("SECRETS_FILE")):
+    if not (name := environment.get("SECRETS_FILE")):
         return
     try:
         secrets = json.loads(Path(name).read_text())
@@ -34,7 +35,7 @@ def read_secrets() -> None:
     # Nothing of the content is shown, because this ends up in logs.
     if not isinstance(secrets, dict) or not all(isinstance(value, str) for value in secrets.values()):
         raise Unreadable(f'SECRETS_FILE={name} cannot be used: write a JSON object of texts, {{"SECRET_KEY": "..."}}.')
-    os.environ.update({key: value for key, value in secrets.items() if not os.environ.get(key)})
+    environment.update({key: value for key, value in secrets.items() if not environment.get(key)})
 
 
 def main(command: list[str]) -> int:

@@ -132,23 +132,35 @@ def check_limit(checked: Mapping[str, str], load: sizing.Load) -> str:
     return result.line
 
 
+def derived(environment: Mapping[str, str], described: application.Application | None) -> tuple[dict[str, str], str]:
+    """What the server gets beside `environment`, and one line on the memory that it may need; empty without figures.
+
+    Raises:
+        Unusable: a setting cannot be used, or nothing would work in the container's limit.
+        Invalid: the figures in lowtide.toml cannot be used.
+    """
+    checked, load, line = settings(environment), None, ""
+    if described:
+        checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.server, **described.environment}
+        # Under which name OpenTelemetry shows the requests.
+        checked["OTEL_SERVICE_NAME"] = environment.get("OTEL_SERVICE_NAME") or described.name
+        if load := sizing.measured(described):
+            line = check_limit(checked, load)
+    checked |= ceilings(checked, load)
+    if load and not int(checked["LARGE_NEED_MB"] or 0):
+        checked["LARGE_NEED_MB"] = str(load.need_mb)
+    return checked, line
+
+
 def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return 2
     try:
         read_secrets()
-        checked, load = settings(os.environ), None
-        if application.find():
-            described = application.read()
-            checked |= {"APP_DIR": str(described.folder), "WSGI_CALLABLE": described.server, **described.environment}
-            # Under which name OpenTelemetry shows the requests.
-            checked["OTEL_SERVICE_NAME"] = os.environ.get("OTEL_SERVICE_NAME") or described.name
-            if load := sizing.measured(described):
-                print(check_limit(checked, load), file=sys.stderr, flush=True)
-        checked |= ceilings(checked, load)
-        if load and not int(checked["LARGE_NEED_MB"] or 0):
-            checked["LARGE_NEED_MB"] = str(load.need_mb)
+        checked, line = derived(os.environ, application.read() if application.find() else None)
+        if line:
+            print(line, file=sys.stderr, flush=True)
         if os.environ.get("START_BESIDE") == "1":
             checked["RUN_DIR"] = beside.prepare(os.environ["RUN_DIR"])
         os.environ.update(checked)

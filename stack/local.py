@@ -26,7 +26,8 @@ from typing import Any
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-from lowtide import application, defaults, memory, sample
+from lowtide import application, defaults, memory, sample, start
+from lowtide.environment import Unreadable, read_secrets
 from stack import CHECKOUT, Failed, database, logs, page, secrets
 
 BIN = Path(sys.executable).parent
@@ -81,7 +82,7 @@ def environment(env_file: str | None = None, shell: Mapping[str, str] = os.envir
     return env | local
 
 
-def check(env: dict[str, str]) -> None:
+def check(env: dict[str, str], app: application.Application) -> None:
     """Refuse what would fail later with a worse message."""
     secrets.require(env, "SECRET_KEY")
     if env.get("OBSERVE") not in (None, "", "0", "1"):
@@ -93,11 +94,12 @@ def check(env: dict[str, str]) -> None:
     # A unix socket's path may have 107 characters; supervisord's socket, with its process id, adds 24 to the folder's.
     if len(env["RUN_DIR"]) > 83:
         raise Failed(f"{env['RUN_DIR']} is too long for unix sockets: set VAR_DIR to a folder with a shorter path.")
-    settings = subprocess.run(
-        [sys.executable, "-m", "lowtide.start", "true"], env=env, cwd=CHECKOUT, capture_output=True, text=True
-    )
-    if settings.returncode:
-        raise Failed(settings.stderr.strip())
+    try:
+        with_secrets = dict(env)
+        read_secrets(with_secrets)
+        start.derived(with_secrets, app)
+    except (Unreadable, start.Unusable, application.Invalid) as problem:
+        raise Failed(str(problem)) from None
     try:
         address = str(ipaddress.IPv4Address(env["BIND"]))
     except ValueError:
@@ -282,7 +284,7 @@ class Local:
         self.env |= {"WSGI_CALLABLE": app.server, **app.environment}
         self.env["PROCESSES_AUTOSTART"] = "true" if app.processes else "false"
         self.env["WITHOUT_SECRETS"] = " ".join(f"--unset={name}" for name in (*secrets.NAMES, *app.secrets))
-        check(self.env)
+        check(self.env, app)
         for name in ("log", "run", "static"):
             (self.var / name).mkdir(parents=True, exist_ok=True)
         install_programs(self.env)

@@ -256,6 +256,7 @@ def test_a_port_that_is_taken_while_the_stack_starts_is_said(stack: Stack, monke
         ("LARGE_IN_FLIGHT", "0", "LARGE_IN_FLIGHT=0 cannot be used: write a whole number from 1"),
         ("DATABASE_URL", "postgres://a:b@127.0.0.1:1/c", "the database of DATABASE_URL cannot be reached"),
         ("SECRET_KEY", "", "SECRET_KEY is not set"),
+        ("SECRETS_FILE", "/nowhere", "SECRETS_FILE=/nowhere cannot be read: No such file or directory."),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting: str, value: str, says: str, stack: Stack) -> None:
