@@ -464,6 +464,17 @@ SITE = ("edge", "Resources", "Site", "Properties", "DistributionConfig")
 CI = ("ci", "Resources", "CiRole", "Properties")
 INSTANCE_POLICY = ("cluster", "Resources", "InstanceRole", "Properties", "Policies", 0, "PolicyDocument", "Statement")
 
+
+def at_rest_is_an_alarm(templates: Templates) -> None:
+    """Lowers the limit until a task at rest reaches the alarm's threshold, whatever was measured."""
+    parameters = templates["service"]["Parameters"]
+    alarm = dict(resources(templates, "AWS::CloudWatch::Alarm"))["alarms.MemoryAlarm"]
+    at_rest = (
+        parameters["AppMemoryReservation"]["Default"] + container(templates, "service.Task.nginx")["MemoryReservation"]
+    )
+    parameters["AppMemory"]["Default"] = 100 * at_rest / alarm["Threshold"]
+
+
 MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
     (contained, drop(*APP, "ReadonlyRootFilesystem")),
     (contained, set_at(*NGINX, "User", to="0:10001")),
@@ -605,7 +616,7 @@ MUTATIONS: list[tuple[Property, Callable[[Templates], None]]] = [
     (ci_is_ours_alone, set_at("ci", "Resources", to=lambda old: old | {"Key": {"Type": "AWS::IAM::AccessKey"}})),
     (alarmed, drop("alarms", "Resources", "OomAlarm")),
     (alarmed, drop("alarms", "Resources", "RecycleAlarm", "Properties", "AlarmActions")),
-    (alarm_is_of_the_limit_that_kills, set_at("service", "Parameters", "AppMemory", "Default", to=592)),
+    (alarm_is_of_the_limit_that_kills, at_rest_is_an_alarm),
     (alarm_is_of_the_limit_that_kills, set_at(*NGINX, "MemoryReservation", to=128)),
     (alarm_is_of_the_limit_that_kills, set_at("alarms", "Resources", "MemoryAlarm", "Properties", "Threshold", to=100)),
     (way_out_is_a_choice, drop("network", "Resources", "LogsEndpoint")),
