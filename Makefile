@@ -248,7 +248,7 @@ audit: .venv-audit/.installed ## Ask which Python packages of the images have kn
 .PHONY: sbom
 sbom: .venv-audit/.installed ## List the Python packages of the application's image, as CycloneDX: var/sbom.cdx.json
 	@mkdir -p var
-	@cat requirements/app.txt requirements/postgresql.txt requirements/uwsgi.txt | PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o var/sbom.cdx.json -
+	@.venv/bin/python -m stack.sbom | PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o var/sbom.cdx.json -
 	@echo "var/sbom.cdx.json"
 
 .PHONY: fork

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stack import audit
+from stack import audit, sbom
 
 DJANGO: dict[str, Any] = {"name": "django", "version": "1.0", "vulns": []}
 HOLE = {"id": "PYSEC-1", "fix_versions": ["1.1"]}
@@ -41,3 +41,22 @@ def test_what_is_said(
     assert audit.main(pip_audit(tmp_path, packages)) == code
     output = capsys.readouterr()
     assert said in output.out + output.err
+
+
+@pytest.mark.parametrize(
+    ("app", "listed"),
+    [
+        ("psycopg==3.2", {"django", "psycopg", "psycopg-c", "uwsgi"}),
+        # Of another version than the locked one, the wheel stays.
+        ("psycopg==3.1", {"django", "psycopg", "psycopg-binary", "uwsgi"}),
+        ("", {"django", "psycopg-binary", "uwsgi"}),
+    ],
+)
+def test_each_package_of_the_image_is_listed_once(tmp_path: Path, app: str, listed: set[str]) -> None:
+    hashed = " \\\n    --hash=sha256:0\n"
+    (tmp_path / "app.txt").write_text(f"# locked\ndjango==5.2{hashed}{app}\npsycopg-binary==3.2{hashed}")
+    (tmp_path / "postgresql.txt").write_text(f"psycopg==3.2{hashed}psycopg-c==3.2{hashed}")
+    (tmp_path / "uwsgi.txt").write_text(f"uwsgi==2.0{hashed}")
+    found = sbom.of_the_image(tmp_path)
+    assert found.keys() == listed
+    assert found["django"] == f"django==5.2{hashed}".rstrip("\n")
