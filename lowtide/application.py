@@ -10,7 +10,7 @@
     python -m lowtide.application settings    print its settings module
     python -m lowtide.application packages    print the Debian packages of its image; `packages build`: for building
     python -m lowtide.application build       run the build commands: static files, npm ...
-    python -m lowtide.application manage ...  become the application's manage.py
+    python -m lowtide.application manage ...  run the application's manage.py
 
 The folder of the application is APP_DIR of the environment, else `app`, else the current one.
 Exit code 2 and one line where something in the file cannot be used.
@@ -670,7 +670,7 @@ def main(arguments: list[str]) -> int:
             case ["manage", *words]:
                 read_secrets()
                 os.environ.update(application.environment)
-                # Imported here, because the stage of the Dockerfile that reads the packages has this file alone.
+                # Imported here, because where the Dockerfile reads the packages, lowtide/django is not there yet.
                 from lowtide.django import manage
 
                 manage.main(str(application.folder / application.manage), words)
