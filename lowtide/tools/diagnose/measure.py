@@ -239,7 +239,10 @@ def measure_traced(job: Job) -> Traced:
     tracemalloc.start(FRAMES)
     traced.base_bytes = tracemalloc.get_traced_memory()[0]
     with tempfile.TemporaryDirectory() as folder:
+        _index_lines(True)
         for number in rounds.first():
+            # The first request has run most of the code that the others run.
+            _index_lines(False)
             look()
             if number == job.warm_up:
                 gc.unfreeze()
@@ -299,6 +302,22 @@ def measure_traced(job: Job) -> Traced:
         rounds.again(int(rounds.number - job.warm_up) // 10)
         traced.clock = "falls" if at_end - live_bytes() >= grew / 2 else "stays"
     return traced
+
+
+def _index_lines(on: bool) -> None:
+    """While this is on, Python 3.11 makes an index of the lines of each function that this thread calls.
+
+    tracemalloc looks up the line of each caller at each allocation. Without an index Python reads the function's table
+    of lines from its beginning each time. The index is made when a function runs under a trace function, and stays
+    (Objects/locations.md in CPython 3.11, `_co_linearray`). Later versions have none, and nothing happens there, nor
+    where the thread has a trace function already, such as a debugger's.
+    """
+    if sys.version_info < (3, 12) and sys.gettrace() in (None, _trace_no_lines):
+        sys.settrace(_trace_no_lines if on else None)
+
+
+def _trace_no_lines(*_: object) -> None:
+    """A trace function that does nothing."""
 
 
 def _filling(rounds: Rounds, holders: list[Any]) -> dict[str, Any]:
