@@ -29,11 +29,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /srv/venv install /tmp/uwsgi/*.whl /tmp/uwsgi/source \
     && mv /srv/venv/bin/pyuwsgi /srv/venv/bin/uwsgi
 
-# The Debian packages that app/lowtide.toml names. What is made of these files only changes with the packages. Without
-# lowtide/__init__.py, which would import the rest.
+# The Debian packages that app/lowtide.toml names. Of lowtide only what reads that file is copied, so what is made of these files only
+# changes with the packages.
 FROM compilers AS packages
 WORKDIR /srv/lowtide
-COPY lowtide/application.py lowtide/environment.py lowtide/
+COPY lowtide/application.py lowtide/application_file.py lowtide/environment.py lowtide/
 COPY app/lowtide.toml app/
 RUN python3 -m lowtide.application packages >/srv/packages && python3 -m lowtide.application packages build >/srv/build-packages
 

@@ -11,9 +11,22 @@ adapters use:
 The runtime needs only the standard library. `lowtide.tools` is for developers, and the runtime never imports it.
 """
 
-from lowtide import memory
-from lowtide.give_back import GiveBack, Unavailable
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowtide import memory
+    from lowtide.give_back import GiveBack, Unavailable
 
 # pyproject.toml reads the version here, and a test compares the images' labels with it.
 __version__ = "0.1.0"
 __all__ = ["GiveBack", "Unavailable", "__version__", "memory"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for. A health check, which is a new process every few seconds, asks for nothing."""
+    if name == "memory":
+        return importlib.import_module("lowtide.memory")
+    if name in __all__:
+        return getattr(importlib.import_module("lowtide.give_back"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,9 +33,10 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from lowtide.application_file import NAME as NAME
+from lowtide.application_file import find as find
 from lowtide.environment import Unreadable, read_secrets
 
-NAME = "lowtide.toml"
 # AWS allows no hyphen in a database's name, and 32 characters in that of a load balancer: the service's name, a hyphen
 # and the environment's name.
 NAME_FORM = "[a-z][a-z0-9]{1,14}"
@@ -330,13 +331,6 @@ class Application:
     def words(self, draw: Draw) -> tuple[str, ...]:
         """The words of a draw."""
         return draw.words or tuple(self.load(draw.words_from))
-
-
-def find() -> Path | None:
-    """The folder of this process's application; None where there is no lowtide.toml."""
-    if folder := os.environ.get("APP_DIR"):
-        return Path(folder)
-    return next((folder for folder in (Path("app"), Path()) if (folder / NAME).exists()), None)
 
 
 def read(folder: Path | None = None) -> Application:

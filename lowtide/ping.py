@@ -15,8 +15,10 @@ Exit codes: 0 the answer is 200 or all workers are busy, 1 another answer or non
 import os
 import socket
 import sys
+import tomllib
 
-from lowtide import application, beside, fastcgi, neighbour, sample, start
+from lowtide import beside, fastcgi, neighbour
+from lowtide.application_file import NAME, find
 
 # A health check may take 5 s. 3 s are long enough for one large request to end, and leave time to print why it failed.
 SECONDS = 3.0
@@ -51,15 +53,24 @@ def status(path: str, address: str, seconds: float = SECONDS) -> int:
 
 
 def own(path: str) -> str:
-    """The application's own path for /healthz or /readyz; any other path is returned unchanged."""
-    if path not in ("/healthz", "/readyz") or application.find() is None:
+    """The application's own path for /healthz or /readyz; any other path is returned unchanged.
+
+    This reads lowtide.toml itself, because a check runs every few seconds and lowtide.application takes longer to load
+    than the rest of it. A mistake in the file is told by the server, which does not start with it.
+    """
+    key = {"/healthz": "live", "/readyz": "ready"}.get(path)
+    if not key or (folder := find()) is None:
         return path
-    described = application.read()
-    return described.live if path == "/healthz" else described.ready
+    described = tomllib.loads((folder / NAME).read_text())
+    if key not in described:
+        raise ValueError(f"{folder / NAME} has no key {key}")
+    return str(described[key])
 
 
 def all_busy(folder: str) -> bool:
     """Whether uWSGI reports every worker for small requests as busy. One that hangs without a request is not busy."""
+    from lowtide import sample, start
+
     try:
         small = start.settings(os.environ)["SMALL_WORKER_IDS"].split(",")
         workers = sample.stats(f"{folder}/stats.sock")["workers"]
@@ -85,7 +96,7 @@ def main(arguments: list[str]) -> int:
         busy = all_busy(os.path.dirname(address))  # noqa: PTH120 - pathlib would make this start slower
         print(f"{path} on {address}: {'every worker is busy' if busy else 'timed out'}", file=sys.stderr)
         return 0 if busy else 1
-    except (OSError, ValueError, application.Invalid) as error:
+    except (OSError, ValueError) as error:
         print(f"{path} on {address}: {error}", file=sys.stderr)
         return 1
     print(f"{path} answered {code}")
