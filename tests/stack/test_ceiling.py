@@ -24,7 +24,7 @@ def test_the_worker_that_grows_is_replaced_and_others_serve_on(edge: Callable[..
     def neighbour() -> None:
         while not over.is_set():
             statuses.append(stack.get("/?name=neighbour").status_code)
-            with suppress(FileNotFoundError):  # a worker that is being replaced
+            with suppress(FileNotFoundError, ProcessLookupError):  # a worker that is being replaced
                 peaks.append(max(memory.rss_mb(pid) for pid in memory.tree(stack.processes["uwsgi"].pid)))
 
     asker = threading.Thread(target=neighbour)
