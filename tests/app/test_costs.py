@@ -3,7 +3,6 @@
 import collections
 import gc
 import json
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from django.test import Client
 
 from tests.app.feeds import fill, post_json, product
+from tests.machine import processor_seconds
 
 pytestmark = pytest.mark.django_db
 
@@ -43,19 +43,9 @@ def as_ndjson(client: Client, record: bytes) -> object:
     return client.post("/catalog/import/?dry_run=1", record, content_type="application/x-ndjson").status_code
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Processor time of the fastest of five calls."""
-    times = []
-    for _ in range(5):
-        begun = time.process_time()
-        call()
-        times.append(time.process_time() - begun)
-    return min(times)
-
-
 def ratio(call: Callable[[int], object], n: int) -> float:
     """How many times as long 2n takes as n. A millisecond is added to both, because times below that are only noise."""
-    return (seconds(lambda: call(2 * n)) + 1e-3) / (seconds(lambda: call(n)) + 1e-3)
+    return (processor_seconds(lambda: call(2 * n)) + 1e-3) / (processor_seconds(lambda: call(n)) + 1e-3)
 
 
 @pytest.mark.parametrize("send", [as_json, as_ndjson])
@@ -88,7 +78,7 @@ def test_a_longest_text_costs_no_more_than_others(client: Client) -> None:
 
     def hundred(text: str) -> float:
         feed = [product(number, description=text) for number in range(100)]
-        return seconds(lambda: post_json(client, feed, "?dry_run=1"))
+        return processor_seconds(lambda: post_json(client, feed, "?dry_run=1"))
 
     assert hundred("a" + "\u0300\u0316" * 4999) < 10 * hundred("a\u0300\u0316b" * 2500)
 

@@ -1,13 +1,13 @@
 """Tracing memory costs no more in a long function than in a short one, where Python can index lines."""
 
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from lowtide.tools.diagnose import measure
+from tests.machine import processor_seconds
 
 
 def allocating(lines: int) -> Callable[[], object]:
@@ -25,15 +25,6 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
-def seconds(function: Callable[[], object]) -> float:
-    took = []
-    for _ in range(5):
-        began = time.process_time()
-        function()
-        took.append(time.process_time() - began)
-    return min(took)
-
-
 def test_the_length_of_a_function_costs_nothing() -> None:
     short, long = allocating(50), allocating(1000)
     before = sys.gettrace()
@@ -44,7 +35,7 @@ def test_the_length_of_a_function_costs_nothing() -> None:
     short()
     long()
     measure._index_lines(False)
-    assert seconds(long) < 3 * seconds(short)
+    assert processor_seconds(long) < 3 * processor_seconds(short)
 
 
 def test_a_trace_function_that_was_there_stays() -> None:
