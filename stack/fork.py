@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import copier
 import yaml
 
 from lowtide import application
@@ -65,17 +64,23 @@ def check(name: str, fork: Path, author: str) -> None:
 
 
 def make(name: str, fork: Path, author: str) -> None:
-    """Make the fork, with a first commit."""
+    """Make the fork, with a first commit. Raises Refused where Copier cannot."""
+    # Imported here, because it takes half a second, which a refusal need not wait for.
+    import copier
+
     source = origin()
-    copier.run_copy(
-        str(CHECKOUT),
-        fork,
-        data={"name": name},
-        vcs_ref="HEAD",
-        defaults=True,
-        unsafe=True,
-        quiet=True,
-    )
+    try:
+        copier.run_copy(
+            str(CHECKOUT),
+            fork,
+            data={"name": name},
+            vcs_ref="HEAD",
+            defaults=True,
+            unsafe=True,
+            quiet=True,
+        )
+    except copier.errors.UserMessageError as problem:
+        raise Refused(str(problem)) from None
     answers = yaml.safe_load((fork / copied.ANSWERS).read_text())
     copied.write(fork, answers | {"_src_path": source or answers["_src_path"]})
     shutil.copytree(SKELETON, fork, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -105,7 +110,7 @@ def main(arguments: list[str]) -> int:
     try:
         check(name, fork, author)
         make(name, fork, author)
-    except (Refused, copier.errors.UserMessageError) as problem:
+    except Refused as problem:
         print(problem, file=sys.stderr)
         return 2
     print(f"{fork} is {name.capitalize()}, in one commit. Next: cd {destination} && make up")

@@ -272,8 +272,11 @@ class Local:
             if process.returncode:
                 raise Failed("\n".join([*said[name].splitlines()[-15:], f"`{name}` failed, as said above."]))
 
-    def up(self) -> str:
+    def up(self, prepare: bool = True) -> str:
         """Prepare, start, and wait until the site answers. Returns what to tell the user.
+
+        Args:
+            prepare: False where an earlier `up` prepared the same database and files, and nothing changed since.
 
         Raises:
             Failed: the site does not answer; nothing is left running.
@@ -295,7 +298,8 @@ class Local:
         tested = subprocess.run([str(CHECKOUT / "nginx/start"), "-t"], env=self.env, capture_output=True, text=True)
         if tested.returncode:
             raise Failed(tested.stderr.strip())
-        self.prepare()
+        if prepare:
+            self.prepare()
         started = [str(BIN / "supervisord"), "-c", SUPERVISOR_CONF]
         subprocess.run(started, env=self.env, cwd=CHECKOUT, check=True, start_new_session=True)
         url = f"http://{self.env['BIND']}:{self.env['PORT']}"

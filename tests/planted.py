@@ -1,10 +1,13 @@
 """Copies of the checkout for tests to change, and a database of a user that no command may touch."""
 
+import functools
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from tests.machine import CHECKOUT
@@ -32,20 +35,22 @@ def append(path: Path, text: str) -> None:
 
 
 def manage(copy: Path, database_url: str, *words: str) -> None:
-    """Run manage.py of a copy."""
+    """Run manage.py of a checkout."""
     environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-tests-only" * 4, "DATABASE_URL": database_url}
     command = [sys.executable, "-m", "lowtide.application", "manage", *words]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def users_database(copy: Path, path: Path) -> bytes:
-    """Make a database with the application's tables and a user in it; returns its bytes."""
-    manage(copy, f"sqlite:///{path}", "migrate", "--verbosity=0")
-    with sqlite3.connect(path) as database:
-        database.execute(
-            "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
-            "email, date_joined) VALUES ('ada', '!', 1, 1, 1, 'Ada', '', 'ada@example.com', '2020-01-31')"
-        )
-    database.close()
-    return path.read_bytes()
+@functools.cache
+def users_database() -> bytes:
+    """A SQLite database with the application's tables and a user in it. It is made once for each process of pytest."""
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        path = Path(folder) / "users.sqlite3"
+        manage(CHECKOUT, f"sqlite:///{path}", "migrate", "--verbosity=0")
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(
+                "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
+                "email, date_joined) VALUES ('ada', '!', 1, 1, 1, 'Ada', '', 'ada@example.com', '2020-01-31')"
+            )
+        return path.read_bytes()

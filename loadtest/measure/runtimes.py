@@ -113,7 +113,7 @@ class Local:
         self._base |= {"VAR_DIR": str(self._var), "PORT": str(port), own.OWNED: "\n".join(owned)}
         self._stack = local.Local(local.environment(os.devnull, self._base))
         self._owned = owned
-        self._made = False
+        self._made = self._prepared = False
         self._metrics: subprocess.Popen[bytes] | None = None
 
     def _make(self) -> None:
@@ -137,7 +137,8 @@ class Local:
         for log in (self._var / "log").glob("*.log"):
             log.unlink()
         started = time.time()
-        self._stack.up()
+        self._stack.up(prepare=not self._prepared)
+        self._prepared = True
         self._check(started)
 
     def prepare(self) -> None:

@@ -3,7 +3,9 @@
 import pytest
 
 from loadtest.measure import CannotMeasure
-from loadtest.measure.runtimes import asked_where_it_writes
+from loadtest.measure.runtimes import Local, asked_where_it_writes
+from stack import Failed, local
+from tests.machine import free_port
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,25 @@ def test_installed_apps_are_advised_only_where_the_command_is_unknown(problem: s
     assert str(refused.value).startswith("The application does not say where it writes, so nothing is sent.")
     assert str(refused.value).endswith(problem)
     assert ("INSTALLED_APPS" in str(refused.value)) == advised
+
+
+def test_tables_and_static_files_are_made_once_for_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that failed may have failed before they were there."""
+    asked = []
+
+    def up(stack: local.Local, prepare: bool = True) -> str:
+        asked.append(prepare)
+        if len(asked) == 1:
+            raise Failed("of the test")
+        return ""
+
+    monkeypatch.setattr(local.Local, "up", up)
+    # What these do to the experiment's folder, other tests look at.
+    monkeypatch.setattr(Local, "_make", lambda runtime: None)
+    monkeypatch.setattr(Local, "_check", lambda runtime, started: None)
+    runtime = Local(free_port(), {})
+    with pytest.raises(Failed):
+        runtime.start({})
+    for name in ("without", "lowtide", "article"):
+        runtime.start({"WORKER_MANAGEMENT": name})
+    assert asked == [True, True, False, False]

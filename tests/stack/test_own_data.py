@@ -34,7 +34,6 @@ class Theirs:
 
     copy: Path
     path: Path
-    rows: bytes
     folder: Path
 
     @property
@@ -42,7 +41,7 @@ class Theirs:
         return f"sqlite:///{self.path}"
 
     def untouched(self) -> bool:
-        return self.path.read_bytes() == self.rows
+        return self.path.read_bytes() == planted.users_database()
 
     def begin(self, module: str, *words: str, **settings: str) -> subprocess.Popen[str]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
@@ -86,7 +85,8 @@ def theirs() -> Iterator[Theirs]:
         copy, path = planted.checkout(folder), folder / "shop.sqlite3"
         # The state in which `make up` leaves a checkout.
         (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\n")
-        yield Theirs(copy, path, planted.users_database(copy, path), folder)
+        path.write_bytes(planted.users_database())
+        yield Theirs(copy, path, folder)
 
 
 def in_settings(theirs: Theirs) -> None:
