@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -38,6 +39,20 @@ class Theirs:
         assert dump.returncode == 0, dump.stderr
         # Leave out the line with a random key, which pg_dump writes anew into each dump.
         return "\n".join(line for line in dump.stdout.splitlines() if not line.startswith("\\"))
+
+    @contextmanager
+    def migrations(self) -> Iterator[list[str]]:
+        """A list that has a line for each migration of the experiment, once it is over."""
+        of_this = {"project.working_dir": str(self.copy), "service": "migrate", "oneoff": "False"}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in of_this.items()]
+        lines: list[str] = []
+        command = ["docker", "events", "--filter=event=start", *filters]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+            try:
+                yield lines
+            finally:
+                events.terminate()
+                lines += events.communicate()[0].splitlines()
 
     def loadtest(self, **settings: str) -> tuple[int, str]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
@@ -84,9 +99,12 @@ def test_measures_on_a_database_of_its_own(theirs: Theirs) -> None:
     (theirs.copy / "docker-compose.override.yml").write_text(text)
     before = theirs.rows()
     assert "ada@example.com" in before
-    code, said = theirs.loadtest(DATABASE_URL=theirs.url)
+    with theirs.migrations() as migrations:
+        code, said = theirs.loadtest(DATABASE_URL=theirs.url)
     assert theirs.rows() == before, said
     assert code == 0, said
+    # It starts the stack at least twice: to fill the database, and to measure.
+    assert len(migrations) == 1
     left = run("docker", "volume", "ls", "--quiet", "--filter", f"name={described.NAME}-loadtest-").stdout
     assert "_db" not in left
 
