@@ -12,6 +12,11 @@ from pathlib import Path
 
 from tests.machine import CHECKOUT
 
+# Adds a user, in SQLite and in PostgreSQL.
+ADD_ADA = (
+    "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
+    "email, date_joined) VALUES ('ada', '!', true, true, true, 'Ada', '', 'ada@example.com', '2020-01-31')"
+)
 COPIED = ("app", "loadtest", "lowtide", "nginx", "requirements", "stack")
 
 
@@ -34,11 +39,11 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def manage(copy: Path, database_url: str, *words: str) -> None:
+def manage(project: Path, database_url: str, *words: str) -> None:
     """Run manage.py of a checkout."""
     environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-tests-only" * 4, "DATABASE_URL": database_url}
     command = [sys.executable, "-m", "lowtide.application", "manage", *words]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -49,8 +54,5 @@ def users_database() -> bytes:
         path = Path(folder) / "users.sqlite3"
         manage(CHECKOUT, f"sqlite:///{path}", "migrate", "--verbosity=0")
         with closing(sqlite3.connect(path)) as database, database:
-            database.execute(
-                "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
-                "email, date_joined) VALUES ('ada', '!', 1, 1, 1, 'Ada', '', 'ada@example.com', '2020-01-31')"
-            )
+            database.execute(ADD_ADA)
         return path.read_bytes()

@@ -84,10 +84,7 @@ def theirs(engine: None, tmp_path: Path) -> Iterator[Theirs]:
         # The state in which `make up` leaves a checkout.
         (copy / ".env").write_text(f"SECRET_KEY={'s' * 50}\nPOSTGRES_PASSWORD=of-the-site\nHTTPS=off\n")
         planted.manage(copy, theirs.url, "migrate", "--verbosity=0")
-        added = theirs.psql(
-            "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, "
-            "email, date_joined) VALUES ('ada', '!', true, true, true, 'Ada', '', 'ada@example.com', '2020-01-31')"
-        )
+        added = theirs.psql(planted.ADD_ADA)
         assert added.returncode == 0, added.stderr
         yield theirs
 

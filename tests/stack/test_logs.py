@@ -48,7 +48,7 @@ def test_a_line_of_nginx_has_a_bound(edge: Callable[..., Edge]) -> None:
     stack = edge()
     stack.get(f"/?{'a' * 7000}", headers={"User-Agent": "b" * 7000})
     access_log = stack.run / "access.log"
-    # Longer than a request's id, which is random and can have a few letters of any word in it.
+    # So many letters, because a request's id is in each line, is random, and may have "aaa" in it.
     wait_until("it is logged", lambda: "a" * 40 in access_log.read_text())
     line = json.loads(next(line for line in access_log.read_text().splitlines() if "a" * 40 in line))
     assert line["uri"] == f"/?{'a' * 998}..."
